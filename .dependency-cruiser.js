@@ -1,0 +1,59 @@
+// The arrows between the houses (docs/DESIGN.md, "The houses"). A new arrow is a diff here, and argued for.
+/** @type {import("dependency-cruiser").IConfiguration} */
+export default {
+  forbidden: [
+    { name: "no-circular", severity: "error", from: {}, to: { circular: true } },
+    { name: "no-orphan-import", severity: "error", from: {}, to: { couldNotResolve: true } },
+    {
+      name: "shared-leans-on-nobody",
+      severity: "error",
+      from: { path: "^shared/" },
+      to: { path: "^(agent|controller|deploy|test)/" },
+    },
+    {
+      name: "agent-never-controller",
+      severity: "error",
+      from: { path: "^agent/" },
+      to: { path: "^(controller|deploy|test)/" },
+    },
+    {
+      name: "controller-never-agent",
+      severity: "error",
+      from: { path: "^controller/" },
+      to: { path: "^(agent|test)/" },
+    },
+    {
+      name: "the-daemon-never-opens-data",
+      comment: "The controller's daemon holds no identity and must not reach the code that opens packs and manifests.",
+      severity: "error",
+      from: { path: "^controller/main\\.ts$" },
+      to: { path: "^shared/repository/open/", reachable: true },
+    },
+    {
+      name: "the-backup-path-never-opens-data",
+      comment: "What an agent runs for a backup must not reach the code that opens packs and manifests.",
+      severity: "error",
+      from: { path: "^agent/backup\\.ts$" },
+      to: { path: "^shared/repository/open/", reachable: true },
+    },
+    ...[
+      ["dockerode", "^agent/docker\\.ts$"],
+      ["ssh2", "^controller/recovery/ssh\\.ts$"],
+      ["@aws-sdk/", "^shared/store/s3\\.ts$"],
+      ["age-encryption", "^shared/repository/(age|open/age)\\.ts$"],
+      ["bullmq", "^(agent/worker|controller/queue)\\.ts$"],
+      ["@napi-rs/blake-hash", "^shared/repository/blake3\\.ts$"],
+    ].map(([library, door]) => ({
+      name: `one-door-${library.replace(/\W/g, "")}`,
+      severity: "error",
+      from: { path: "^(agent|controller|shared)/", pathNot: door },
+      to: { path: `node_modules/${library}` },
+    })),
+  ],
+  options: {
+    doNotFollow: { path: "node_modules" },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: "tsconfig.json" },
+    enhancedResolveOptions: { exportsFields: ["exports"], conditionNames: ["import", "node", "default", "types"] },
+  },
+};

@@ -1,0 +1,66 @@
+// What Skep needs of a place that keeps objects, and what that place must guarantee.
+//
+// A store maps keys to immutable byte strings of at most 64 MiB. Skep never appends, never overwrites on
+// purpose, and never needs a listing to be fresh for an object that it was told about by another object.
+// Guarantees asked of every store (kept by the one suite in test/shared/store/suite.ts):
+//   1. A put that resolved survives a crash of both sides: it was acknowledged after it was durable.
+//   2. A put is all or nothing: no reader ever sees a part of an object under its key.
+//   3. A get after a resolved put returns exactly those bytes.
+//   4. list returns every object put before the call, in order of its key's UTF-8 bytes.
+//   5. putIfAbsent lets exactly one of any number of racing writers win, where `conditionalWrites` is true.
+
+/** Keys are `[a-z0-9._-]` segments joined by `/`, at most 512 bytes, no segment `.` or `..`; checked by `checkKey`. */
+export type ObjectKey = string;
+
+export interface ObjectInfo {
+  key: ObjectKey;
+  sizeBytes: number;
+  /** By the store's clock, ISO 8601 UTC. */
+  storedAt: string;
+}
+
+export interface Stored {
+  sizeBytes: number;
+  /** Where the store keeps versions: the version that this put made; else null. */
+  versionId: string | null;
+}
+
+export interface StoreAbilities {
+  /** True where a probe proved that two creations of one key cannot both succeed. */
+  conditionalWrites: boolean;
+  /** True where an overwritten or deleted object's former version stays. */
+  versions: boolean;
+  /** True where retention can be set on an object so that nobody deletes it before its time. */
+  objectLock: boolean;
+}
+
+/**
+ * Every method rejects with a SkepError: SKEP_STORE_DENIED, SKEP_STORE_BUCKET_MISSING, SKEP_STORE_UNREACHABLE,
+ * SKEP_STORE_FULL, SKEP_STORE_CORRUPT (a checksum did not fit), SKEP_STORE_FAILED (anything else), with the key
+ * and the store's address in the message. Aborting rejects with the signal's reason, also out of a back-off.
+ */
+export interface Store {
+  /** For messages: the address without credentials, e.g. `s3://bucket/prefix at https://host`. */
+  readonly address: string;
+  /** Writes one whole object; an existing one of that key is replaced. Bytes are not kept after the promise settles. */
+  put(key: ObjectKey, bytes: Uint8Array, options?: PutOptions): Promise<Stored>;
+  /** Writes one whole object unless the key is taken: null when it is. */
+  putIfAbsent(key: ObjectKey, bytes: Uint8Array, options?: PutOptions): Promise<Stored | null>;
+  /** The whole object; null where there is none. Refuses an object larger than maxBytes (SKEP_STORE_TOO_LARGE). */
+  get(key: ObjectKey, maxBytes: number, signal?: AbortSignal): Promise<Uint8Array | null>;
+  /** Bytes [start, end) of an object; shorter only where the object ends; null where there is none. */
+  getRange(key: ObjectKey, start: number, end: number, signal?: AbortSignal): Promise<Uint8Array | null>;
+  /** Null where there is none. */
+  head(key: ObjectKey, signal?: AbortSignal): Promise<ObjectInfo | null>;
+  /** All objects whose key starts with the prefix. */
+  list(prefix: string, signal?: AbortSignal): AsyncIterable<ObjectInfo>;
+  /** Deleting what is not there is no error. */
+  delete(keys: readonly ObjectKey[], signal?: AbortSignal): Promise<void>;
+  /** Finds out by trying, under a probe key of its own that it removes again. */
+  probe(signal?: AbortSignal): Promise<StoreAbilities>;
+  close(): Promise<void>;
+}
+
+export interface PutOptions {
+  signal?: AbortSignal;
+}
