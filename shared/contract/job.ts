@@ -1,0 +1,217 @@
+// What crosses the queue and the standard input of agent/once.ts: one contract for both doors. A job names what
+// to do, never a secret. Version 1; a reader refuses another.
+import { z } from "zod";
+import { repositoryIdPattern, runIdPattern, writerIdPattern } from "../repository/layout.ts";
+import {
+  notCoveredSchema,
+  partSchema,
+  runNodeSchema,
+  storedObjectSchema,
+  volumeFactsSchema,
+} from "../repository/run.ts";
+
+const nodeId = z.string().regex(writerIdPattern);
+const runId = z.string().regex(runIdPattern);
+/** As Docker allows volume names; never a path. */
+export const volumeNameSchema = z.string().regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$/);
+const serviceId = z.string().regex(/^[a-z0-9]{1,64}$/);
+export const restoreIdSchema = z.string().regex(/^[0-9a-z]{12}$/);
+
+/** What of a node's volumes is selected; the policy's words. Globs of `*` and `?` on the volume's name. */
+export const volumeSelectionSchema = z.strictObject({
+  include: z.array(z.string().min(1).max(255)).max(1000),
+  exclude: z.array(z.string().min(1).max(255)).max(1000),
+});
+
+const raftTask = z.strictObject({ kind: z.literal("raft"), runId });
+const definitionsTask = z.strictObject({ kind: z.literal("definitions"), runId });
+const nodeTask = z.strictObject({ kind: z.literal("node"), runId });
+const volumeTask = z.strictObject({
+  kind: z.literal("volume"),
+  runId,
+  volume: volumeNameSchema,
+  /** Paths to leave out, globs relative to the volume's root (`**` crosses folders). */
+  excludePaths: z.array(z.string().min(1).max(4096)).max(1000),
+  /** 0: no limit. */
+  maxBytesPerSecond: z.int().min(0),
+});
+
+/** First half of a restore: is there room, is the volume free, and a one-time recipient for the file keys. */
+const restorePrepareTask = z.strictObject({
+  kind: z.literal("restore-prepare"),
+  restoreId: restoreIdSchema,
+  /** The volume as it was when it was taken: made anew with these where it is missing. */
+  volume: volumeFactsSchema,
+  targetName: volumeNameSchema,
+  /** Plain bytes that the restore will write. */
+  sourceBytes: z.int().min(0),
+});
+const restoreVolumeTask = z.strictObject({
+  kind: z.literal("restore-volume"),
+  restoreId: restoreIdSchema,
+  volume: volumeFactsSchema,
+  targetName: volumeNameSchema,
+  sourceBytes: z.int().min(0),
+  manifest: storedObjectSchema,
+  refs: storedObjectSchema,
+  /** Who wrote the snapshot: its chunk names are keyed by that writer. */
+  writerId: nodeId,
+  /** age file, base64: sealedRestoreKeysSchema encrypted to the one-time recipient of the first half. */
+  sealedKeys: z.base64().max(64 * 1024 * 1024),
+});
+const restoreUndoTask = z.strictObject({ kind: z.literal("restore-undo"), restoreId: restoreIdSchema });
+const restoreDiscardTask = z.strictObject({ kind: z.literal("restore-discard"), restoreId: restoreIdSchema });
+
+/** On a manager: scale these services to zero and wait until their tasks are gone everywhere; the record is a labelled Docker config. */
+const holdTask = z.strictObject({
+  kind: z.literal("hold"),
+  holdId: restoreIdSchema,
+  serviceIds: z.array(serviceId).min(1).max(1000),
+  /** Released by whoever comes by after this, also without the controller. */
+  deadlineAt: z.iso.datetime(),
+});
+/** On a manager: give held services their former replicas back, unless somebody changed them meanwhile. */
+const releaseTask = z.strictObject({ kind: z.literal("release"), holdId: restoreIdSchema });
+
+export const taskSchema = z.discriminatedUnion("kind", [
+  raftTask,
+  definitionsTask,
+  nodeTask,
+  volumeTask,
+  restorePrepareTask,
+  restoreVolumeTask,
+  restoreUndoTask,
+  restoreDiscardTask,
+  holdTask,
+  releaseTask,
+]);
+export type Task = z.infer<typeof taskSchema>;
+export type TaskKind = Task["kind"];
+export type TaskOf<K extends TaskKind> = Extract<Task, { kind: K }>;
+
+export const jobTargetSchema = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("node"), nodeId }),
+  z.strictObject({ kind: z.literal("managers") }),
+]);
+export type JobTarget = z.infer<typeof jobTargetSchema>;
+
+export const jobSchema = z.strictObject({
+  version: z.literal(1),
+  /** Also the job's id in BullMQ. */
+  id: z.string().regex(/^[0-9a-z-]{1,128}$/),
+  repositoryId: z.string().regex(repositoryIdPattern),
+  incarnation: z.int().min(1),
+  target: jobTargetSchema,
+  issuedAt: z.iso.datetime(),
+  /** Refused, and ended where it runs, after this. */
+  expiresAt: z.iso.datetime(),
+  /** How often an agent may accept it. */
+  maxAttempts: z.int().min(1).max(10),
+  task: taskSchema,
+});
+export type Job = z.infer<typeof jobSchema>;
+
+/** Keys of one restore: age file keys (16 bytes, base64) by object; the writer's chunk-name key to prove chunks. */
+export const restoreKeysSchema = z.strictObject({
+  manifest: z.base64().length(24),
+  /** By pack name. */
+  packs: z.record(z.string(), z.base64().length(24)),
+  chunkNameKey: z.base64().length(44),
+  /** Opens the refs. */
+  sealKey: z.base64().length(44),
+});
+export type RestoreKeys = z.infer<typeof restoreKeysSchema>;
+
+const serviceBrief = z.strictObject({
+  id: serviceId,
+  name: z.string().max(1024),
+  mode: z.enum(["replicated", "global", "replicated-job", "global-job"]),
+  replicas: z.int().min(0).nullable(),
+  /** Volume names that its containers mount, and bind sources. */
+  volumes: z.array(z.string().max(1024)),
+  binds: z.array(z.string().max(4096)),
+});
+
+const raftResult = z.strictObject({ kind: z.literal("raft"), part: partSchema });
+const definitionsResult = z.strictObject({
+  kind: z.literal("definitions"),
+  part: partSchema,
+  clusterId: z.string().max(64),
+  nodes: z.array(runNodeSchema).max(10000),
+  services: z.array(serviceBrief).max(100000),
+});
+const foundVolume = z.strictObject({
+  facts: volumeFactsSchema,
+  /** Equal on all nodes that see the same bytes (NFS and the like); null for a volume of this node alone. */
+  sharedId: z.string().max(4096).nullable(),
+  /** Service and container names that mount it now. */
+  usedBy: z.array(z.string().max(1024)).max(1000),
+});
+const nodeResult = z.strictObject({
+  kind: z.literal("node"),
+  part: partSchema,
+  volumes: z.array(foundVolume).max(100000),
+  /** Bind mounts, tmpfs, plugin volumes that can't be read: with the reason. */
+  notCovered: z.array(notCoveredSchema).max(100000),
+});
+const volumeResult = z.strictObject({ kind: z.literal("volume"), part: partSchema });
+const restorePrepareResult = z.strictObject({
+  kind: z.literal("restore-prepare"),
+  /** age recipient made for this restore; its identity is in the agent's memory only. */
+  recipient: z.string().regex(/^age1[0-9a-z]{20,4000}$/),
+  /** `exists`: will be swapped and the old one kept; `missing`: will be made. */
+  target: z.enum(["exists", "missing"]),
+  freeBytes: z.int().min(0),
+  /** Containers that use the volume now: [container name, service id or null]. */
+  usedBy: z.array(z.strictObject({ container: z.string().max(1024), serviceId: serviceId.nullable() })).max(1000),
+});
+const restoreVolumeResult = z.strictObject({
+  kind: z.literal("restore-volume"),
+  files: z.int().min(0),
+  directories: z.int().min(0),
+  restoredBytes: z.int().min(0),
+  /** Where the former content is kept, until discard; null where there was none. */
+  keptOld: z.boolean(),
+  warnings: partSchema.shape.warnings,
+});
+const restoreUndoResult = z.strictObject({ kind: z.literal("restore-undo"), volume: volumeNameSchema });
+const restoreDiscardResult = z.strictObject({
+  kind: z.literal("restore-discard"),
+  volume: volumeNameSchema,
+  freedBytes: z.int().min(0),
+});
+const holdResult = z.strictObject({
+  kind: z.literal("hold"),
+  held: z.array(z.strictObject({ serviceId, name: z.string().max(1024), replicas: z.int().min(0) })),
+});
+const releaseResult = z.strictObject({
+  kind: z.literal("release"),
+  released: z.array(z.string().max(1024)),
+  /** Changed by somebody meanwhile: left as that one wanted it. */
+  leftAlone: z.array(z.string().max(1024)),
+});
+
+export const taskResultSchema = z.discriminatedUnion("kind", [
+  raftResult,
+  definitionsResult,
+  nodeResult,
+  volumeResult,
+  restorePrepareResult,
+  restoreVolumeResult,
+  restoreUndoResult,
+  restoreDiscardResult,
+  holdResult,
+  releaseResult,
+]);
+export type TaskResult = z.infer<typeof taskResultSchema>;
+export type TaskResultOf<K extends TaskKind> = Extract<TaskResult, { kind: K }>;
+
+/** What a running job says of itself; small, at most one a second. */
+export const jobProgressSchema = z.strictObject({
+  phase: z.string().max(64),
+  doneBytes: z.int().min(0),
+  /** Null where it is not known yet. */
+  totalBytes: z.int().min(0).nullable(),
+  doneFiles: z.int().min(0),
+});
+export type JobProgress = z.infer<typeof jobProgressSchema>;

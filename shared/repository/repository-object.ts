@@ -1,0 +1,78 @@
+// The repository object: what a repository is and whose word counts in it. Signed by the root key, one object
+// per version, never changed. Readers pin the root's public key and the highest version that they have seen.
+import { z } from "zod";
+import { SkepError } from "../errors.ts";
+import { repositoryIdPattern } from "./layout.ts";
+import { publicKeySchema, signedSchema, signPayload, verifyPayload } from "./signature.ts";
+
+/** The only format there is; a reader refuses a greater one. */
+export const formatVersion = 1;
+
+/** `age1…` (X25519) or `age1pq1…` (post-quantum hybrid). */
+export const recipientSchema = z.string().regex(/^age1[0-9a-z]{20,4000}$/);
+
+export const repositoryObjectSchema = z.strictObject({
+  format: z.literal(formatVersion),
+  repositoryId: z.string().regex(repositoryIdPattern),
+  version: z.int().min(1),
+  createdAt: z.iso.datetime(),
+  /** Raised by a recovery: controllers and agents of an older one neither write nor prune. */
+  incarnation: z.int().min(1),
+  rootPublicKey: publicKeySchema,
+  controllerPublicKey: publicKeySchema,
+  /** Operators, to whom keys/ is encrypted. */
+  recipients: z
+    .array(z.strictObject({ name: z.string().max(200), recipient: recipientSchema }))
+    .min(1)
+    .max(100),
+  /** To whom packs, manifests and archives are encrypted now; older epochs stay readable. */
+  epoch: z.strictObject({ number: z.int().min(1), recipient: recipientSchema }),
+  /** Version of keys/repository-N.age. */
+  repositoryKeyVersion: z.int().min(1),
+  epochKeyVersion: z.int().min(1),
+  revokedControllerKeys: z.array(publicKeySchema).max(1000),
+  /** Writers whose later objects no longer count. */
+  revokedWriters: z.array(z.strictObject({ writerId: z.string(), at: z.iso.datetime() })).max(10000),
+});
+export type RepositoryObject = z.infer<typeof repositoryObjectSchema>;
+
+export function encodeRepositoryObject(object: RepositoryObject, rootPrivateKey: string): Uint8Array {
+  const signed = signPayload("skep/v1 repository", JSON.stringify(object), rootPrivateKey);
+  return Buffer.from(JSON.stringify(signed), "utf8");
+}
+
+/** Throws SKEP_REPOSITORY_INVALID, SKEP_REPOSITORY_FORMAT_NEWER or SKEP_SIGNATURE_INVALID. `rootPublicKey` is pinned by the reader. */
+export function decodeRepositoryObject(bytes: Uint8Array, rootPublicKey: string, place: string): RepositoryObject {
+  const invalid = (why: string): SkepError =>
+    new SkepError({
+      code: "SKEP_REPOSITORY_INVALID",
+      message: `the repository object ${place} is not valid: ${why}`,
+      permanent: true,
+      hint: "check that the store's address is that of the recovery card, and who can write there",
+    });
+  const signed = signedSchema.safeParse(parseJson(bytes));
+  if (!signed.success) throw invalid("it is not a signed object");
+  const payload = parseJson(verifyPayload("skep/v1 repository", signed.data, rootPublicKey, place));
+  const newer = z.object({ format: z.int().gt(formatVersion) }).safeParse(payload);
+  if (newer.success) {
+    throw new SkepError({
+      code: "SKEP_REPOSITORY_FORMAT_NEWER",
+      message: `${place} has format ${newer.data.format}, this Skep reads up to ${formatVersion}`,
+      permanent: true,
+      hint: "use a newer Skep",
+    });
+  }
+  const object = repositoryObjectSchema.safeParse(payload);
+  if (!object.success) throw invalid(z.prettifyError(object.error));
+  if (object.data.rootPublicKey !== rootPublicKey) throw invalid("it names another root key");
+  return object.data;
+}
+
+function parseJson(text: Uint8Array | string): unknown {
+  try {
+    return JSON.parse(typeof text === "string" ? text : Buffer.from(text).toString("utf8"));
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}

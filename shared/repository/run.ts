@@ -1,0 +1,153 @@
+// The run object: what one run covered, what it left out and why, and where it lies. Signed by the controller,
+// sealed by the catalogue key, written last: a run that has none does not count. Each run names the sequence
+// number before its own and that object's digest, so that a removed or replaced run shows.
+import { z } from "zod";
+import { digestPattern, repositoryIdPattern, runIdPattern, writerIdPattern } from "./layout.ts";
+
+const time = z.iso.datetime();
+const bytes = z.int().min(0);
+
+export const errorRecordSchema = z.strictObject({
+  code: z.templateLiteral(["SKEP_", z.string().regex(/^[A-Z0-9_]{1,64}$/)]),
+  message: z.string().max(16384),
+  permanent: z.boolean(),
+  hint: z.string().max(4096).optional(),
+});
+
+export const storedObjectSchema = z.strictObject({
+  key: z.string().max(512),
+  sizeBytes: bytes,
+  /** BLAKE3-256 of the object's bytes. */
+  digest: z.string().regex(digestPattern),
+  /** Where the store has versions: the version that counts. */
+  versionId: z.string().max(1024).nullable(),
+});
+export type StoredObject = z.infer<typeof storedObjectSchema>;
+
+export const partKinds = ["raft", "definitions", "volume", "bind", "image", "dump", "node"] as const;
+
+export const warningSchema = z.strictObject({
+  code: z.string().regex(/^SKEP_[A-Z0-9_]{1,64}$/),
+  message: z.string().max(16384),
+});
+export type Warning = z.infer<typeof warningSchema>;
+
+export const partTotalsSchema = z.strictObject({
+  files: bytes,
+  directories: bytes,
+  /** Symlinks, devices, fifos. */
+  others: bytes,
+  /** Plain bytes of the source as it would be restored. */
+  sourceBytes: bytes,
+  /** Plain bytes of chunks that were not there before. */
+  newBytes: bytes,
+  /** Bytes put into the store by this part, all objects together. */
+  storedBytes: bytes,
+});
+export type PartTotals = z.infer<typeof partTotalsSchema>;
+
+export const volumeFactsSchema = z.strictObject({
+  name: z.string().max(1024),
+  driver: z.string().max(1024),
+  /** Values of options that look like passwords are replaced by "[redacted]". */
+  options: z.record(z.string(), z.string()),
+  labels: z.record(z.string(), z.string()),
+  scope: z.enum(["local", "global"]),
+});
+export type VolumeFacts = z.infer<typeof volumeFactsSchema>;
+
+/** What a walk of a swarm directory proved; numbers are Raft indexes. docs/RAFT.md tells each. */
+export const raftProofSchema = z.strictObject({
+  snapshotIndex: z.int().min(0),
+  lastIndex: z.int().min(0),
+  commitIndex: z.int().min(0),
+  term: z.int().min(0),
+  /** Index of the marker write that the copy was made to contain; null where none was made. */
+  markerIndex: z.int().min(0).nullable(),
+  segments: z.int().min(0),
+  entries: z.int().min(0),
+  attempts: z.int().min(1),
+  /** True: every frame's CRC and the chain were checked. */
+  walked: z.boolean(),
+  /** True: every entry was decrypted and replayed. False: the copy is well-formed, its content is unproven. */
+  decrypted: z.boolean(),
+  /** Objects by kind, where decrypted. */
+  counts: z.record(z.string(), z.int().min(0)).optional(),
+  certificateExpiresAt: time.optional(),
+});
+export type RaftProof = z.infer<typeof raftProofSchema>;
+
+export const partSchema = z.strictObject({
+  kind: z.enum(partKinds),
+  /** `raft`, `definitions`, HOSTNAME for a node, HOSTNAME/NAME for a volume. */
+  name: z.string().max(2048),
+  nodeId: z.string().regex(writerIdPattern),
+  hostname: z.string().max(255),
+  status: z.enum(["done", "partial", "failed"]),
+  startedAt: time,
+  endedAt: time,
+  attempt: z.int().min(1),
+  /** Why it failed, or is partial. */
+  error: errorRecordSchema.optional(),
+  /** What the part's command wrote to stderr, its last 4 KiB. */
+  stderr: z.string().max(8192).optional(),
+  warnings: z.array(warningSchema).max(1000),
+  /** More warnings than are listed. */
+  warningsLeftOut: z.int().min(0),
+  totals: partTotalsSchema.optional(),
+  epoch: z.int().min(1).optional(),
+  archive: storedObjectSchema.optional(),
+  manifest: storedObjectSchema.optional(),
+  refs: storedObjectSchema.optional(),
+  volume: volumeFactsSchema.optional(),
+  /** `not-atomic`: read while it may have changed. */
+  consistency: z.enum(["not-atomic", "quiet", "atomic"]).optional(),
+  raft: raftProofSchema.optional(),
+});
+export type Part = z.infer<typeof partSchema>;
+
+export const notCoveredSchema = z.strictObject({
+  kind: z.enum([...partKinds, "plugin"]),
+  name: z.string().max(2048),
+  hostname: z.string().max(255).optional(),
+  reason: z.enum(["node-down", "no-agent", "not-selected", "bind-mount", "taken-elsewhere", "unsupported", "tmpfs"]),
+  /** For people: e.g. "taken on node1, which shares it". */
+  message: z.string().max(4096),
+});
+export type NotCovered = z.infer<typeof notCoveredSchema>;
+
+export const runNodeSchema = z.strictObject({
+  id: z.string().regex(writerIdPattern),
+  hostname: z.string().max(255),
+  role: z.enum(["manager", "worker", "standalone"]),
+  availability: z.enum(["active", "pause", "drain"]),
+  state: z.string().max(64),
+  address: z.string().max(255),
+});
+export type RunNode = z.infer<typeof runNodeSchema>;
+
+export const runSchema = z.strictObject({
+  format: z.literal(1),
+  id: z.string().regex(runIdPattern),
+  repositoryId: z.string().regex(repositoryIdPattern),
+  incarnation: z.int().min(1),
+  sequence: z.int().min(1),
+  /** BLAKE3-256 of the previous run object's bytes; null for the first. */
+  previousDigest: z.string().regex(digestPattern).nullable(),
+  /** `done`: all that was selected is covered. `partial`: not all. `failed`: no Raft copy, or nothing. */
+  status: z.enum(["done", "partial", "failed"]),
+  trigger: z.enum(["schedule", "command", "standalone"]),
+  schedule: z.string().max(200).nullable(),
+  policyVersion: z.int().min(1).nullable(),
+  startedAt: time,
+  endedAt: time,
+  skepVersion: z.string().max(64),
+  /** Null on a standalone host. */
+  clusterId: z.string().max(64).nullable(),
+  nodes: z.array(runNodeSchema).max(10000),
+  parts: z.array(partSchema).max(200000),
+  notCovered: z.array(notCoveredSchema).max(200000),
+  /** E.g. that agents' credentials could destroy backups. */
+  warnings: z.array(warningSchema).max(1000),
+});
+export type Run = z.infer<typeof runSchema>;
