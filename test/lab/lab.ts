@@ -1,0 +1,237 @@
+// The lab: a real swarm on one machine, for tests and for people. This file is its door.
+//
+//   const lab = await Lab.up({ nodes: 3, managers: 3 });
+//   …
+//   await lab.down();
+//
+// A lab lives no longer than the process that made it (unless `keep`): what a process left that died is taken away by the
+// next Lab.up on the machine. docs/LAB.md says what it is made of.
+import { randomBytes } from "node:crypto";
+import { rm } from "node:fs/promises";
+import { SkepError } from "../../shared/errors.ts";
+import type { Suite } from "./apt-sources.ts";
+import { removeCgroup } from "./cgroup.ts";
+import { withLock } from "./lock.ts";
+import { createBridge, freeSubnet, hostAddress, removeBridge } from "./network.ts";
+import { createAccess, LabNode } from "./node.ts";
+import { thisOwner } from "./owner.ts";
+import { ensureRootfs, nodeRecipe } from "./rootfs.ts";
+import {
+  cgroupOf,
+  checkName,
+  idFor,
+  isStale,
+  labFolder,
+  labsLock,
+  listStates,
+  readState,
+  writeState,
+  type LabState,
+} from "./state.ts";
+import { initSwarm, joinSwarm, type Swarm, type SwarmOptions } from "./swarm.ts";
+
+export interface LabOptions {
+  /** 1 to 20 characters of a-z, 0-9 and "-"; without it a name that is free. */
+  name?: string;
+  /** How many nodes are made and started; 0 makes a lab of servers only. */
+  nodes?: number;
+  /** Makes a swarm with that many managers; without it the nodes have engines and no swarm. */
+  managers?: number;
+  /** "bookworm" (Docker 20.10, the default) or "trixie" (Docker 26). */
+  engine?: Suite;
+  /** The lab outlives this process; it stays until `down`. */
+  keep?: boolean;
+  /** Told, in a line each, what takes long. Default: stderr. */
+  say?: (line: string) => void;
+}
+
+/** Last number of the highest address that a node may have; above are the lab's servers and the host. */
+const lastNodeIndex = 240;
+
+export class Lab {
+  /** Those that were not burned, in the order they came. */
+  nodes: LabNode[] = [];
+  #state: LabState;
+  readonly #rootfs: string;
+
+  private constructor(state: LabState, rootfs: string) {
+    this.#state = state;
+    this.#rootfs = rootfs;
+    this.nodes = state.nodes.map((node) => new LabNode(state, node, rootfs));
+  }
+
+  /** Takes away what dead processes left, then makes a lab and starts all that is asked for. When that fails, nothing is left. */
+  static async up(options: LabOptions = {}): Promise<Lab> {
+    const say = options.say ?? ((line: string) => process.stderr.write(`lab: ${line}\n`));
+    const name = options.name ?? `t${randomBytes(4).toString("hex")}`;
+    checkName(name);
+    await Lab.sweep(say);
+    const engine = options.engine ?? "bookworm";
+    const rootfs = await ensureRootfs(nodeRecipe(engine), say);
+    const state = await claim(name, engine, options.keep === true);
+    const lab = new Lab(state, rootfs);
+    try {
+      await createBridge(state.id, state.subnet);
+      await createAccess(name);
+      await Promise.all(Array.from({ length: options.nodes ?? 0 }, () => lab.addNode()));
+      lab.nodes.sort((a, b) => a.index - b.index);
+      if (options.managers !== undefined) await lab.initSwarm({ managers: options.managers });
+      return lab;
+    } catch (error) {
+      await lab.down();
+      throw error;
+    }
+  }
+
+  /** The lab `name` that another process made. Throws SKEP_LAB_ABSENT when there is none. */
+  static async open(name: string): Promise<Lab> {
+    checkName(name);
+    const state = await readState(name);
+    if (state === null) {
+      throw new SkepError({
+        code: "SKEP_LAB_ABSENT",
+        message: `there is no lab ${name}`,
+        permanent: true,
+        hint: "npm run lab -- up --nodes 3",
+      });
+    }
+    return new Lab(state, await ensureRootfs(nodeRecipe(state.engine), () => undefined));
+  }
+
+  /** All labs of this machine, oldest first. */
+  static async list(): Promise<LabState[]> {
+    return await listStates();
+  }
+
+  /** Takes away each lab whose process died without taking it down. */
+  static async sweep(say: (line: string) => void = () => undefined): Promise<void> {
+    for (const state of await listStates()) {
+      if (!isStale(state)) continue;
+      say(`taking away lab ${state.name}, whose process died`);
+      await takeAway(state);
+    }
+  }
+
+  get name(): string {
+    return this.#state.name;
+  }
+
+  get engine(): Suite {
+    return this.#state.engine;
+  }
+
+  /** The host's address on the lab's network: nodes reach what the test itself serves there. */
+  get hostAddress(): string {
+    return hostAddress(this.#state.subnet);
+  }
+
+  /** The node of that name, or number in order from 0. Throws SKEP_LAB_NO_NODE. */
+  node(which: string | number): LabNode {
+    const found = typeof which === "number" ? this.nodes[which] : this.nodes.find((node) => node.name === which);
+    if (found !== undefined) return found;
+    throw new SkepError({
+      code: "SKEP_LAB_NO_NODE",
+      message: `lab ${this.name} has no node ${which}`,
+      permanent: true,
+      hint: `it has ${this.nodes.map((node) => node.name).join(", ")}`,
+    });
+  }
+
+  /** Makes and starts one more node, fresh from its installation. With the name of a burned node it also gets its address. */
+  async addNode(options: { name?: string } = {}): Promise<LabNode> {
+    const node = await this.#reserve(options.name);
+    await node.create();
+    await node.start();
+    this.nodes.push(node);
+    return node;
+  }
+
+  async #reserve(name: string | undefined): Promise<LabNode> {
+    return await this.#change((state) => {
+      const taken = state.nodes.map((node) => node.index);
+      const asked = name === undefined ? undefined : Number(/^node(\d{1,3})$/.exec(name)?.[1] ?? NaN);
+      const index = asked ?? Math.max(state.highestIndex, ...taken) + 1;
+      if (!(index >= 1 && index <= lastNodeIndex) || taken.includes(index)) {
+        const message = `lab ${this.name}: ${name ?? `node${index}`} is taken, or no name for a node`;
+        throw new SkepError({ code: "SKEP_LAB_NO_NODE", message, permanent: true, hint: "node1, node2, …" });
+      }
+      const reserved = { name: `node${index}`, index };
+      state.nodes.push(reserved);
+      state.highestIndex = Math.max(state.highestIndex, index);
+      return new LabNode(state, reserved, this.#rootfs);
+    });
+  }
+
+  /** Fire: `node` loses its power and all that it had. Its name and address are free again. */
+  async burn(node: LabNode): Promise<void> {
+    await node.remove();
+    this.nodes = this.nodes.filter((other) => other !== node);
+    await this.#change((state) => {
+      state.nodes = state.nodes.filter((other) => other.name !== node.name);
+    });
+  }
+
+  async initSwarm(options: SwarmOptions): Promise<Swarm> {
+    return await initSwarm(this.nodes, options);
+  }
+
+  /** Lets `node` join the swarm of `manager` (without it: of the lab's first node). */
+  async join(node: LabNode, role: "manager" | "worker", manager: LabNode = this.node(0)): Promise<void> {
+    await joinSwarm(node, manager, role);
+  }
+
+  /** Takes everything away. May be called again. */
+  async down(): Promise<void> {
+    const state = await readState(this.name);
+    if (state !== null && state.createdAt === this.#state.createdAt) await takeAway(state);
+    this.nodes = [];
+  }
+
+  async #change<T>(change: (state: LabState) => T): Promise<T> {
+    return await withLock(labsLock(), async () => {
+      const state = (await readState(this.name)) ?? this.#state;
+      const result = change(state);
+      await writeState(state);
+      this.#state = state;
+      return result;
+    });
+  }
+}
+
+/** Enters a new lab, with a subnet that nobody else has. */
+async function claim(name: string, engine: Suite, keep: boolean): Promise<LabState> {
+  await listStates();
+  return await withLock(labsLock(), async () => {
+    const others = await listStates();
+    if (others.some((other) => other.name === name)) {
+      throw new SkepError({
+        code: "SKEP_LAB_EXISTS",
+        message: `there is a lab ${name} already`,
+        permanent: true,
+        hint: `npm run lab -- down --name ${name}, or another --name`,
+      });
+    }
+    const state: LabState = {
+      format: 1,
+      name,
+      id: idFor(name),
+      owner: keep ? null : thisOwner(),
+      engine,
+      subnet: await freeSubnet(others.map((other) => other.subnet)),
+      createdAt: new Date().toISOString(),
+      nodes: [],
+      highestIndex: 0,
+    };
+    await writeState(state);
+    return state;
+  });
+}
+
+/** Removes all that the lab of `state` ever made, as far as it is there. */
+async function takeAway(state: LabState): Promise<void> {
+  // The root file system matters to a start only.
+  await Promise.all(state.nodes.map((node) => new LabNode(state, node, "/nonexistent").remove()));
+  await removeCgroup(cgroupOf(state.id));
+  await removeBridge(state.id);
+  await rm(labFolder(state.name), { recursive: true, force: true });
+}

@@ -1,0 +1,155 @@
+// Root file systems of the lab's machines: built once by mmdebstrap from the machine's own mirrors, then kept in a
+// cache folder under a name made of everything that they are built from. A finished one is never written to again.
+import { createHash } from "node:crypto";
+import { readdirSync } from "node:fs";
+import { mkdir, readFile, rename, rm, stat, utimes } from "node:fs/promises";
+import { join } from "node:path";
+import { debianTargets, sourcesFor, type Suite } from "./apt-sources.ts";
+import { command } from "./command.ts";
+import { withLock } from "./lock.ts";
+
+export interface RootfsRecipe {
+  name: string;
+  suite: Suite;
+  packages: readonly string[];
+  /** Run by /bin/sh inside the new root once the packages are in; fixed text of ours, no data in it. */
+  finish: string;
+}
+
+/** Folder of what can always be built again; SKEP_LAB_CACHE names another. */
+export function cacheFolder(): string {
+  return process.env["SKEP_LAB_CACHE"] ?? "/var/cache/skep-lab";
+}
+
+const nodePackages = [
+  ...[
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "docker.io",
+    "openssh-server",
+    "sudo",
+    "iproute2",
+    "iptables",
+    "procps",
+    "kmod",
+  ],
+  ...["ca-certificates", "busybox-static", "attr", "acl"],
+];
+
+// The machine that Docker sees is a container: its cgroups arrive read-only, and the socket is wanted outside as well.
+const nodeFinish = `set -e
+rm -f /etc/ssh/ssh_host_* /etc/machine-id
+mkdir -p /etc/systemd/system/docker.service.d /etc/systemd/system/docker.socket.d /srv/lab /etc/docker
+cat > /etc/systemd/system/docker.service.d/lab.conf <<'EOF'
+[Unit]
+StartLimitIntervalSec=0
+[Service]
+ExecStartPre=/bin/sh -c 'for d in /sys/fs/cgroup /sys/fs/cgroup/*; do if mountpoint -q $d; then mount -o remount,bind,rw $d; fi; done'
+EOF
+cat > /etc/systemd/system/docker.socket.d/lab.conf <<'EOF'
+[Socket]
+ListenStream=/srv/lab/docker.sock
+EOF
+cat > /etc/ssh/sshd_config <<'EOF'
+PermitRootLogin prohibit-password
+PasswordAuthentication yes
+KbdInteractiveAuthentication no
+UsePAM no
+UseDNS no
+MaxSessions 50
+MaxStartups 50:30:100
+PrintMotd no
+Subsystem sftp /usr/lib/openssh/sftp-server
+EOF
+useradd --create-home --shell /bin/bash --no-user-group --gid users --groups sudo operator
+for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \\
+  systemd-resolved.service systemd-networkd.service systemd-timesyncd.service getty.target console-getty.service; do
+  ln -sf /dev/null /etc/systemd/system/$unit
+done
+`;
+
+/** A machine of the swarm. bookworm brings Docker 20.10, trixie Docker 26. */
+export function nodeRecipe(suite: Suite): RootfsRecipe {
+  const packages = suite === "trixie" ? [...nodePackages, "docker-cli"] : nodePackages;
+  return { name: "node", suite, packages, finish: nodeFinish };
+}
+
+/** Ceph's S3 server; of trixie, because bookworm's (16) knows no trailers in chunked uploads. */
+export function s3Recipe(): RootfsRecipe {
+  const packages = ["ceph-mon", "ceph-osd", "ceph-common", "radosgw"];
+  return { name: "s3", suite: "trixie", packages, finish: "set -e\nmkdir -p /srv/lab\n" };
+}
+
+/** Folder of the finished root file system; builds it (about a minute, over the network) when the cache has none. */
+export async function ensureRootfs(recipe: RootfsRecipe, say: (line: string) => void): Promise<string> {
+  const digest = createHash("sha256").update(JSON.stringify(recipe)).digest("hex").slice(0, 12);
+  const folder = join(cacheFolder(), `${recipe.name}-${recipe.suite}-${digest}`);
+  if (await exists(folder)) {
+    await utimes(folder, new Date(), new Date());
+    return folder;
+  }
+  await mkdir(cacheFolder(), { recursive: true });
+  return await withLock(`${folder}.lock`, async () => {
+    if (await exists(folder)) return folder;
+    say(`building the ${recipe.name} root file system (Debian ${recipe.suite}); this happens once`);
+    const startedMs = performance.now();
+    const building = `${folder}.building`;
+    await rm(building, { recursive: true, force: true });
+    await mmdebstrap(recipe, building);
+    await rename(building, folder);
+    await removeUnused(recipe);
+    say(`built the ${recipe.name} root file system in ${((performance.now() - startedMs) / 1000).toFixed(0)} s`);
+    return folder;
+  });
+}
+
+async function mmdebstrap(recipe: RootfsRecipe, target: string): Promise<void> {
+  const hostRelease = /^VERSION_CODENAME=(\w+)$/m.exec(await readFile("/etc/os-release", "utf8"))?.[1] ?? "";
+  const sources = sourcesFor(recipe.suite, hostRelease, await debianTargets());
+  await command(
+    [
+      ...["mmdebstrap", "--mode=root", "--variant=apt", "--format=directory", `--include=${recipe.packages.join(",")}`],
+      ...["--keyring=/usr/share/keyrings/debian-archive-keyring.gpg", "--dpkgopt=path-exclude=/usr/share/doc/*"],
+      ...["--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*"],
+      ...[
+        '--customize-hook=printf %s "$SKEP_LAB_FINISH" | chroot "$1" /bin/sh',
+        '--customize-hook=rm -rf "$1"/var/cache/apt/*',
+      ],
+      ...[recipe.suite, target, ...sources],
+    ],
+    {
+      // mmdebstrap hands its environment to the hook.
+      env: { ...hostEnvironment(), SKEP_LAB_FINISH: recipe.finish },
+      signal: AbortSignal.timeout(15 * 60_000),
+    },
+  );
+}
+
+function hostEnvironment(): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined),
+  );
+}
+
+/** Editions of the recipe that nobody asked for in 14 days: other checkouts of the project may use theirs meanwhile. */
+async function removeUnused(recipe: RootfsRecipe): Promise<void> {
+  const prefix = `${recipe.name}-${recipe.suite}-`;
+  const oldestMs = Date.now() - 14 * 24 * 3600 * 1000;
+  const mounts = await readFile("/proc/self/mounts", "utf8");
+  for (const entry of readdirSync(cacheFolder())) {
+    const folder = join(cacheFolder(), entry);
+    if (!entry.startsWith(prefix) || entry.includes(".") || mounts.includes(folder)) continue;
+    if ((await stat(folder)).mtimeMs < oldestMs) await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+    throw error;
+  }
+}
