@@ -9,7 +9,10 @@
 //   4. list returns every object put before the call, in order of its key's UTF-8 bytes.
 //   5. putIfAbsent lets exactly one of any number of racing writers win, where `conditionalWrites` is true.
 
-/** Keys are `[a-z0-9._-]` segments joined by `/`, at most 512 bytes, no segment `.` or `..`; checked by `checkKey`. */
+/**
+ * Keys are segments of `[a-z0-9._-]`, at most 255 bytes and not beginning with a dot, joined by `/`, at most 512 bytes in
+ * all; checked by `checkKey` (SKEP_STORE_KEY). No key is another's beginning up to a `/`: where `a` is, `a/b` can't be.
+ */
 export type ObjectKey = string;
 
 export interface ObjectInfo {
@@ -32,12 +35,17 @@ export interface StoreAbilities {
   versions: boolean;
   /** True where retention can be set on an object so that nobody deletes it before its time. */
   objectLock: boolean;
+  /** True where these credentials replaced an existing object. Without `versions` and `objectLock` they can destroy. */
+  overwrites: boolean;
+  /** True where these credentials deleted what they wrote; where not, the probe's objects stay below `probe/`. */
+  deletes: boolean;
 }
 
 /**
  * Every method rejects with a SkepError: SKEP_STORE_DENIED, SKEP_STORE_BUCKET_MISSING, SKEP_STORE_UNREACHABLE,
- * SKEP_STORE_FULL, SKEP_STORE_CORRUPT (a checksum did not fit), SKEP_STORE_FAILED (anything else), with the key
- * and the store's address in the message. Aborting rejects with the signal's reason, also out of a back-off.
+ * SKEP_STORE_FULL, SKEP_STORE_CORRUPT (a checksum or length did not fit), SKEP_STORE_TOO_LARGE, SKEP_STORE_KEY,
+ * SKEP_STORE_RANGE, SKEP_STORE_FAILED (anything else), with the key and the store's address in the message;
+ * docs/STORES.md lists all. Aborting rejects with the signal's reason, also out of a back-off.
  */
 export interface Store {
   /** For messages: the address without credentials, e.g. `s3://bucket/prefix at https://host`. */
@@ -52,9 +60,9 @@ export interface Store {
   getRange(key: ObjectKey, start: number, end: number, signal?: AbortSignal): Promise<Uint8Array | null>;
   /** Null where there is none. */
   head(key: ObjectKey, signal?: AbortSignal): Promise<ObjectInfo | null>;
-  /** All objects whose key starts with the prefix. */
+  /** All objects whose key starts with the prefix, which may end anywhere in a key. What has no key's name is skipped. */
   list(prefix: string, signal?: AbortSignal): AsyncIterable<ObjectInfo>;
-  /** Deleting what is not there is no error. */
+  /** Deleting what is not there is no error. What could not be deleted is named in one error, after all were tried. */
   delete(keys: readonly ObjectKey[], signal?: AbortSignal): Promise<void>;
   /** Finds out by trying, under a probe key of its own that it removes again. */
   probe(signal?: AbortSignal): Promise<StoreAbilities>;
