@@ -1,0 +1,332 @@
+// Takes a copy of a swarm directory from under a running engine, and proves it.
+//
+// 1. Read the key file. 2. Take the newest snapshot file that passes its CRC. 3. Only then list the WAL segments; from
+// the one that reaches back to the snapshot, take exactly the bytes up to the last good record. 4. Read certificates,
+// then the key again. 5. Check what was taken; if anything does not hold, drop it, pause and begin again.
+//
+// The order matters: the engine writes a snapshot before it removes the segments that the snapshot makes needless, so
+// snapshot first, log second is never short of entries, while the other order is. Within one write to the WAL entries
+// come before the hard state that speaks of them, so every prefix at a record boundary is a state that a crash at that
+// moment would have left, and engines load it. A record may be half there while it is written; a second look finds it
+// whole. One that stays bad at the same place is not a race but damage, and no copy is called proven over it.
+import { mkdtemp, open, rm } from "node:fs/promises";
+import { createReadStream } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { SkepError } from "../errors.ts";
+import { decodeNodeCertificate, openPrivateKey } from "./certificates.ts";
+import { decodeKeyFile, isLocked, longestKeyFileBytes } from "./key-file.ts";
+import type { RaftProof } from "./proof.ts";
+import { neededSegments, parseSnapshotName, snapshotDirectory, walDirectory } from "./segments.ts";
+import { decodeSnapshotFile, type SnapshotFile } from "./snapshot-file.ts";
+import { readWhole, type SwarmFiles } from "./swarm-files.ts";
+import { walkSegment, type SegmentEnd } from "./wal-reader.ts";
+import { WalWalk } from "./wal-walk.ts";
+import { formatError } from "./wire.ts";
+
+export interface CopyOptions {
+  source: SwarmFiles;
+  /**
+   * An existing directory of mode 0700 for WAL and snapshot, which are encrypted by the key file that is never written
+   * here. The caller removes it when the copy has been stored.
+   */
+  stagingDirectory: string;
+  signal: AbortSignal;
+  /** The version that the write before the copy got: the copy must have committed up to it. */
+  markerIndex?: number;
+  limits?: Partial<CopyLimits>;
+}
+
+export interface CopyLimits {
+  /** Copies tried before the directory counts as unprovable. */
+  attempts: number;
+  /** Pause before the second copy; doubles up to a second. */
+  pauseMs: number;
+  /** How long to wait for the marker to arrive on a manager that follows; such waiting is not counted in `attempts`. */
+  markerTimeoutMs: number;
+  longestSnapshotBytes: number;
+  /** All WAL bytes of one copy. */
+  longestWalBytes: number;
+}
+
+export const defaultCopyLimits: CopyLimits = {
+  attempts: 10,
+  pauseMs: 50,
+  markerTimeoutMs: 30_000,
+  longestSnapshotBytes: 512 * 1024 * 1024,
+  longestWalBytes: 4 * 1024 * 1024 * 1024,
+};
+
+export interface CopiedFile {
+  /** Relative to the swarm directory. */
+  path: string;
+  /** Permission bits with which a restore lays it down. */
+  mode: number;
+  sizeBytes: number;
+  /** The content, once per call. */
+  content(): AsyncIterable<Uint8Array>;
+}
+
+export interface SwarmCopy {
+  /** certificates/*, raft/*, and state.json and docker-state.json, which inform but are not restored. */
+  files: CopiedFile[];
+  proof: RaftProof;
+}
+
+/**
+ * Throws SKEP_RAFT_COPY_UNPROVEN (file and byte offset in the message) when no copy could be proven,
+ * SKEP_RAFT_NOT_A_MANAGER where there is no Raft state, SKEP_RAFT_UNREADABLE where files cannot be read, and the
+ * signal's reason when aborted. On a throw nothing is left in the staging directory.
+ */
+export async function copySwarmDirectory(options: CopyOptions): Promise<SwarmCopy> {
+  const limits = { ...defaultCopyLimits, ...options.limits };
+  const markerDeadline = Date.now() + limits.markerTimeoutMs;
+  let torn = 0;
+  for (let attempt = 1; ; attempt++) {
+    options.signal.throwIfAborted();
+    const staging = await mkdtemp(join(options.stagingDirectory, "copy-"));
+    let failure: SkepError;
+    try {
+      const { files, proof } = await copyOnce(options, limits, staging);
+      if (options.markerIndex === undefined || proof.commitIndex >= options.markerIndex) {
+        return { files, proof: { ...proof, attempts: attempt } };
+      }
+      failure = formatError(`commit index ${proof.commitIndex} on disk is below the marker ${options.markerIndex}`);
+      if (Date.now() >= markerDeadline) torn = limits.attempts;
+    } catch (error) {
+      if (!(error instanceof SkepError) || error.code !== "SKEP_RAFT_FORMAT") {
+        await rm(staging, { recursive: true, force: true });
+        throw error;
+      }
+      failure = error;
+      torn++;
+    }
+    await rm(staging, { recursive: true, force: true });
+    if (torn >= limits.attempts) throw unproven(failure, attempt);
+    await sleep(Math.min(1000, limits.pauseMs * 2 ** Math.min(attempt - 1, 10)), undefined, { signal: options.signal });
+  }
+}
+
+function unproven(failure: SkepError, attempts: number): SkepError {
+  return new SkepError({
+    code: "SKEP_RAFT_COPY_UNPROVEN",
+    message: `no copy of the swarm directory could be proven in ${attempts} attempts; the last one: ${failure.message}`,
+    permanent: false,
+    hint: "back up another manager, and look at this one's disk and engine log",
+    cause: failure,
+  });
+}
+
+async function copyOnce(options: CopyOptions, limits: CopyLimits, staging: string): Promise<SwarmCopy> {
+  const { source, signal } = options;
+  const keyBefore = await required(source, "certificates/swarm-node.key");
+  const files: CopiedFile[] = [];
+
+  const snapshot = await newestSnapshot(source, limits.longestSnapshotBytes);
+  if (snapshot !== null) files.push(await stage(staging, `${snapshotDirectory}/${snapshot.name}`, snapshot.bytes));
+
+  const walk = new WalWalk(snapshot?.file.index ?? 0);
+  walk.lastTerm = snapshot?.file.term ?? 0;
+  const names = await source.list(walDirectory);
+  if (names === null || !names.some((name) => name.endsWith(".wal"))) throw notAManager();
+  const segments = neededSegments(names, walk.snapshotIndex);
+  let walBytes = 0;
+  for (const [position, segment] of segments.entries()) {
+    const copied = await copySegment(
+      { source, walk, path: `${walDirectory}/${segment.name}`, newest: position === segments.length - 1, staging },
+      limits.longestWalBytes - walBytes,
+      signal,
+    );
+    walBytes += copied.sizeBytes;
+    files.push(copied);
+  }
+
+  const certificate = await required(source, "certificates/swarm-node.crt");
+  const rootCa = await required(source, "certificates/swarm-root-ca.crt");
+  const key = await required(source, "certificates/swarm-node.key");
+  files.unshift(
+    held("certificates/swarm-root-ca.crt", 0o644, rootCa),
+    held("certificates/swarm-node.crt", 0o644, certificate),
+    held("certificates/swarm-node.key", 0o600, key),
+  );
+  for (const path of ["state.json", "docker-state.json"]) {
+    const bytes = await readWhole(source, path, longestStateFileBytes);
+    if (bytes !== null) files.push(held(path, 0o600, bytes));
+  }
+
+  const proof = prove(walk, certificate, key);
+  return {
+    files,
+    proof: {
+      ...proof,
+      segments: segments.length,
+      keyChangedDuringCopy: Buffer.compare(keyBefore, key) !== 0,
+      attempts: 1,
+      usedBytes: files.reduce((sum, file) => sum + file.sizeBytes, 0),
+      ...(options.markerIndex === undefined ? {} : { markerIndex: options.markerIndex }),
+    },
+  };
+}
+
+const longestStateFileBytes = 1024 * 1024;
+
+type WalkProof = Omit<RaftProof, "segments" | "keyChangedDuringCopy" | "attempts" | "usedBytes" | "markerIndex">;
+
+function prove(walk: WalWalk, certificatePem: Uint8Array, keyPem: Uint8Array): WalkProof {
+  const { member, state, snapshotIndex, lastIndex } = walk;
+  if (member === null) throw formatError(`${walDirectory}: no metadata record`);
+  if (state === null) throw formatError(`${walDirectory}: no hard state`);
+  if (state.commit < snapshotIndex || state.commit > lastIndex) {
+    throw formatError(
+      `${walDirectory}: commit index ${state.commit} is outside of snapshot ${snapshotIndex} and last entry ${lastIndex}`,
+    );
+  }
+  const certificate = decodeNodeCertificate(certificatePem);
+  if (certificate.nodeId !== member.nodeId) {
+    throw formatError(`certificates/swarm-node.crt is of node ${certificate.nodeId}, the log of ${member.nodeId}`);
+  }
+  const keyFile = decodeKeyFile(keyPem);
+  const locked = isLocked(keyFile);
+  if (!keyFile.headers.has("raft-dek")) throw formatError("certificates/swarm-node.key has no raft-dek header");
+  if (!locked && !certificate.x509.checkPrivateKey(openPrivateKey(keyFile, null))) {
+    throw formatError("certificates/swarm-node.crt and swarm-node.key do not belong together");
+  }
+  return {
+    nodeId: member.nodeId,
+    raftId: member.raftId.toString(),
+    snapshotIndex,
+    firstIndex: snapshotIndex + 1,
+    lastIndex,
+    commitIndex: state.commit,
+    term: state.term,
+    entries: walk.entryRecords,
+    walked: true,
+    decrypted: false,
+    locked,
+  };
+}
+
+interface Snapshot {
+  name: string;
+  bytes: Uint8Array;
+  file: SnapshotFile;
+}
+
+/** The engine's own choice: the greatest name that passes its CRC. A bad one is being written, or damaged. */
+async function newestSnapshot(source: SwarmFiles, longestBytes: number): Promise<Snapshot | null> {
+  const names = ((await source.list(snapshotDirectory)) ?? [])
+    .map(parseSnapshotName)
+    .filter((name) => name !== null)
+    .sort((left, right) => right.term - left.term || right.index - left.index);
+  for (const { name, term, index } of names) {
+    const bytes = await readWhole(source, `${snapshotDirectory}/${name}`, longestBytes);
+    if (bytes === null) throw formatError(`${snapshotDirectory}/${name}: removed while copying`);
+    let file: SnapshotFile;
+    try {
+      file = decodeSnapshotFile(bytes);
+    } catch (error) {
+      if (error instanceof SkepError && error.code === "SKEP_RAFT_FORMAT") continue;
+      throw error;
+    }
+    if (file.term !== term || file.index !== index) {
+      throw formatError(`${snapshotDirectory}/${name}: holds a snapshot of term ${file.term}, index ${file.index}`);
+    }
+    return { name, bytes, file };
+  }
+  return null;
+}
+
+interface SegmentJob {
+  source: SwarmFiles;
+  walk: WalWalk;
+  path: string;
+  newest: boolean;
+  staging: string;
+}
+
+/** Looks taken at a record that is half there, before the attempt is given up. */
+const segmentLooks = 5;
+
+async function copySegment(job: SegmentJob, longestBytes: number, signal: AbortSignal): Promise<CopiedFile> {
+  const file = await job.source.open(job.path);
+  if (file === null) throw formatError(`${job.path}: removed while copying`);
+  const stagedPath = join(job.staging, job.path.slice(job.path.lastIndexOf("/") + 1));
+  const staged = await open(stagedPath, "wx", 0o600);
+  try {
+    let sizeBytes = 0;
+    const onBytes = async (bytes: Uint8Array): Promise<void> => {
+      sizeBytes += bytes.length;
+      if (sizeBytes > longestBytes) throw tooLarge();
+      await staged.writeFile(bytes);
+    };
+    job.walk.beginSegment();
+    let end: SegmentEnd = { kind: "bad", offset: 0, reason: "" };
+    let badAt = -1;
+    for (let look = 1; look <= segmentLooks; look++) {
+      end = await walkSegment(file, job.walk, end.offset, { onBytes }, signal);
+      // A log that grew meanwhile and is torn further on may be cut before the tear.
+      if (end.kind !== "bad" || (job.newest && badAt >= 0 && end.offset > badAt)) break;
+      badAt = end.offset;
+      if (look < segmentLooks) await sleep(look * 2, undefined, { signal });
+    }
+    if (end.kind === "bad" && end.offset === badAt) {
+      throw formatError(`${job.path} at byte ${end.offset}: ${end.reason}`);
+    }
+    if (job.walk.recordsInSegment < 2) throw formatError(`${job.path} at byte ${end.offset}: no metadata record`);
+    return stagedFile(job.path, stagedPath, sizeBytes);
+  } finally {
+    await staged.close();
+    await file.close();
+  }
+}
+
+async function stage(staging: string, path: string, bytes: Uint8Array): Promise<CopiedFile> {
+  const stagedPath = join(staging, path.slice(path.lastIndexOf("/") + 1));
+  const staged = await open(stagedPath, "wx", 0o600);
+  try {
+    await staged.writeFile(bytes);
+  } finally {
+    await staged.close();
+  }
+  return stagedFile(path, stagedPath, bytes.length);
+}
+
+function stagedFile(path: string, stagedPath: string, sizeBytes: number): CopiedFile {
+  return { path, mode: 0o600, sizeBytes, content: () => createReadStream(stagedPath) };
+}
+
+function held(path: string, mode: number, bytes: Uint8Array): CopiedFile {
+  return {
+    path,
+    mode,
+    sizeBytes: bytes.length,
+    content: async function* () {
+      yield await Promise.resolve(bytes);
+    },
+  };
+}
+
+async function required(source: SwarmFiles, path: string): Promise<Uint8Array> {
+  const bytes = await readWhole(source, path, longestKeyFileBytes);
+  if (bytes === null) throw formatError(`${path}: missing`);
+  return bytes;
+}
+
+function notAManager(): SkepError {
+  return new SkepError({
+    code: "SKEP_RAFT_NOT_A_MANAGER",
+    message: `the swarm directory has no ${walDirectory}: this node is not a manager`,
+    permanent: true,
+    hint: "take the Raft copy on a manager",
+  });
+}
+
+function tooLarge(): SkepError {
+  return new SkepError({
+    code: "SKEP_RAFT_TOO_LARGE",
+    message: "the write-ahead log is larger than the limit set for a copy",
+    permanent: true,
+    hint: "lower the swarm's snapshot interval: docker swarm update --snapshot-interval 1000",
+  });
+}

@@ -1,0 +1,51 @@
+// The one door to the protobuf library's wire level: strict reading of the few small messages around the objects
+// (WAL records, entries, snapshots, requests). The objects themselves are read by their descriptors.
+import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
+
+import { SkepError } from "../errors.ts";
+
+export { BinaryWriter };
+export type { BinaryReader };
+
+/** Malformed bytes: SKEP_RAFT_FORMAT, permanent, since the same bytes stay malformed. */
+export function formatError(message: string, cause?: unknown): SkepError {
+  return new SkepError({ code: "SKEP_RAFT_FORMAT", message, permanent: true, cause });
+}
+
+/**
+ * Reads one message field by field. `take` gets the raw tag (field number × 8 + wire type), reads the value and
+ * returns true; false means that it does not know the tag. Unknown tags, and whatever the library refuses (truncated
+ * values, overlong varints), are a SKEP_RAFT_FORMAT naming the message: these are framing messages of fixed shape, and
+ * a field that we do not know could change what the others mean.
+ */
+export function readFields(
+  what: string,
+  bytes: Uint8Array,
+  take: (tag: number, reader: BinaryReader) => boolean,
+): void {
+  const reader = new BinaryReader(bytes);
+  while (reader.pos < reader.len) {
+    let known: boolean;
+    let tag: number;
+    try {
+      tag = reader.uint32();
+      known = take(tag, reader);
+    } catch (error) {
+      if (error instanceof SkepError) throw error;
+      throw formatError(`${what}: not a protobuf message: ${error instanceof Error ? error.message : "unreadable"}`);
+    }
+    if (!known) throw formatError(`${what}: unexpected field ${tag >>> 3} of wire type ${tag & 7}`);
+  }
+}
+
+/** A 64-bit varint that must be a counter below 2^53 (indexes, terms); SKEP_RAFT_FORMAT otherwise. */
+export function readCounter(reader: BinaryReader): number {
+  const value = Number(reader.uint64());
+  if (!Number.isSafeInteger(value)) throw formatError("a counter does not fit 53 bits");
+  return value;
+}
+
+/** A full 64-bit unsigned varint; Raft ids are random 63-bit numbers. */
+export function readUint64(reader: BinaryReader): bigint {
+  return BigInt(reader.uint64());
+}
