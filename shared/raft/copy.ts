@@ -164,7 +164,7 @@ async function copyOnce(options: CopyOptions, limits: CopyLimits, staging: strin
       keyChangedDuringCopy: Buffer.compare(keyBefore, key) !== 0,
       attempts: 1,
       usedBytes: files.reduce((sum, file) => sum + file.sizeBytes, 0),
-      ...(options.markerIndex === undefined ? {} : { markerIndex: options.markerIndex }),
+      markerIndex: options.markerIndex ?? null,
     },
   };
 }
@@ -204,6 +204,7 @@ function prove(walk: WalWalk, certificatePem: Uint8Array, keyPem: Uint8Array): W
     walked: true,
     decrypted: false,
     locked,
+    certificateExpiresAt: certificate.notAfter,
   };
 }
 

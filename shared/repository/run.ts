@@ -2,6 +2,7 @@
 // sealed by the catalogue key, written last: a run that has none does not count. Each run names the sequence
 // number before its own and that object's digest, so that a removed or replaced run shows.
 import { z } from "zod";
+import { raftProofSchema } from "../raft/proof.ts";
 import { digestPattern, repositoryIdPattern, runIdPattern, writerIdPattern } from "./layout.ts";
 
 const time = z.iso.datetime();
@@ -55,27 +56,6 @@ export const volumeFactsSchema = z.strictObject({
   scope: z.enum(["local", "global"]),
 });
 export type VolumeFacts = z.infer<typeof volumeFactsSchema>;
-
-/** What a walk of a swarm directory proved; numbers are Raft indexes. docs/RAFT.md tells each. */
-export const raftProofSchema = z.strictObject({
-  snapshotIndex: z.int().min(0),
-  lastIndex: z.int().min(0),
-  commitIndex: z.int().min(0),
-  term: z.int().min(0),
-  /** Index of the marker write that the copy was made to contain; null where none was made. */
-  markerIndex: z.int().min(0).nullable(),
-  segments: z.int().min(0),
-  entries: z.int().min(0),
-  attempts: z.int().min(1),
-  /** True: every frame's CRC and the chain were checked. */
-  walked: z.boolean(),
-  /** True: every entry was decrypted and replayed. False: the copy is well-formed, its content is unproven. */
-  decrypted: z.boolean(),
-  /** Objects by kind, where decrypted. */
-  counts: z.record(z.string(), z.int().min(0)).optional(),
-  certificateExpiresAt: time.optional(),
-});
-export type RaftProof = z.infer<typeof raftProofSchema>;
 
 export const partSchema = z.strictObject({
   kind: z.enum(partKinds),
