@@ -15,7 +15,9 @@ import { withLock } from "./lock.ts";
 import { createBridge, freeSubnet, hostAddress, removeBridge } from "./network.ts";
 import { createAccess, LabNode } from "./node.ts";
 import { thisOwner } from "./owner.ts";
-import { ensureRootfs, nodeRecipe } from "./rootfs.ts";
+import { ensureRootfs, nodeRecipe, s3Recipe } from "./rootfs.ts";
+import { RedisServer, sweepAlone } from "./redis.ts";
+import { S3Server } from "./s3.ts";
 import {
   cgroupOf,
   checkName,
@@ -39,10 +41,20 @@ export interface LabOptions {
   managers?: number;
   /** "bookworm" (Docker 20.10, the default) or "trixie" (Docker 26). */
   engine?: Suite;
+  /** Starts an S3 server on the lab's network, too: `lab.s3`. */
+  s3?: boolean;
+  /** Starts a Redis server on the bridge's address, too: `lab.redis`. */
+  redis?: boolean;
   /** The lab outlives this process; it stays until `down`. */
   keep?: boolean;
   /** Told, in a line each, what takes long. Default: stderr. */
   say?: (line: string) => void;
+}
+
+/** Folders of finished root file systems; s3 is empty for a lab without. */
+interface Rootfs {
+  node: string;
+  s3: string;
 }
 
 /** Last number of the highest address that a node may have; above are the lab's servers and the host. */
@@ -51,13 +63,17 @@ const lastNodeIndex = 240;
 export class Lab {
   /** Those that were not burned, in the order they came. */
   nodes: LabNode[] = [];
+  readonly #s3: S3Server | null;
+  readonly #redis: RedisServer | null;
   #state: LabState;
   readonly #rootfs: string;
 
-  private constructor(state: LabState, rootfs: string) {
+  private constructor(state: LabState, rootfs: Rootfs) {
     this.#state = state;
-    this.#rootfs = rootfs;
-    this.nodes = state.nodes.map((node) => new LabNode(state, node, rootfs));
+    this.#rootfs = rootfs.node;
+    this.nodes = state.nodes.map((node) => new LabNode(state, node, rootfs.node));
+    this.#s3 = state.hasS3 ? new S3Server(state, rootfs.s3) : null;
+    this.#redis = state.hasRedis ? RedisServer.of(state) : null;
   }
 
   /** Takes away what dead processes left, then makes a lab and starts all that is asked for. When that fails, nothing is left. */
@@ -67,13 +83,15 @@ export class Lab {
     checkName(name);
     await Lab.sweep(say);
     const engine = options.engine ?? "bookworm";
-    const rootfs = await ensureRootfs(nodeRecipe(engine), say);
-    const state = await claim(name, engine, options.keep === true);
+    const rootfs = await findRootfs({ engine, hasS3: options.s3 === true }, say);
+    const state = await claim(name, engine, options);
     const lab = new Lab(state, rootfs);
     try {
       await createBridge(state.id, state.subnet);
       await createAccess(name);
-      await Promise.all(Array.from({ length: options.nodes ?? 0 }, () => lab.addNode()));
+      const nodes = Array.from({ length: options.nodes ?? 0 }, () => lab.addNode());
+      const servers = [lab.#s3?.create(), lab.#redis?.create()].filter((server) => server !== undefined);
+      await settled([...nodes, ...servers]);
       lab.nodes.sort((a, b) => a.index - b.index);
       if (options.managers !== undefined) await lab.initSwarm({ managers: options.managers });
       return lab;
@@ -95,7 +113,7 @@ export class Lab {
         hint: "npm run lab -- up --nodes 3",
       });
     }
-    return new Lab(state, await ensureRootfs(nodeRecipe(state.engine), () => undefined));
+    return new Lab(state, await findRootfs(state, () => undefined));
   }
 
   /** All labs of this machine, oldest first. */
@@ -105,7 +123,9 @@ export class Lab {
 
   /** Takes away each lab whose process died without taking it down. */
   static async sweep(say: (line: string) => void = () => undefined): Promise<void> {
-    for (const state of await listStates()) {
+    const states = await listStates();
+    await sweepAlone();
+    for (const state of states) {
       if (!isStale(state)) continue;
       say(`taking away lab ${state.name}, whose process died`);
       await takeAway(state);
@@ -118,6 +138,28 @@ export class Lab {
 
   get engine(): Suite {
     return this.#state.engine;
+  }
+
+  /** The S3 server of a lab that was made with one; else it throws SKEP_LAB_NO_SERVER. */
+  get s3(): S3Server {
+    if (this.#s3 !== null) return this.#s3;
+    throw new SkepError({
+      code: "SKEP_LAB_NO_SERVER",
+      message: `lab ${this.name} was made without an S3 server`,
+      permanent: true,
+      hint: "Lab.up({ s3: true }), or npm run lab -- up --s3",
+    });
+  }
+
+  /** The Redis server of a lab that was made with one; else it throws SKEP_LAB_NO_SERVER. */
+  get redis(): RedisServer {
+    if (this.#redis !== null) return this.#redis;
+    throw new SkepError({
+      code: "SKEP_LAB_NO_SERVER",
+      message: `lab ${this.name} was made without a Redis server`,
+      permanent: true,
+      hint: "Lab.up({ redis: true }), or npm run lab -- up --redis",
+    });
   }
 
   /** The host's address on the lab's network: nodes reach what the test itself serves there. */
@@ -198,8 +240,21 @@ export class Lab {
   }
 }
 
+async function findRootfs(wanted: Pick<LabState, "engine" | "hasS3">, say: (line: string) => void): Promise<Rootfs> {
+  const [node, s3] = await Promise.all([
+    ensureRootfs(nodeRecipe(wanted.engine), say),
+    wanted.hasS3 ? ensureRootfs(s3Recipe(), say) : "",
+  ]);
+  return { node, s3 };
+}
+
+/** Waits for the end of all; then throws what the first that failed threw. Nothing goes on in the background. */
+async function settled(all: readonly Promise<unknown>[]): Promise<void> {
+  for (const result of await Promise.allSettled(all)) if (result.status === "rejected") throw result.reason;
+}
+
 /** Enters a new lab, with a subnet that nobody else has. */
-async function claim(name: string, engine: Suite, keep: boolean): Promise<LabState> {
+async function claim(name: string, engine: Suite, options: LabOptions): Promise<LabState> {
   await listStates();
   return await withLock(labsLock(), async () => {
     const others = await listStates();
@@ -215,11 +270,13 @@ async function claim(name: string, engine: Suite, keep: boolean): Promise<LabSta
       format: 1,
       name,
       id: idFor(name),
-      owner: keep ? null : thisOwner(),
+      owner: options.keep === true ? null : thisOwner(),
       engine,
       subnet: await freeSubnet(others.map((other) => other.subnet)),
       createdAt: new Date().toISOString(),
       nodes: [],
+      hasS3: options.s3 === true,
+      hasRedis: options.redis === true,
       highestIndex: 0,
     };
     await writeState(state);
@@ -230,7 +287,10 @@ async function claim(name: string, engine: Suite, keep: boolean): Promise<LabSta
 /** Removes all that the lab of `state` ever made, as far as it is there. */
 async function takeAway(state: LabState): Promise<void> {
   // The root file system matters to a start only.
-  await Promise.all(state.nodes.map((node) => new LabNode(state, node, "/nonexistent").remove()));
+  const machines = state.nodes.map((node) => new LabNode(state, node, "/nonexistent").remove());
+  if (state.hasS3) machines.push(new S3Server(state, "/nonexistent").remove());
+  if (state.hasRedis) machines.push(RedisServer.of(state).remove());
+  await settled(machines);
   await removeCgroup(cgroupOf(state.id));
   await removeBridge(state.id);
   await rm(labFolder(state.name), { recursive: true, force: true });

@@ -3,9 +3,9 @@ import { link, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { randomUUID } from "node:crypto";
 import { z } from "zod";
-import { isAlive, thisOwner } from "./owner.ts";
+import { isAlive, ownerSchema, thisOwner } from "./owner.ts";
 
-const holderSchema = z.object({ pid: z.int().positive(), startTicks: z.int().nonnegative(), turn: z.string().max(64) });
+const holderSchema = ownerSchema.extend({ turn: z.string().max(64) });
 
 /**
  * Runs `work` while this process alone holds the lock file `path` (its folder must exist).

@@ -2,14 +2,13 @@
 // a shared, read-only root file system. It either boots systemd or runs one program. What it wrote stays for its next start.
 import { spawn } from "node:child_process";
 import { closeSync, openSync, readFileSync } from "node:fs";
-import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { SkepError } from "../../shared/errors.ts";
 import { createCgroup, inCgroup, isUnified, killCgroup, removeCgroup } from "./cgroup.ts";
 import { command, tryCommand } from "./command.ts";
-import { type Owner, isAlive, ownerOf } from "./owner.ts";
-import { z } from "zod";
+import { readLivingOwner, readProc, writeOwner } from "./owner.ts";
 
 export interface MachineSpec {
   hostname: string;
@@ -22,11 +21,10 @@ export interface MachineSpec {
   cgroup: string;
   /** Folder outside → path inside. */
   binds: Readonly<Record<string, string>>;
-  /** What runs instead of a booted systemd. */
+  /** What runs instead of a booted systemd, as process 1; SIGTERM asks it to end. */
   program?: readonly string[];
 }
 
-const processSchema = z.object({ pid: z.int().positive(), startTicks: z.int().nonnegative() });
 /** SIGRTMIN+4 asks systemd for a power-off (systemd(1), Signals); Linux with glibc has SIGRTMIN at 34. */
 const powerOffSignal = 34 + 4;
 
@@ -59,12 +57,16 @@ export class Machine {
     await createCgroup(cgroup);
     const argv = inCgroup(cgroup, [
       ...["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", `--directory=${this.root}`],
-      ...[`--machine=${hostname}`, `--network-namespace-path=/run/netns/${namespace}`, "--capability=all"],
+      ...[
+        `--machine=${namespace}`,
+        `--hostname=${hostname}`,
+        `--network-namespace-path=/run/netns/${namespace}`,
+        "--capability=all",
+      ],
       "--system-call-filter=@keyring @privileged @mount bpf perf_event_open",
       ...["--console=pipe", "--link-journal=no", "--resolv-conf=off", "--timezone=off"],
       ...Object.entries(binds).map(([outside, inside]) => `--bind=${outside}:${inside}`),
-      ...(program === undefined ? ["--boot"] : ["--as-pid2"]),
-      ...(program ?? bootArguments()),
+      ...(program ?? ["--boot", ...bootArguments()]),
     ]);
     const log = openSync(join(folder, "console.log"), "a", 0o600);
     try {
@@ -82,11 +84,10 @@ export class Machine {
   }
 
   async #recordProcess(pid: number | undefined): Promise<void> {
-    const owner = pid === undefined ? null : ownerOf(pid);
-    if (owner !== null) await writeFile(this.#processFile, JSON.stringify(owner));
+    if (pid !== undefined) await writeOwner(this.#processFile, pid);
     const deadlineMs = Date.now() + 20_000;
     while (this.initPid() === null) {
-      if (owner === null || !isAlive(owner) || Date.now() > deadlineMs) {
+      if (!this.isRunning() || Date.now() > deadlineMs) {
         throw new SkepError({
           code: "SKEP_LAB_BOOT",
           message: `machine ${this.spec.hostname} did not start\n${await this.consoleTail()}`,
@@ -101,29 +102,17 @@ export class Machine {
     return join(this.spec.folder, "process.json");
   }
 
-  #process(): Owner | null {
-    let text: string;
-    try {
-      text = readFileSync(this.#processFile, "utf8");
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
-      throw error;
-    }
-    const owner = processSchema.parse(JSON.parse(text));
-    return isAlive(owner) ? owner : null;
-  }
-
   isRunning(): boolean {
-    return this.#process() !== null;
+    return readLivingOwner(this.#processFile) !== null;
   }
 
   /** Pid, outside, of the machine's process 1; null while it is off. */
   initPid(): number | null {
-    const container = this.#process();
+    const container = readLivingOwner(this.#processFile);
     if (container === null) return null;
     for (const pid of childrenOf(container.pid)) {
       // In a pid namespace of its own, and the first there: "NSpid: 4711 1".
-      if (/^NSpid:\t\d+\t1$/m.test(readOrEmpty(`/proc/${String(pid)}/status`))) return pid;
+      if (/^NSpid:\t\d+\t1$/m.test(readProc(`/proc/${String(pid)}/status`))) return pid;
     }
     return null;
   }
@@ -177,6 +166,10 @@ export class Machine {
     await this.crash();
     await removeCgroup(this.spec.cgroup);
     await unmount(this.root);
+    // systemd-nspawn makes these and leaves them.
+    for (const kind of ["propagate", "unix-export"]) {
+      await rm(join("/run/systemd/nspawn", kind, this.spec.namespace), { recursive: true, force: true });
+    }
     await rm(this.spec.folder, { recursive: true, force: true });
   }
 
@@ -193,22 +186,11 @@ function bootArguments(): string[] {
 }
 
 function childrenOf(pid: number): number[] {
-  const text = readOrEmpty(`/proc/${String(pid)}/task/${String(pid)}/children`);
+  const text = readProc(`/proc/${String(pid)}/task/${String(pid)}/children`);
   return text
     .split(" ")
     .filter((part) => part !== "")
     .map(Number);
-}
-
-/** The text of a file below /proc; empty when the process is gone. */
-function readOrEmpty(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT" || code === "ESRCH") return "";
-    throw error;
-  }
 }
 
 /** Unmounts `path` when something is mounted there. */

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { SkepError } from "../../shared/errors.ts";
 import { suites } from "./apt-sources.ts";
-import { isAlive } from "./owner.ts";
+import { isAlive, ownerSchema } from "./owner.ts";
 
 const nameSchema = z.string().regex(/^[a-z0-9][a-z0-9-]{0,19}$/);
 
@@ -23,12 +23,14 @@ const stateSchema = z.object({
   /** 8 hexadecimal digits: part of every name that the lab gives to something outside its folder. */
   id: z.string().regex(/^[0-9a-f]{8}$/),
   /** The process that the lab lives as long as; null: it stays until `down`. */
-  owner: z.object({ pid: z.int().positive(), startTicks: z.int().nonnegative() }).nullable(),
+  owner: ownerSchema.nullable(),
   engine: z.enum(suites),
   /** First three numbers of its /24. */
   subnet: z.string().regex(/^\d{1,3}\.\d{1,3}\.\d{1,3}$/),
   createdAt: z.iso.datetime(),
   nodes: z.array(machineSchema),
+  hasS3: z.boolean(),
+  hasRedis: z.boolean(),
   /** No number of a node is given twice, unless it is asked for by name. */
   highestIndex: z.int().min(0).max(253),
 });
