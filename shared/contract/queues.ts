@@ -1,4 +1,5 @@
 // Names of the queues, and what an agent and the controller say to each other on them besides jobs.
+import { createHash } from "node:crypto";
 import { z } from "zod";
 import { writerIdPattern } from "../repository/layout.ts";
 import { signedSchema } from "../repository/signature.ts";
@@ -17,6 +18,9 @@ export const queueNames = {
   enrolment: "enrolment",
 } as const;
 
+/** How many volumes one agent reads at once: the controller hands it no more. */
+export const volumesAtOnce = 2;
+
 export const enrolmentRequestSchema = z.strictObject({
   nodeId: z.string().regex(writerIdPattern),
   hostname: z.string().max(255),
@@ -25,6 +29,12 @@ export const enrolmentRequestSchema = z.strictObject({
   skepVersion: z.string().max(64),
 });
 export type EnrolmentRequest = z.infer<typeof enrolmentRequestSchema>;
+
+/** Shown to people on both sides, to compare: 16 bytes of SHA-256 of the recipient, as eight groups of hex digits. */
+export function fingerprintOf(recipient: string): string {
+  const hash = createHash("sha256").update(recipient).digest("hex");
+  return Array.from({ length: 8 }, (_, group) => hash.slice(group * 4, group * 4 + 4)).join(":");
+}
 
 /** The answer; what is secret in it is encrypted to the agent's recipient. */
 export const enrolmentAnswerSchema = z.strictObject({

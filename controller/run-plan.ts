@@ -1,0 +1,222 @@
+// What a run has to do and what came of it, as pure functions: from node facts to volume jobs, and from all
+// outcomes to the run object. The plan follows from authenticated results and the policy alone, so that it is made
+// anew at commit instead of being believed to Redis.
+import { createHash } from "node:crypto";
+import type { TaskResultOf } from "../shared/contract/job.ts";
+import type { ErrorRecord } from "../shared/errors.ts";
+import type { NotCovered, Part, Run, RunNode, VolumeFacts } from "../shared/repository/run.ts";
+import { selectsVolume, type Policy } from "./policy.ts";
+
+/** A run object before it has its place in the chain. */
+export type NewRun = Omit<Run, "format" | "repositoryId" | "incarnation" | "sequence" | "previousDigest">;
+
+/** A child that ended without a result. */
+export interface Failure {
+  error: ErrorRecord;
+  attempts: number;
+  /** ISO 8601, UTC; of the last attempt. */
+  startedAt: string;
+  endedAt: string;
+  /** Node id of the agent that had it last; null where none took it. */
+  nodeId: string | null;
+}
+
+export type Outcome<Result> = { state: "done"; result: Result } | { state: "failed"; failure: Failure };
+
+export type NodeFacts = TaskResultOf<"node">;
+
+export interface VolumeJob {
+  nodeId: string;
+  hostname: string;
+  volume: VolumeFacts;
+}
+
+export interface VolumePlan {
+  jobs: VolumeJob[];
+  notCovered: NotCovered[];
+}
+
+/** Deterministic, so that a step that is done again adds nothing twice. `name` is hashed: volume names are wider than job ids. */
+export function childId(runId: string, kind: string, nodeId?: string, name?: string): string {
+  const hash = name === undefined ? [] : [createHash("sha256").update(name).digest("hex").slice(0, 20)];
+  return [runId, kind, ...(nodeId === undefined ? [] : [nodeId]), ...hash].join("-");
+}
+
+export interface AgentPresence {
+  nodeId: string;
+  hostname: string;
+  /** How long nothing was heard of it, ms; 0 while its heartbeat is there. */
+  silentMs: number;
+}
+
+/**
+ * Whom to ask for facts. `nodes` is what the definitions say, null where they are missing: then everybody who is
+ * heard. A node that was never heard or is silent for longer than `graceMs` is not waited for.
+ */
+export function nodesToAsk(
+  nodes: readonly RunNode[] | null,
+  agents: readonly AgentPresence[],
+  graceMs: number,
+): { nodeId: string; hostname: string }[] {
+  const present = new Map(agents.filter(({ silentMs }) => silentMs < graceMs).map((agent) => [agent.nodeId, agent]));
+  if (nodes === null) return [...present.values()].map(({ nodeId, hostname }) => ({ nodeId, hostname }));
+  return nodes
+    .filter((node) => node.state !== "down" && present.has(node.id))
+    .map(({ id, hostname }) => ({ nodeId: id, hostname }));
+}
+
+/** Volumes to take and what is left out. A volume that several nodes share is taken by the first of them, by hostname. */
+export function planVolumes(facts: ReadonlyMap<string, NodeFacts>, select: Policy["select"]["volumes"]): VolumePlan {
+  const plan: VolumePlan = { jobs: [], notCovered: [] };
+  const taker = new Map<string, string>();
+  const nodes = [...facts].sort(
+    ([, a], [, b]) => compare(a.part.hostname, b.part.hostname) || compare(a.part.nodeId, b.part.nodeId),
+  );
+  for (const [nodeId, { part, volumes, notCovered }] of nodes) {
+    const { hostname } = part;
+    for (const { facts: volume, sharedId } of [...volumes].sort((a, b) => compare(a.facts.name, b.facts.name))) {
+      const leaveOut = (reason: NotCovered["reason"], message: string): void => {
+        plan.notCovered.push({ kind: "volume", name: `${hostname}/${volume.name}`, hostname, reason, message });
+      };
+      if (!selectsVolume(select, hostname, volume.name)) {
+        leaveOut("not-selected", "the policy does not select it");
+        continue;
+      }
+      const other = sharedId === null ? undefined : taker.get(sharedId);
+      if (other !== undefined) {
+        leaveOut("taken-elsewhere", `taken on ${other}, which shares it`);
+        continue;
+      }
+      if (sharedId !== null) taker.set(sharedId, hostname);
+      plan.jobs.push({ nodeId, hostname, volume });
+    }
+    for (const left of notCovered) plan.notCovered.push(asThePolicySays(left, hostname, select));
+  }
+  return plan;
+}
+
+/** What an agent can't read is no gap where the policy didn't want it. */
+function asThePolicySays(left: NotCovered, hostname: string, select: Policy["select"]["volumes"]): NotCovered {
+  if (left.kind !== "volume") return left;
+  const name = left.name.startsWith(`${hostname}/`) ? left.name.slice(hostname.length + 1) : left.name;
+  if (selectsVolume(select, hostname, name)) return left;
+  return { ...left, reason: "not-selected", message: "the policy does not select it" };
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** Everything that came of a run's jobs. */
+export interface RunOutcomes {
+  raft: Outcome<Part>;
+  definitions: Outcome<TaskResultOf<"definitions">>;
+  /** By node id; only those that were asked. */
+  nodes: ReadonlyMap<string, { hostname: string; outcome: Outcome<NodeFacts> }>;
+  /** By child id; a planned volume that is not in it was never taken. */
+  volumes: ReadonlyMap<string, Outcome<Part>>;
+}
+
+export interface RunFrame extends Pick<
+  NewRun,
+  "id" | "trigger" | "schedule" | "policyVersion" | "startedAt" | "endedAt" | "skepVersion" | "warnings"
+> {
+  select: Policy["select"]["volumes"];
+}
+
+/** The run object's content: every part that was wanted is in it, as what became of it, and all that was left out. */
+export function concludeRun(frame: RunFrame, outcomes: RunOutcomes): NewRun {
+  const { select, ...rest } = frame;
+  const definitions = outcomes.definitions.state === "done" ? outcomes.definitions.result : null;
+  const parts: Part[] = [
+    partOf(outcomes.raft, { kind: "raft", name: "raft" }, (part) => part),
+    partOf(outcomes.definitions, { kind: "definitions", name: "definitions" }, (result) => result.part),
+  ];
+  const notCovered: NotCovered[] = [];
+  for (const node of definitions?.nodes ?? []) {
+    if (outcomes.nodes.has(node.id)) continue;
+    const down = node.state === "down";
+    notCovered.push({
+      kind: "node",
+      name: node.hostname,
+      hostname: node.hostname,
+      reason: down ? "node-down" : "no-agent",
+      message: down
+        ? "the node is down: none of its volumes was taken"
+        : "no agent runs there: none of its volumes was taken",
+    });
+  }
+  const facts = new Map<string, NodeFacts>();
+  for (const [nodeId, { hostname, outcome }] of outcomes.nodes) {
+    parts.push(partOf(outcome, { kind: "node", name: hostname, nodeId, hostname }, (result) => result.part));
+    if (outcome.state === "done") facts.set(nodeId, outcome.result);
+  }
+  const plan = planVolumes(facts, select);
+  for (const { nodeId, hostname, volume } of plan.jobs) {
+    const wanted = { kind: "volume" as const, name: `${hostname}/${volume.name}`, nodeId, hostname, volume };
+    const outcome = outcomes.volumes.get(childId(frame.id, "volume", nodeId, volume.name)) ?? neverTaken(frame);
+    parts.push(partOf(outcome, wanted, (part) => part));
+  }
+  notCovered.push(...plan.notCovered);
+  const run = {
+    ...rest,
+    clusterId: definitions?.clusterId ?? null,
+    nodes: definitions?.nodes ?? [],
+    parts,
+    notCovered,
+  };
+  return { ...run, status: statusOf(run) };
+}
+
+function neverTaken(frame: RunFrame): Outcome<Part> {
+  const error = {
+    code: "SKEP_JOB_LOST" as const,
+    message: "the queue lost the job before it ended",
+    permanent: false,
+    hint: "somebody removed it from Redis, or Redis lost data: the next run takes the volume again",
+  };
+  const { startedAt, endedAt } = frame;
+  return { state: "failed", failure: { error, attempts: 1, startedAt, endedAt, nodeId: null } };
+}
+
+function partOf<Result>(
+  outcome: Outcome<Result>,
+  wanted: Pick<Part, "kind" | "name"> & Partial<Pick<Part, "nodeId" | "hostname" | "volume">>,
+  part: (result: Result) => Part,
+): Part {
+  if (outcome.state === "done") return part(outcome.result);
+  const { error, attempts, startedAt, endedAt, nodeId } = outcome.failure;
+  return {
+    nodeId: nodeId ?? "none",
+    hostname: "",
+    ...wanted,
+    status: "failed",
+    startedAt,
+    endedAt,
+    attempt: Math.max(1, attempts),
+    error,
+    warnings: [],
+    warningsLeftOut: 0,
+  };
+}
+
+/** `failed`: no proven Raft copy. `partial`: something that was wanted is not whole, or a node could not be asked. */
+export function statusOf(run: Pick<NewRun, "parts" | "notCovered">): NewRun["status"] {
+  const raft = run.parts.find(({ kind }) => kind === "raft");
+  if (raft === undefined || raft.status === "failed") return "failed";
+  const gap = run.notCovered.some(
+    ({ kind, reason }) =>
+      reason === "node-down" || reason === "no-agent" || (kind === "volume" && reason === "unsupported"),
+  );
+  return gap || run.parts.some(({ status }) => status !== "done") ? "partial" : "done";
+}
+
+/** What one volume job may read a second, from the policy's limits; 0: no limit. */
+export function jobBytesPerSecond(limits: Policy["limits"], nodes: number, jobsAtOnce: number): number {
+  const shares: number[] = [];
+  if (limits.bytesPerSecondPerNode > 0) shares.push(limits.bytesPerSecondPerNode / jobsAtOnce);
+  if (limits.bytesPerSecondInAll > 0) {
+    shares.push(limits.bytesPerSecondInAll / (Math.max(1, Math.min(nodes, limits.nodesAtOnce)) * jobsAtOnce));
+  }
+  return shares.length === 0 ? 0 : Math.max(1, Math.floor(Math.min(...shares)));
+}
