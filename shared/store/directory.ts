@@ -135,8 +135,8 @@ class DirectoryStore implements Store {
       conditionalWrites: raced && this.#linksWork,
       versions: false,
       objectLock: false,
-      overwrites: true,
       deletes: true,
+      destroys: true,
     };
   }
 

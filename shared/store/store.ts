@@ -35,10 +35,13 @@ export interface StoreAbilities {
   versions: boolean;
   /** True where retention can be set on an object so that nobody deletes it before its time. */
   objectLock: boolean;
-  /** True where these credentials replaced an existing object. Without `versions` and `objectLock` they can destroy. */
-  overwrites: boolean;
   /** True where these credentials deleted what they wrote; where not, the probe's objects stay below `probe/`. */
   deletes: boolean;
+  /**
+   * True where these credentials, taken by a thief, destroy what is stored and not locked: they overwrite or delete where
+   * no versions are kept, or delete versions.
+   */
+  destroys: boolean;
 }
 
 /**
