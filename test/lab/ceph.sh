@@ -50,7 +50,7 @@ osd_fast_shutdown=false
 osd_objectstore=memstore
 memstore_device_bytes=8589934592
 [client.rgw.x]
-rgw_frontends=beast endpoint=$1:$2
+rgw_frontends=beast endpoint=$1:$2 tcp_nodelay=1
 rgw_dynamic_resharding=false
 EOF
   key() { name=$1; shift; ceph-authtool $d/keyring --gen-key -n "$name" "$@" >/dev/null; }
