@@ -1,0 +1,177 @@
+// What a command may use, from its flags and the kit folder: the store, the identity, the controller key, the API.
+// Secrets come from files, standard input or a hidden prompt; never from argv.
+import password from "@inquirer/password";
+import type { Command } from "commander";
+import { decodeClusterFile, type ClusterFile } from "../../shared/contract/cluster-file.ts";
+import { SkepError } from "../../shared/errors.ts";
+import { decodeControllerKey, type ControllerKey } from "../../shared/repository/controller-key.ts";
+import { decodeIdentityFile, type IdentityFile } from "../../shared/repository/identity-file.ts";
+import {
+  parseCredentials,
+  parseLocation,
+  parseStoreUrl,
+  type StoreCredentials,
+  type StoreLocation,
+} from "../../shared/store/location.ts";
+import { makeApiClient, type ApiClient } from "./api-client.ts";
+import { readInputFile } from "./input-file.ts";
+import { findKit, type Kit } from "./kit.ts";
+import type { Session } from "./session.ts";
+
+export interface KitOptions {
+  kit?: string;
+}
+export interface StoreOptions extends KitOptions {
+  store?: string;
+  endpoint?: string;
+  region?: string;
+  pathStyle?: boolean;
+  ca?: string;
+  credentials?: string;
+}
+export interface IdentityOptions extends KitOptions {
+  identity?: string;
+}
+export interface ApiOptions extends KitOptions {
+  api?: string;
+  tokenFile?: string;
+  apiCertificate?: string;
+}
+
+export function addKitOption(command: Command): Command {
+  return command.option("--kit <folder>", "the folder that `skep init` wrote (default: $SKEP_KIT, else ./skep-kit)");
+}
+
+/** `what`: said of the store itself, e.g. where it comes from by default. */
+export function addStoreOptions(command: Command, what = "(default: the kit's)"): Command {
+  return command
+    .option("--store <url>", `the store: s3://BUCKET[/PREFIX] or file:///FOLDER ${what}`)
+    .option("--endpoint <url>", "of an S3 server that is not AWS, e.g. https://s3.example.org")
+    .option("--region <name>", "the bucket's region")
+    .option("--path-style", "address the bucket as https://host/bucket")
+    .option("--ca <file>", "PEM of the authority that signed the S3 server's certificate")
+    .option("--credentials <file>", 'JSON with "accessKeyId" and "secretAccessKey"; - reads standard input');
+}
+
+export function addIdentityOption(command: Command): Command {
+  return command.option("--identity <file>", "your identity file (default: the kit's, if it is still there)");
+}
+
+export function addApiOptions(command: Command): Command {
+  return command
+    .option("--api <url>", "the controller, e.g. https://manager1:8420 (default: the kit's)")
+    .option("--token-file <file>", "file with the API token (default: the kit's)")
+    .option("--api-certificate <file>", "the controller's certificate, PEM (default: the kit's)");
+}
+
+function usage(message: string, hint: string): SkepError {
+  return new SkepError({ code: "SKEP_CLI_USAGE", message, permanent: true, hint });
+}
+
+export interface StoreAccess {
+  location: StoreLocation;
+  /** Null for a folder. */
+  credentials: StoreCredentials | null;
+  /** Of the kit; null without a kit. */
+  cluster: ClusterFile | null;
+}
+
+/** The kit's cluster file. */
+export async function readCluster(kit: Kit): Promise<ClusterFile> {
+  const path = kit.path("clusterFile");
+  return decodeClusterFile(await readInputFile(path, "the cluster file"), path);
+}
+
+/** The store of the flags, else of the kit. */
+export async function accessStore(session: Session, options: StoreOptions): Promise<StoreAccess> {
+  const kit = await findKit(options.kit);
+  const cluster = kit === null ? null : await readCluster(kit);
+  if (options.store === undefined && cluster === null) {
+    throw usage("no store is named", "give --store URL, or --kit FOLDER with what `skep init` wrote");
+  }
+  const location =
+    options.store === undefined
+      ? parseLocation(cluster?.store)
+      : await locationOf({ ...options, store: options.store });
+  const credentials = await credentialsFor(session, location, options.credentials, kit);
+  return { location, credentials, cluster };
+}
+
+/** The address card that the flags describe; the CA is carried along, not named. */
+export async function locationOf(options: StoreOptions & { store: string }): Promise<StoreLocation> {
+  const { store, endpoint, region, pathStyle, ca } = options;
+  return parseLocation({
+    url: store,
+    ...(endpoint === undefined ? {} : { endpoint }),
+    ...(region === undefined ? {} : { region }),
+    ...(pathStyle === undefined ? {} : { pathStyle }),
+    ...(ca === undefined ? {} : { caPem: await readInputFile(ca, "the certificate") }),
+  });
+}
+
+/** Null for a folder, which needs none; asks on a terminal where neither a file nor the kit has them. */
+export async function credentialsFor(
+  session: Session,
+  location: StoreLocation,
+  file: string | undefined,
+  kit: Kit | null,
+): Promise<StoreCredentials | null> {
+  if (parseStoreUrl(location.url)?.kind === "file") return null;
+  const path = file ?? kit?.path("storeCredentialsFile");
+  if (path !== undefined) return await readCredentials(path);
+  if (!session.output.interactive) {
+    throw usage(
+      `the credentials of ${location.url} are missing`,
+      'give --credentials FILE with {"accessKeyId": "…", "secretAccessKey": "…"}, or - for standard input',
+    );
+  }
+  const context = { signal: session.signal, output: process.stderr };
+  return parseCredentials({
+    accessKeyId: await password({ message: "Access key id of the store" }, context),
+    secretAccessKey: await password({ message: "Secret access key" }, context),
+  });
+}
+
+export async function readCredentials(path: string): Promise<StoreCredentials> {
+  const text = await readInputFile(path, "the store's credentials");
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    value = null;
+  }
+  return parseCredentials(value);
+}
+
+/** The identity of --identity, else the kit's; `-` reads standard input. */
+export async function accessIdentity(options: IdentityOptions): Promise<IdentityFile & { rootPublicKey: string }> {
+  const path = options.identity ?? (await findKit(options.kit))?.path("identityFile");
+  if (path === undefined) throw usage("no identity is named", "give --identity FILE: the file that `skep init` wrote");
+  const hint = "bring the identity file from where it is kept and name it with --identity FILE";
+  return decodeIdentityFile(await readInputFile(path, "the identity file", hint), path);
+}
+
+/** The kit's controller key; null without a kit. */
+export async function accessControllerKey(options: KitOptions): Promise<ControllerKey | null> {
+  const path = (await findKit(options.kit))?.path("controllerKeyFile");
+  return path === undefined ? null : decodeControllerKey(await readInputFile(path, "the controller key"), path);
+}
+
+/** A client of the controller that the flags or the kit name. */
+export async function accessApi(options: ApiOptions): Promise<ApiClient> {
+  const kit = await findKit(options.kit);
+  const url = options.api ?? kit?.context.api;
+  const tokenFile = options.tokenFile ?? kit?.path("tokenFile");
+  const certificateFile = options.apiCertificate ?? kit?.path("certificateFile");
+  if (url === undefined || tokenFile === undefined || certificateFile === undefined) {
+    throw usage(
+      "the controller's address, token or certificate is not named",
+      "give --kit FOLDER with what `skep init` wrote, or --api, --token-file and --api-certificate",
+    );
+  }
+  return makeApiClient({
+    url,
+    token: (await readInputFile(tokenFile, "the API token")).trim(),
+    certificatePem: await readInputFile(certificateFile, "the API certificate"),
+  });
+}

@@ -1,0 +1,31 @@
+// What each command prints with --json: a contract. Fields may be added, never renamed or removed.
+// On an error every command prints { error } instead (apiErrorSchema's shape).
+import { z } from "zod";
+import { repositoryIdPattern } from "../../shared/repository/layout.ts";
+import { publicKeySchema } from "../../shared/repository/signature.ts";
+import { policySchema } from "../policy.ts";
+
+export const initDocument = z.strictObject({
+  repositoryId: z.string().regex(repositoryIdPattern),
+  rootPublicKey: publicKeySchema,
+  store: z.string(),
+  /** Absolute path of the kit folder, and its files. */
+  kit: z.string(),
+  identityFile: z.string(),
+  files: z.array(z.string()),
+});
+export type InitDocument = z.infer<typeof initDocument>;
+
+export const versionDocument = z.strictObject({
+  skepVersion: z.string(),
+  nodeVersion: z.string(),
+  /** Null where no kit or address was given, or the controller was not reached. */
+  controllerVersion: z.string().nullable(),
+});
+export type VersionDocument = z.infer<typeof versionDocument>;
+
+export const policyCheckDocument = z.strictObject({ valid: z.literal(true), policy: policySchema });
+export type PolicyCheckDocument = z.infer<typeof policyCheckDocument>;
+
+export const healthyDocument = z.strictObject({ healthy: z.literal(true) });
+export type HealthyDocument = z.infer<typeof healthyDocument>;
