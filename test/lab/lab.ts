@@ -11,6 +11,7 @@ import { rm } from "node:fs/promises";
 import { SkepError } from "../../shared/errors.ts";
 import type { Suite } from "./apt-sources.ts";
 import { removeCgroup } from "./cgroup.ts";
+import type { LabImage } from "./image.ts";
 import { withLock } from "./lock.ts";
 import { createBridge, freeSubnet, hostAddress, removeBridge } from "./network.ts";
 import { createAccess, LabNode } from "./node.ts";
@@ -18,6 +19,7 @@ import { thisOwner } from "./owner.ts";
 import { ensureRootfs, nodeRecipe, s3Recipe } from "./rootfs.ts";
 import { RedisServer, sweepAlone } from "./redis.ts";
 import { S3Server } from "./s3.ts";
+import { ensureSeed, loadImages, plantSeed, type Seed } from "./seed.ts";
 import {
   cgroupOf,
   checkName,
@@ -41,6 +43,8 @@ export interface LabOptions {
   managers?: number;
   /** "bookworm" (Docker 20.10, the default) or "trixie" (Docker 26). */
   engine?: Suite;
+  /** What the nodes' engines have from the start (image.ts); without it they have none. */
+  images?: readonly LabImage[];
   /** Starts an S3 server on the lab's network, too: `lab.s3`. */
   s3?: boolean;
   /** Starts a Redis server on the bridge's address, too: `lab.redis`. */
@@ -56,6 +60,8 @@ interface Rootfs {
   node: string;
   s3: string;
 }
+
+const sayNothing = (): void => undefined;
 
 /** Last number of the highest address that a node may have; above are the lab's servers and the host. */
 const lastNodeIndex = 240;
@@ -84,12 +90,15 @@ export class Lab {
     await Lab.sweep(say);
     const engine = options.engine ?? "bookworm";
     const rootfs = await findRootfs({ engine, hasS3: options.s3 === true }, say);
+    const { images } = options;
+    // Before the lab is there: making images takes a lab of its own.
+    if (images !== undefined) await ensureSeed(images, Lab.#seed(engine, say));
     const state = await claim(name, engine, options);
     const lab = new Lab(state, rootfs);
     try {
       await createBridge(state.id, state.subnet);
       await createAccess(name);
-      const nodes = Array.from({ length: options.nodes ?? 0 }, () => lab.addNode());
+      const nodes = Array.from({ length: options.nodes ?? 0 }, () => lab.addNode({ ...(images && { images }) }));
       const servers = [lab.#s3?.create(), lab.#redis?.create()].filter((server) => server !== undefined);
       await settled([...nodes, ...servers]);
       lab.nodes.sort((a, b) => a.index - b.index);
@@ -113,7 +122,7 @@ export class Lab {
         hint: "npm run lab -- up --nodes 3",
       });
     }
-    return new Lab(state, await findRootfs(state, () => undefined));
+    return new Lab(state, await findRootfs(state, sayNothing));
   }
 
   /** All labs of this machine, oldest first. */
@@ -122,7 +131,7 @@ export class Lab {
   }
 
   /** Takes away each lab whose process died without taking it down. */
-  static async sweep(say: (line: string) => void = () => undefined): Promise<void> {
+  static async sweep(say: (line: string) => void = sayNothing): Promise<void> {
     const states = await listStates();
     await sweepAlone();
     for (const state of states) {
@@ -180,12 +189,34 @@ export class Lab {
   }
 
   /** Makes and starts one more node, fresh from its installation. With the name of a burned node it also gets its address. */
-  async addNode(options: { name?: string } = {}): Promise<LabNode> {
-    const node = await this.#reserve(options.name);
+  async addNode(options: { name?: string; images?: readonly LabImage[] } = {}): Promise<LabNode> {
+    const { images } = options;
+    const seed = images === undefined ? null : await ensureSeed(images, Lab.#seed(this.engine, sayNothing));
+    return await this.#add(options.name, seed);
+  }
+
+  async #add(name: string | undefined, seed: string | null): Promise<LabNode> {
+    const node = await this.#reserve(name);
     await node.create();
+    if (seed !== null) await plantSeed(seed, node);
     await node.start();
     this.nodes.push(node);
     return node;
+  }
+
+  static #seed(engine: Suite, say: (line: string) => void): Seed {
+    return {
+      engine,
+      say,
+      withBuilder: async (seed, work) => {
+        const lab = await Lab.up({ engine, say });
+        try {
+          await work(await lab.#add(undefined, seed));
+        } finally {
+          await lab.down();
+        }
+      },
+    };
   }
 
   async #reserve(name: string | undefined): Promise<LabNode> {
@@ -211,6 +242,11 @@ export class Lab {
     await this.#change((state) => {
       state.nodes = state.nodes.filter((other) => other.name !== node.name);
     });
+  }
+
+  /** Loads images into engines that run already (without `nodes`: into all). */
+  async loadImages(images: readonly LabImage[], nodes: readonly LabNode[] = this.nodes): Promise<void> {
+    await loadImages(nodes, images, Lab.#seed(this.engine, sayNothing));
   }
 
   async initSwarm(options: SwarmOptions): Promise<Swarm> {
