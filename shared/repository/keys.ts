@@ -1,6 +1,7 @@
 // The symmetric keys and how they follow from each other:
 //
 //   repository key (32 random bytes)  ── HKDF ──▶ catalogue key (seals run objects, policy, enrolments)
+//                                     ├─ HKDF ──▶ check value (in the repository object: proves the key)
 //                                     └─ HKDF ──▶ writer key of each node ── HKDF ──▶ chunk-name, chunker, seal, result keys
 //
 // HKDF-SHA256 (RFC 5869), salt = the repository id's 16 bytes, info = the ASCII label below, 32 bytes out.
@@ -17,6 +18,11 @@ function derive(key: KeyBytes, repositoryId: string, label: string): KeyBytes {
 /** Seals what only the controller and the operators read: run objects, policy, enrolments. */
 export function deriveCatalogueKey(repositoryKey: KeyBytes, repositoryId: string): KeyBytes {
   return derive(repositoryKey, repositoryId, "catalogue");
+}
+
+/** 64 hex digits that the repository object names: tells this repository key from every other, and nothing of it. */
+export function deriveKeyCheck(repositoryKey: KeyBytes, repositoryId: string): string {
+  return Buffer.from(derive(repositoryKey, repositoryId, "check")).toString("hex");
 }
 
 export function deriveWriterKey(repositoryKey: KeyBytes, repositoryId: string, writerId: string): KeyBytes {

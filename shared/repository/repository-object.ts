@@ -29,6 +29,8 @@ export const repositoryObjectSchema = z.strictObject({
   epoch: z.strictObject({ number: z.int().min(1), recipient: recipientSchema }),
   /** Version of keys/repository-N.age. */
   repositoryKeyVersion: z.int().min(1),
+  /** deriveKeyCheck of the repository key: anybody can encrypt another key to the operators, not this one. */
+  repositoryKeyCheck: z.string().regex(/^[0-9a-f]{64}$/),
   epochKeyVersion: z.int().min(1),
   revokedControllerKeys: z.array(publicKeySchema).max(1000),
   /** Writers whose later objects no longer count. */

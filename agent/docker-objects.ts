@@ -1,0 +1,124 @@
+// The parts of Docker's API objects that Skep reads, checked as they come in. Loose: what is not named here is
+// kept as it came, so that the archive of definitions holds whole objects. Field names are Docker's own.
+import { z } from "zod";
+
+const text = z.string();
+/** Go's nil maps and slices arrive as null. */
+const textMap = z.record(text, text).nullish();
+
+export const infoSchema = z.looseObject({
+  ID: text,
+  Name: text,
+  ServerVersion: text,
+  DockerRootDir: text,
+  KernelVersion: text,
+  OperatingSystem: text,
+  OSType: text,
+  Architecture: text,
+  SystemTime: text.optional(),
+  Swarm: z.looseObject({
+    NodeID: text,
+    NodeAddr: text,
+    LocalNodeState: z.enum(["inactive", "pending", "active", "error", "locked"]),
+    ControlAvailable: z.boolean(),
+    Error: text,
+    Cluster: z.looseObject({ ID: text }).nullish(),
+  }),
+});
+export type EngineInfo = z.infer<typeof infoSchema>;
+
+const versionSchema = z.looseObject({ Index: z.int().min(0) });
+
+export const nodeSchema = z.looseObject({
+  ID: text,
+  Version: versionSchema,
+  Spec: z.looseObject({
+    Labels: textMap,
+    Role: z.enum(["manager", "worker"]),
+    Availability: z.enum(["active", "pause", "drain"]),
+  }),
+  Description: z.looseObject({
+    Hostname: text,
+    Engine: z.looseObject({ EngineVersion: text.optional() }).optional(),
+  }),
+  Status: z.looseObject({ State: text, Addr: text.optional() }),
+  ManagerStatus: z
+    .looseObject({ Leader: z.boolean().optional(), Reachability: text.optional(), Addr: text.optional() })
+    .nullish(),
+});
+export type SwarmNode = z.infer<typeof nodeSchema>;
+
+const mountSchema = z.looseObject({ Type: text, Source: text.optional(), Target: text.optional() });
+
+export const serviceSchema = z.looseObject({
+  ID: text,
+  Version: versionSchema,
+  Spec: z.looseObject({
+    Name: text,
+    Labels: textMap,
+    Mode: z.looseObject({
+      Replicated: z.looseObject({ Replicas: z.int().min(0).optional() }).nullish(),
+      Global: z.looseObject({}).nullish(),
+      ReplicatedJob: z.looseObject({}).nullish(),
+      GlobalJob: z.looseObject({}).nullish(),
+    }),
+    TaskTemplate: z.looseObject({
+      ContainerSpec: z.looseObject({ Mounts: z.array(mountSchema).nullish() }).optional(),
+    }),
+  }),
+});
+export type SwarmService = z.infer<typeof serviceSchema>;
+
+export const taskSchema = z.looseObject({
+  ID: text,
+  ServiceID: text.optional(),
+  NodeID: text.optional(),
+  DesiredState: text,
+  Status: z.looseObject({ State: text }),
+});
+export type SwarmTask = z.infer<typeof taskSchema>;
+
+/** Configs and secrets; a secret's data is never in it. */
+export const namedObjectSchema = z.looseObject({
+  ID: text,
+  Version: versionSchema,
+  Spec: z.looseObject({ Name: text, Labels: textMap, Data: z.base64().optional() }),
+});
+export type NamedObject = z.infer<typeof namedObjectSchema>;
+
+export const networkSchema = z.looseObject({ Id: text, Name: text, Scope: text, Driver: text });
+export type Network = z.infer<typeof networkSchema>;
+
+export const volumeSchema = z.looseObject({
+  Name: text,
+  Driver: text,
+  Mountpoint: text,
+  Options: textMap,
+  Labels: textMap,
+  Scope: z.enum(["local", "global"]),
+  CreatedAt: text.optional(),
+});
+export type Volume = z.infer<typeof volumeSchema>;
+
+export const containerSchema = z.looseObject({
+  Id: text,
+  Names: z.array(text),
+  State: text,
+  Labels: textMap,
+  Mounts: z
+    .array(
+      z.looseObject({
+        Type: text.optional(),
+        Name: text.optional(),
+        Source: text.optional(),
+        Destination: text,
+        Driver: text.optional(),
+        RW: z.boolean().optional(),
+      }),
+    )
+    .nullish(),
+});
+export type Container = z.infer<typeof containerSchema>;
+
+export const pluginSchema = z.looseObject({ Name: text, Enabled: z.boolean() });
+export type Plugin = z.infer<typeof pluginSchema>;

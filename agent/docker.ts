@@ -1,0 +1,309 @@
+// The one door to the Docker engine. Everything that Skep asks of it is here, typed and checked; its errors
+// leave as SkepErrors. One connection is made for each call: an engine that restarted is simply asked again.
+import { PassThrough } from "node:stream";
+import Dockerode from "dockerode";
+import { z } from "zod";
+import { SkepError, type ErrorCode } from "../shared/errors.ts";
+import {
+  containerSchema,
+  infoSchema,
+  namedObjectSchema,
+  networkSchema,
+  nodeSchema,
+  pluginSchema,
+  serviceSchema,
+  taskSchema,
+  volumeSchema,
+  type Container,
+  type EngineInfo,
+  type NamedObject,
+  type Network,
+  type Plugin,
+  type SwarmNode,
+  type SwarmService,
+  type SwarmTask,
+  type Volume,
+} from "./docker-objects.ts";
+
+/** Containers that Skep starts for a moment carry it, with the job's id: they are reaped when an agent starts. */
+export const helperLabel = "io.skep.helper";
+
+export type Filters = Readonly<Record<string, readonly string[]>>;
+
+export interface HelperContainer {
+  image: string;
+  command: readonly string[];
+  /** Whose mounts and network it shares (the agent's own container). */
+  like: string;
+  volume: { name: string; target: string; readOnly: boolean };
+  /** The job it works for. */
+  label: string;
+  stdin: Uint8Array;
+  /** Called with each piece of its standard output. */
+  onStdout: (bytes: Uint8Array) => void;
+  signal: AbortSignal;
+}
+
+/**
+ * Every method rejects with a SkepError: SKEP_DOCKER_UNREACHABLE, SKEP_DOCKER_NOT_MANAGER, SKEP_DOCKER_CONFLICT
+ * (changed meanwhile, or in use), SKEP_DOCKER_NOT_FOUND, SKEP_DOCKER_ANSWER_INVALID, SKEP_DOCKER_FAILED.
+ * Aborting rejects with the signal's reason.
+ */
+export interface Docker {
+  info(signal?: AbortSignal): Promise<EngineInfo>;
+  /** The swarm's object as it is, join tokens and all. Managers only. */
+  swarm(signal?: AbortSignal): Promise<Record<string, unknown>>;
+  nodes(signal?: AbortSignal): Promise<SwarmNode[]>;
+  node(id: string, signal?: AbortSignal): Promise<SwarmNode>;
+  /** Writes a node's spec if its version is still `version`; else SKEP_DOCKER_CONFLICT. Resolves once the swarm has it. */
+  updateNode(id: string, version: number, spec: SwarmNode["Spec"], signal?: AbortSignal): Promise<void>;
+  services(signal?: AbortSignal): Promise<SwarmService[]>;
+  /** Null where there is none. */
+  service(id: string, signal?: AbortSignal): Promise<SwarmService | null>;
+  /** Writes a service's spec if its version is still `version`; else SKEP_DOCKER_CONFLICT. Keeps its registry credentials. */
+  updateService(id: string, version: number, spec: SwarmService["Spec"], signal?: AbortSignal): Promise<void>;
+  tasks(filters: Filters, signal?: AbortSignal): Promise<SwarmTask[]>;
+  configs(filters: Filters, signal?: AbortSignal): Promise<NamedObject[]>;
+  /** Its id. A taken name is SKEP_DOCKER_CONFLICT. */
+  createConfig(
+    config: { name: string; labels: Record<string, string>; data: Uint8Array },
+    signal?: AbortSignal,
+  ): Promise<string>;
+  /** Removing what is not there is no error. */
+  removeConfig(id: string, signal?: AbortSignal): Promise<void>;
+  /** Without their data, which the API never gives. */
+  secrets(signal?: AbortSignal): Promise<NamedObject[]>;
+  networks(signal?: AbortSignal): Promise<Network[]>;
+  volumes(signal?: AbortSignal): Promise<Volume[]>;
+  /** Null where there is none. */
+  volume(name: string, signal?: AbortSignal): Promise<Volume | null>;
+  createVolume(
+    volume: { name: string; driver: string; options: Record<string, string>; labels: Record<string, string> },
+    signal?: AbortSignal,
+  ): Promise<Volume>;
+  removeVolume(name: string, signal?: AbortSignal): Promise<void>;
+  /** All containers, also stopped ones. */
+  containers(filters: Filters, signal?: AbortSignal): Promise<Container[]>;
+  /** Image id of a container; null where there is no such container. */
+  imageOf(containerId: string, signal?: AbortSignal): Promise<string | null>;
+  removeContainer(id: string, signal?: AbortSignal): Promise<void>;
+  plugins(signal?: AbortSignal): Promise<Plugin[]>;
+  /** Runs a container to its end, removes it, and gives its exit code and the last 8 KiB of its stderr. */
+  runHelper(helper: HelperContainer): Promise<{ exitCode: number; stderr: string }>;
+}
+
+interface Call {
+  method: "GET" | "POST" | "DELETE";
+  path: string;
+  query?: Record<string, unknown>;
+  body?: object;
+  signal?: AbortSignal | undefined;
+}
+
+interface Modem {
+  dial(options: object, done: (error: unknown, answer: unknown) => void): void;
+  demuxStream(stream: NodeJS.ReadableStream, out: NodeJS.WritableStream, err: NodeJS.WritableStream): void;
+}
+
+/** An engine that doesn't answer within it hangs: a call never streams. 5 min: pulling the state of 10,000 tasks. */
+const callTimeoutMs = 300_000;
+const stderrBytes = 8192;
+
+export function connectDocker(socketPath: string): Docker {
+  const dockerode = new Dockerode({ socketPath });
+  const modem = dockerode.modem as Modem;
+
+  async function call<T>(schema: z.ZodType<T>, { method, path, query, body, signal }: Call): Promise<T> {
+    signal?.throwIfAborted();
+    const timeout = AbortSignal.timeout(callTimeoutMs);
+    const answer = await new Promise<unknown>((resolve, reject) => {
+      const options = {
+        path: `${path}?`,
+        method,
+        options: { _query: query ?? {}, _body: body ?? {} },
+        abortSignal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
+        statusCodes: { 200: true, 201: true, 202: true, 204: true, 304: true },
+      };
+      modem.dial(options, (error, json) => {
+        if (error === null || error === undefined) resolve(json);
+        else if (signal?.aborted) reject(signal.reason as Error);
+        else reject(toDockerError(error, `${method} ${path}`, socketPath));
+      });
+    });
+    const parsed = schema.safeParse(answer);
+    if (parsed.success) return parsed.data;
+    throw new SkepError({
+      code: "SKEP_DOCKER_ANSWER_INVALID",
+      message: `docker answered ${method} ${path} in another shape: ${z.prettifyError(parsed.error)}`,
+      permanent: true,
+      hint: "is this engine older than 20.10, or not Docker?",
+    });
+  }
+
+  const get = <T>(schema: z.ZodType<T>, path: string, signal?: AbortSignal, query?: Call["query"]): Promise<T> =>
+    call(schema, { method: "GET", path, signal, ...(query === undefined ? {} : { query }) });
+  const ignored = z.unknown();
+  const at = encodeURIComponent;
+
+  async function runHelper(helper: HelperContainer): Promise<{ exitCode: number; stderr: string }> {
+    const { Id: id } = await call(z.looseObject({ Id: z.string() }), {
+      method: "POST",
+      path: "/containers/create",
+      signal: helper.signal,
+      body: {
+        Image: helper.image,
+        Entrypoint: helper.command,
+        Cmd: [],
+        Labels: { [helperLabel]: helper.label },
+        OpenStdin: true,
+        StdinOnce: true,
+        AttachStdin: true,
+        AttachStdout: true,
+        AttachStderr: true,
+        Tty: false,
+        Healthcheck: { Test: ["NONE"] },
+        HostConfig: {
+          NetworkMode: `container:${helper.like}`,
+          VolumesFrom: [helper.like],
+          Mounts: [
+            {
+              Type: "volume",
+              Source: helper.volume.name,
+              Target: helper.volume.target,
+              ReadOnly: helper.volume.readOnly,
+              VolumeOptions: { NoCopy: true },
+            },
+          ],
+          RestartPolicy: { Name: "no" },
+        },
+      },
+    });
+    try {
+      const stream = await dockerode
+        .getContainer(id)
+        .attach({ stream: true, stdin: true, stdout: true, stderr: true, hijack: true })
+        .catch((error: unknown) => {
+          throw toDockerError(error, `attach to ${id}`, socketPath);
+        });
+      const stdout = new PassThrough();
+      const stderr = new PassThrough();
+      let tail = Buffer.alloc(0);
+      stdout.on("data", helper.onStdout);
+      stderr.on("data", (bytes: Buffer) => {
+        tail = Buffer.concat([tail, bytes]).subarray(-stderrBytes);
+      });
+      modem.demuxStream(stream, stdout, stderr);
+      const ended = new Promise<void>((resolve, reject) => {
+        stream.once("end", resolve);
+        stream.once("close", resolve);
+        stream.once("error", reject);
+      });
+      await call(ignored, { method: "POST", path: `/containers/${id}/start`, signal: helper.signal });
+      stream.end(helper.stdin);
+      const abort = (): void => {
+        (stream as unknown as { destroy(): void }).destroy();
+      };
+      helper.signal.addEventListener("abort", abort, { once: true });
+      try {
+        await ended;
+        helper.signal.throwIfAborted();
+      } finally {
+        helper.signal.removeEventListener("abort", abort);
+      }
+      const { StatusCode } = await call(z.looseObject({ StatusCode: z.int() }), {
+        method: "POST",
+        path: `/containers/${id}/wait`,
+        signal: helper.signal,
+      });
+      return { exitCode: StatusCode, stderr: tail.toString("utf8") };
+    } finally {
+      await removeContainer(id);
+    }
+  }
+
+  async function removeContainer(id: string, signal?: AbortSignal): Promise<void> {
+    await nullWhereMissing(
+      call(ignored, { method: "DELETE", path: `/containers/${at(id)}`, query: { force: true }, signal }),
+    );
+  }
+
+  return {
+    info: (signal) => get(infoSchema, "/info", signal),
+    swarm: (signal) => get(z.record(z.string(), z.unknown()), "/swarm", signal),
+    nodes: (signal) => get(z.array(nodeSchema), "/nodes", signal),
+    node: (id, signal) => get(nodeSchema, `/nodes/${at(id)}`, signal),
+    updateNode: async (id, version, spec, signal) => {
+      await call(ignored, { method: "POST", path: `/nodes/${at(id)}/update`, query: { version }, body: spec, signal });
+    },
+    services: (signal) => get(z.array(serviceSchema), "/services", signal),
+    service: (id, signal) => nullWhereMissing(get(serviceSchema, `/services/${at(id)}`, signal)),
+    updateService: async (id, version, spec, signal) => {
+      const path = `/services/${at(id)}/update`;
+      await call(ignored, { method: "POST", path, query: { version }, body: spec, signal });
+    },
+    tasks: (filters, signal) => get(z.array(taskSchema), "/tasks", signal, { filters }),
+    configs: (filters, signal) => get(z.array(namedObjectSchema), "/configs", signal, { filters }),
+    createConfig: async ({ name, labels, data }, signal) => {
+      const body = { Name: name, Labels: labels, Data: Buffer.from(data).toString("base64") };
+      const created = z.looseObject({ ID: z.string() });
+      return (await call(created, { method: "POST", path: "/configs/create", body, signal })).ID;
+    },
+    removeConfig: async (id, signal) => {
+      await nullWhereMissing(call(ignored, { method: "DELETE", path: `/configs/${at(id)}`, signal }));
+    },
+    secrets: (signal) => get(z.array(namedObjectSchema), "/secrets", signal),
+    networks: (signal) => get(z.array(networkSchema), "/networks", signal),
+    volumes: async (signal) =>
+      (await get(z.looseObject({ Volumes: z.array(volumeSchema).nullish() }), "/volumes", signal)).Volumes ?? [],
+    volume: (name, signal) => nullWhereMissing(get(volumeSchema, `/volumes/${at(name)}`, signal)),
+    createVolume: ({ name, driver, options, labels }, signal) => {
+      const body = { Name: name, Driver: driver, DriverOpts: options, Labels: labels };
+      return call(volumeSchema, { method: "POST", path: "/volumes/create", body, signal });
+    },
+    removeVolume: async (name, signal) => {
+      await nullWhereMissing(call(ignored, { method: "DELETE", path: `/volumes/${at(name)}`, signal }));
+    },
+    containers: (filters, signal) => get(z.array(containerSchema), "/containers/json", signal, { all: true, filters }),
+    imageOf: async (id, signal) => {
+      const inspected = z.looseObject({ Image: z.string() });
+      return (await nullWhereMissing(get(inspected, `/containers/${at(id)}/json`, signal)))?.Image ?? null;
+    },
+    removeContainer,
+    plugins: async (signal) => (await get(z.array(pluginSchema).nullable(), "/plugins", signal)) ?? [],
+    runHelper,
+  };
+}
+
+async function nullWhereMissing<T>(answer: Promise<T>): Promise<T | null> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (error instanceof SkepError && error.code === "SKEP_DOCKER_NOT_FOUND") return null;
+    throw error;
+  }
+}
+
+/** What docker-modem threw, as a SkepError; `doing` names the call. Exported for its test. */
+export function toDockerError(thrown: unknown, doing: string, socketPath: string): SkepError {
+  const error = thrown instanceof Error ? thrown : new Error(String(thrown));
+  const { statusCode, code } = error as Error & { statusCode?: number; code?: string };
+  const make = (errorCode: ErrorCode, message: string, permanent: boolean, hint?: string): SkepError =>
+    new SkepError({ code: errorCode, message, permanent, cause: error, ...(hint === undefined ? {} : { hint }) });
+  if (statusCode === undefined) {
+    return make(
+      "SKEP_DOCKER_UNREACHABLE",
+      `docker at ${socketPath} does not answer ${doing}: ${code ?? error.message}`,
+      false,
+      "is the engine running, and may Skep open its socket (SKEP_DOCKER_SOCKET)?",
+    );
+  }
+  const message = `docker refused ${doing}: ${error.message.replace(/^\(HTTP code \d+\)\s*/, "").trim()}`;
+  if (statusCode === 503 && /not a swarm manager|not part of a swarm/i.test(error.message)) {
+    return make("SKEP_DOCKER_NOT_MANAGER", message, true, "this can only be done on a manager");
+  }
+  if (statusCode === 404) return make("SKEP_DOCKER_NOT_FOUND", message, true);
+  if (statusCode === 409 || /update out of sequence/.test(error.message)) {
+    return make("SKEP_DOCKER_CONFLICT", message, false);
+  }
+  return make("SKEP_DOCKER_FAILED", message, statusCode === 400);
+}

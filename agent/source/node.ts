@@ -1,0 +1,218 @@
+// What a machine needs besides its volumes to take part in the swarm again, read from the engine and from the
+// host's files; and the list of what this node's containers mount.
+import { readdir, readFile, stat } from "node:fs/promises";
+import path from "node:path";
+import type { TaskResultOf } from "../../shared/contract/job.ts";
+import type { NotCovered, Warning } from "../../shared/repository/run.ts";
+import type { Docker } from "../docker.ts";
+import type { Container, EngineInfo, SwarmNode, SwarmService, Volume } from "../docker-objects.ts";
+import { resolveHostPath } from "../host-path.ts";
+import { bytesFile, jsonFile, type ArchiveFile } from "./archive-file.ts";
+import { hostAddresses } from "./host-addresses.ts";
+import { sharedIdOf, volumeFacts, volumeKind } from "./volume-kind.ts";
+
+export interface NodeFacts {
+  files: ArchiveFile[];
+  volumes: TaskResultOf<"node">["volumes"];
+  notCovered: NotCovered[];
+  /** What could not be read. */
+  warnings: Warning[];
+}
+
+/** How the engine is set up: taken along as it is, where it is there. */
+const engineFiles = [
+  "/etc/docker/daemon.json",
+  "/etc/docker/certs.d",
+  "/etc/docker/plugins",
+  "/usr/lib/docker/plugins",
+  "/etc/cdi",
+  "/etc/default/docker",
+  "/etc/sysconfig/docker",
+  "/etc/systemd/system/docker.service.d",
+  "/etc/systemd/system/docker.service",
+] as const;
+const largestFileBytes = 1024 * 1024;
+const mostFiles = 2000;
+
+/** `canReadMounted`: whether volumes that are mounted only while used can be read here, by a container of our own image. */
+export async function readNodeFacts(
+  docker: Docker,
+  info: EngineInfo,
+  host: { root: string; canReadMounted: boolean },
+  now: number,
+  signal: AbortSignal,
+): Promise<NodeFacts> {
+  const isManager = info.Swarm.LocalNodeState === "active" && info.Swarm.ControlAvailable;
+  const [volumes, containers, plugins, node, services, read, addresses] = await Promise.all([
+    docker.volumes(signal),
+    docker.containers({}, signal),
+    docker.plugins(signal),
+    isManager ? docker.node(info.Swarm.NodeID, signal) : null,
+    isManager ? docker.services(signal) : [],
+    readEngineFiles(host.root, signal),
+    hostAddresses(host.root),
+  ]);
+  const files = [
+    jsonFile("node/engine.json", info),
+    jsonFile("node/plugins.json", plugins),
+    jsonFile("node/volumes.json", volumes),
+    jsonFile("node/containers.json", containers.map(containerFacts)),
+    jsonFile("node/machine.json", {
+      readAt: new Date(now).toISOString(),
+      engineClock: info.SystemTime ?? null,
+      clockOffsetMs: info.SystemTime === undefined ? null : Date.parse(info.SystemTime) - now,
+      addresses,
+      engineCommandLine: await engineCommandLine(host.root),
+    }),
+    ...(node === null ? [] : [jsonFile("node/node.json", node)]),
+    ...read.files,
+  ];
+  return {
+    files,
+    volumes: volumes
+      .filter((volume) => uncoverable(volume, host.canReadMounted, info.Name) === null)
+      .map((volume) => ({
+        facts: volumeFacts(volume),
+        sharedId: sharedIdOf(volume),
+        usedBy: usersOf(volume.Name, containers),
+      })),
+    notCovered: [
+      ...volumes.flatMap((volume) => uncoverable(volume, host.canReadMounted, info.Name) ?? []),
+      ...mountsNotCovered(containers, services, info.Name),
+    ],
+    warnings: read.warnings,
+  };
+}
+
+/** Why a volume can't be backed up here; null where it can. */
+function uncoverable(volume: Volume, canReadMounted: boolean, hostname: string): NotCovered | null {
+  const { kind } = volumeKind(volume);
+  const left = (reason: NotCovered["reason"], message: string): NotCovered => ({
+    kind: "volume",
+    name: `${hostname}/${volume.Name}`,
+    hostname,
+    reason,
+    message,
+  });
+  if (kind === "tmpfs") return left("tmpfs", "lies in memory and is gone with its containers");
+  if ((kind === "mounted" || kind === "plugin") && !canReadMounted) {
+    return left(
+      "unsupported",
+      `a volume of driver ${volume.Driver} with its own mount is read through a container of Skep's image: run the agent as a container`,
+    );
+  }
+  return null;
+}
+
+/** Names of the services and containers that mount it now. */
+function usersOf(volume: string, containers: readonly Container[]): string[] {
+  const users = containers
+    .filter((container) => container.Mounts?.some((mount) => mount.Type === "volume" && mount.Name === volume))
+    .map((container) => container.Labels?.["com.docker.swarm.service.name"] ?? containerName(container));
+  return [...new Set(users)].slice(0, 1000);
+}
+
+export function containerName(container: Container): string {
+  return (container.Names[0] ?? container.Id.slice(0, 12)).replace(/^\//, "");
+}
+
+function containerFacts(container: Container): object {
+  const { Id, Names, Labels, Mounts } = container;
+  return { Id, Names, Image: container["Image"], State: container.State, Labels, Mounts };
+}
+
+/** Sources that belong to the machine or the engine, not to an application's data. */
+const machinePaths = /^\/(?:(?:proc|sys|dev|run|var\/run)(?:\/.*)?|)$/;
+
+function mountsNotCovered(
+  containers: readonly Container[],
+  services: readonly SwarmService[],
+  hostname: string,
+): NotCovered[] {
+  const found = new Map<string, NotCovered>();
+  for (const container of containers) {
+    const user = container.Labels?.["com.docker.swarm.service.name"] ?? containerName(container);
+    for (const mount of container.Mounts ?? []) {
+      if (mount.Type === "bind" && mount.Source !== undefined && !machinePaths.test(mount.Source)) {
+        const name = `${hostname}:${mount.Source}`;
+        found.set(name, {
+          kind: "bind",
+          name,
+          hostname,
+          reason: "bind-mount",
+          message: `a folder of the host, mounted by ${user} at ${mount.Destination}`,
+        });
+      }
+      if (mount.Type === "tmpfs") {
+        const name = `${hostname}:${user}:${mount.Destination}`;
+        const message = `memory, mounted by ${user} at ${mount.Destination}`;
+        found.set(name, { kind: "bind", name, hostname, reason: "tmpfs", message });
+      }
+    }
+  }
+  for (const service of services) {
+    for (const mount of service.Spec.TaskTemplate.ContainerSpec?.Mounts ?? []) {
+      if (mount.Type !== "cluster") continue;
+      const name = `${service.Spec.Name}:${mount.Source ?? ""}`;
+      const message = `a cluster volume (CSI) of ${service.Spec.Name}; Skep does not read these yet`;
+      found.set(name, { kind: "volume", name, reason: "unsupported", message });
+    }
+  }
+  return [...found.values()];
+}
+
+async function readEngineFiles(
+  hostRoot: string,
+  signal: AbortSignal,
+): Promise<{ files: ArchiveFile[]; warnings: Warning[] }> {
+  const files: ArchiveFile[] = [];
+  const warnings: Warning[] = [];
+  const take = async (hostPath: string): Promise<void> => {
+    signal.throwIfAborted();
+    const warn = (why: string): void => {
+      warnings.push({ code: "SKEP_NODE_FILE_LEFT_OUT", message: `${hostPath} ${why} and was left out` });
+    };
+    try {
+      const here = await resolveHostPath(hostRoot, hostPath);
+      const found = await stat(here);
+      if (found.isDirectory()) {
+        for (const name of (await readdir(here)).sort()) await take(path.posix.join(hostPath, name));
+      } else if (!found.isFile()) warn("is no regular file");
+      else if (found.size > largestFileBytes) warn(`is larger than ${largestFileBytes} bytes`);
+      else if (files.length >= mostFiles) warn(`is more than ${mostFiles} files`);
+      else {
+        files.push(
+          bytesFile(`node/files${hostPath}`, await readFile(here), found.mode & 0o7777, Math.trunc(found.mtimeMs)),
+        );
+      }
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === "ENOENT" || code === "ENOTDIR") return;
+      if (code === "EACCES" || code === "EPERM" || code === "EIO") warn(`cannot be read (${code})`);
+      else throw error;
+    }
+  };
+  for (const file of engineFiles) await take(file);
+  return { files, warnings };
+}
+
+/** How dockerd was started, from the host's process list; null where it isn't seen. */
+async function engineCommandLine(hostRoot: string): Promise<string[] | null> {
+  const processes = path.join(hostRoot, "proc");
+  const ids = (await readdir(processes).catch(() => [])).filter((name) => /^\d+$/.test(name));
+  for (const id of ids) {
+    const read = (file: string): Promise<string> => readFile(path.join(processes, id, file), "utf8").catch(() => "");
+    if ((await read("comm")).trim() === "dockerd") return (await read("cmdline")).split("\0").filter((part) => part);
+  }
+  return null;
+}
+
+/** What stands in the way of a backup on this node, for people. */
+export function nodeProblems(info: EngineInfo, node: SwarmNode | null): string[] {
+  const problems: string[] = [];
+  if (info.OSType !== "linux") problems.push(`the engine runs on ${info.OSType}; Skep reads volumes of Linux only`);
+  if (info.Swarm.LocalNodeState === "locked") problems.push("the swarm is locked: `docker swarm unlock` it");
+  if (info.Swarm.LocalNodeState === "error") problems.push(`the swarm is in error: ${info.Swarm.Error}`);
+  if (node !== null && node.Status.State !== "ready") problems.push(`the node's state is ${node.Status.State}`);
+  return problems;
+}

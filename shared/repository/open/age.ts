@@ -1,0 +1,162 @@
+// Reading age v1 files, whole or by ranges. Header by the age-encryption package, payload by Node's native
+// ChaCha20-Poly1305. What writes is ../age.ts.
+import { Decrypter, identityToRecipient } from "age-encryption";
+import { createDecipheriv } from "node:crypto";
+import { SkepError } from "../../errors.ts";
+import {
+  payloadKey,
+  payloadNonceBytes,
+  pieceBytes,
+  pieceNonce,
+  pieceTagBytes,
+  plainPayloadBytes,
+  sealedPieceBytes,
+} from "../age-payload.ts";
+
+/** Longer headers are refused: room for a hundred post-quantum recipients. */
+export const maxHeaderBytes = 256 * 1024;
+
+const damagedHint = "the object is damaged or was replaced; run `skep check` to see what it hurts";
+
+/** Length of the age header that these bytes start with; null where its end is not within them. */
+export function findHeaderEnd(start: Uint8Array): number | null {
+  const bytes = Buffer.from(start.buffer, start.byteOffset, Math.min(start.byteLength, maxHeaderBytes));
+  const mac = bytes.indexOf("\n--- ", 0, "latin1");
+  if (mac < 0) return null;
+  const end = bytes.indexOf("\n", mac + 1, "latin1");
+  return end < 0 ? null : end + 1;
+}
+
+/**
+ * The file key (16 bytes), once the header's MAC fits. `place` names the object.
+ * Throws SKEP_IDENTITY_DOES_NOT_FIT where the file is for others, SKEP_AGE_INVALID where the header is damaged.
+ */
+export async function openAgeHeader(
+  header: Uint8Array,
+  identities: readonly string[],
+  place: string,
+): Promise<Uint8Array> {
+  if (findHeaderEnd(header) !== header.length) throw damaged(place, "its age header is not whole");
+  const decrypter = new Decrypter();
+  for (const identity of identities) {
+    await recipientOf(identity, "the identity given");
+    decrypter.addIdentity(identity);
+  }
+  // Asked last, so only when no identity fits: tells that case from a damaged header without matching on messages.
+  const asked = { inVain: false };
+  decrypter.addIdentity({
+    unwrapFileKey() {
+      asked.inVain = true;
+      return null;
+    },
+  });
+  try {
+    return await decrypter.decryptHeader(header);
+  } catch (error) {
+    if (!asked.inVain) throw damaged(place, "its age header is damaged", error);
+    throw new SkepError({
+      code: "SKEP_IDENTITY_DOES_NOT_FIT",
+      message: `${place} is not encrypted to this identity`,
+      permanent: true,
+      hint: "give the identity file of this repository; the recovery card names the repository's id",
+      cause: error,
+    });
+  }
+}
+
+/** The recipient (`age1…`) of an identity; `place` names where it came from. Throws SKEP_IDENTITY_INVALID, without the identity. */
+export async function recipientOf(identity: string, place: string): Promise<string> {
+  try {
+    return await identityToRecipient(identity);
+  } catch {
+    throw new SkepError({
+      code: "SKEP_IDENTITY_INVALID",
+      message: `${place} holds no valid age identity`,
+      permanent: true,
+      hint: damagedHint,
+    });
+  }
+}
+
+/** Opens the pieces of one payload in any order. */
+export class PayloadOpener {
+  readonly #key: Uint8Array;
+  readonly #place: string;
+  readonly plainBytes: number;
+  readonly #lastPiece: number;
+
+  /** `sealedBytes`: of nonce and pieces, from a source that is trusted or checked against the last piece. */
+  constructor(fileKey: Uint8Array, nonce: Uint8Array, sealedBytes: number, place: string) {
+    const plainBytes = plainPayloadBytes(sealedBytes);
+    if (plainBytes === null) throw damaged(place, `no age payload has ${sealedBytes} bytes`);
+    this.#key = payloadKey(fileKey, nonce);
+    this.#place = place;
+    this.plainBytes = plainBytes;
+    this.#lastPiece = Math.max(0, Math.ceil(plainBytes / pieceBytes) - 1);
+  }
+
+  /** Where the pieces that hold plaintext [start, end) lie, counted from the byte after the nonce. */
+  sealedRange(start: number, end: number): { firstPiece: number; start: number; end: number } {
+    const firstPiece = Math.floor(start / pieceBytes);
+    const endPiece = Math.ceil(end / pieceBytes);
+    const sealedEnd = endPiece > this.#lastPiece ? this.#allSealedBytes() : endPiece * sealedPieceBytes;
+    return { firstPiece, start: firstPiece * sealedPieceBytes, end: sealedEnd };
+  }
+
+  #allSealedBytes(): number {
+    return this.plainBytes + (this.#lastPiece + 1) * pieceTagBytes;
+  }
+
+  /** Plaintext of whole pieces, the first of which has number `firstPiece`. Throws SKEP_AGE_INVALID. */
+  open(sealed: Uint8Array, firstPiece: number): Buffer {
+    const pieces = Math.max(1, Math.ceil(sealed.length / sealedPieceBytes));
+    const plain = Buffer.allocUnsafe(Math.max(0, sealed.length - pieces * pieceTagBytes));
+    let filled = 0;
+    for (let at = 0, piece = firstPiece; at < sealed.length || piece === firstPiece; at += sealedPieceBytes, piece++) {
+      const end = Math.min(at + sealedPieceBytes, sealed.length);
+      const ciphertextEnd = end - pieceTagBytes;
+      if (ciphertextEnd < at) throw damaged(this.#place, `it is cut short in piece ${piece}`);
+      const decipher = createDecipheriv("chacha20-poly1305", this.#key, pieceNonce(piece, piece === this.#lastPiece), {
+        authTagLength: pieceTagBytes,
+      });
+      decipher.setAuthTag(sealed.subarray(ciphertextEnd, end));
+      try {
+        const opened = decipher.update(sealed.subarray(at, ciphertextEnd));
+        decipher.final();
+        opened.copy(plain, filled);
+        filled += opened.length;
+      } catch (error) {
+        throw damaged(
+          this.#place,
+          `piece ${piece} (byte ${piece * pieceBytes} of the plaintext) does not authenticate`,
+          error,
+        );
+      }
+    }
+    return plain;
+  }
+}
+
+/** The plaintext of one whole age file that is in memory. Throws as openAgeHeader and PayloadOpener do. */
+export async function decryptAge(file: Uint8Array, identities: readonly string[], place: string): Promise<Buffer> {
+  const headerEnd = findHeaderEnd(file);
+  if (headerEnd === null) throw damaged(place, "it does not start with an age header");
+  const fileKey = await openAgeHeader(file.subarray(0, headerEnd), identities, place);
+  return openAgePayload(file.subarray(headerEnd), fileKey, place);
+}
+
+/** `payload`: nonce and all pieces. */
+export function openAgePayload(payload: Uint8Array, fileKey: Uint8Array, place: string): Buffer {
+  const opener = new PayloadOpener(fileKey, payload.subarray(0, payloadNonceBytes), payload.length, place);
+  return opener.open(payload.subarray(payloadNonceBytes), 0);
+}
+
+function damaged(place: string, why: string, cause?: unknown): SkepError {
+  return new SkepError({
+    code: "SKEP_AGE_INVALID",
+    message: `${place}: ${why}`,
+    permanent: true,
+    hint: damagedHint,
+    cause,
+  });
+}
