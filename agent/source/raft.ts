@@ -14,6 +14,8 @@ export interface RaftSource {
   stagingDirectory: string;
   /** Makes one write that changes nothing (a node update with its own spec) and gives the version index it got. */
   markerWrite: () => Promise<number | bigint>;
+  /** Gives the unlock key that the API tells of an autolocked swarm; without it the content of its copy stays unproven. */
+  unlockKey?: () => Promise<Uint8Array>;
   signal: AbortSignal;
   limits?: Partial<CopyLimits>;
 }
@@ -33,6 +35,7 @@ export async function takeRaftCopy(source: RaftSource): Promise<SwarmCopy> {
     stagingDirectory: source.stagingDirectory,
     signal: source.signal,
     markerIndex,
+    ...(source.unlockKey === undefined ? {} : { unlockKey: source.unlockKey }),
     ...(source.limits === undefined ? {} : { limits: source.limits }),
   });
 }

@@ -14,26 +14,24 @@ export interface NodeCertificate {
   /** ISO 8601, UTC. */
   notBefore: string;
   notAfter: string;
-  x509: X509Certificate;
 }
 
 /** The first certificate of swarm-node.crt, which may hold a chain. Throws SKEP_RAFT_FORMAT. */
 export function decodeNodeCertificate(pem: Uint8Array): NodeCertificate {
-  let x509: X509Certificate;
   try {
-    x509 = new X509Certificate(pem);
+    const x509 = new X509Certificate(pem);
+    const subject = new Map(x509.subject.split("\n").map((line) => splitOnce(line, "=")));
+    return {
+      nodeId: subject.get("CN") ?? "",
+      clusterId: subject.get("O") ?? "",
+      role: subject.get("OU") ?? "",
+      notBefore: x509.validFromDate.toISOString(),
+      notAfter: x509.validToDate.toISOString(),
+    };
   } catch (error) {
+    // Node's parser is lenient: a garbled subject or date shows itself only when it is read.
     throw formatError("swarm-node.crt: not a certificate", error);
   }
-  const subject = new Map(x509.subject.split("\n").map((line) => splitOnce(line, "=")));
-  return {
-    nodeId: subject.get("CN") ?? "",
-    clusterId: subject.get("O") ?? "",
-    role: subject.get("OU") ?? "",
-    notBefore: x509.validFromDate.toISOString(),
-    notAfter: x509.validToDate.toISOString(),
-    x509,
-  };
 }
 
 /**
@@ -58,4 +56,47 @@ export function openPrivateKey(file: KeyFile, unlockKey: Uint8Array | null): Key
 function splitOnce(text: string, separator: string): [string, string] {
   const at = text.indexOf(separator);
   return at < 0 ? [text, ""] : [text.slice(0, at), text.slice(at + separator.length)];
+}
+
+/**
+ * Throws SKEP_RAFT_FORMAT unless the key is the certificate's, and the first certificate of `chainPem` leads, through
+ * the others, to one of `rootsPem`. Validity in time is not looked at: an engine that is forced to a new cluster accepts
+ * an expired one.
+ */
+export function checkCertificate(chainPem: Uint8Array, rootsPem: Uint8Array, key: KeyObject): void {
+  let fault: string | null;
+  try {
+    fault = certificateFault(decodeCertificates(chainPem), decodeCertificates(rootsPem), key);
+  } catch (error) {
+    // Node's parser is lenient: garbled keys and names show themselves only when they are used.
+    throw formatError("certificates/swarm-node.crt or swarm-root-ca.crt is malformed", error);
+  }
+  if (fault !== null) throw formatError(fault);
+}
+
+function certificateFault(chain: X509Certificate[], roots: X509Certificate[], key: KeyObject): string | null {
+  let at = chain.shift();
+  if (at === undefined) return "certificates/swarm-node.crt: no certificate";
+  if (!at.checkPrivateKey(key)) return "certificates/swarm-node.crt and swarm-node.key do not belong together";
+  if (roots.some((root) => root.checkIssued(root) && !root.verify(root.publicKey))) {
+    return "certificates/swarm-root-ca.crt: its own signature does not fit";
+  }
+  while (at !== undefined) {
+    const subject = at;
+    if (roots.some((root) => isIssuer(root, subject))) return null;
+    const issuer = chain.findIndex((candidate) => isIssuer(candidate, subject));
+    at = issuer < 0 ? undefined : chain.splice(issuer, 1)[0];
+  }
+  return "certificates/swarm-node.crt does not lead to swarm-root-ca.crt";
+}
+
+function isIssuer(issuer: X509Certificate, subject: X509Certificate): boolean {
+  return subject.checkIssued(issuer) && subject.verify(issuer.publicKey);
+}
+
+function decodeCertificates(pem: Uint8Array): X509Certificate[] {
+  const blocks = Buffer.from(pem)
+    .toString("latin1")
+    .match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g);
+  return (blocks ?? []).map((block) => new X509Certificate(block));
 }

@@ -9,20 +9,21 @@
 // come before the hard state that speaks of them, so every prefix at a record boundary is a state that a crash at that
 // moment would have left, and engines load it. A record may be half there while it is written; a second look finds it
 // whole. One that stays bad at the same place is not a race but damage, and no copy is called proven over it.
-import { mkdtemp, open, rm } from "node:fs/promises";
-import { createReadStream } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { SkepError } from "../errors.ts";
-import { decodeNodeCertificate, openPrivateKey } from "./certificates.ts";
-import { decodeKeyFile, isLocked, longestKeyFileBytes } from "./key-file.ts";
+import { decodeNodeCertificate } from "./certificates.ts";
+import { copiedFiles, heldFile, stageFile, type CopiedFile } from "./copied-file.ts";
+import { decodeKeyFile, isLocked, longestKeyFileBytes, type KeyFile } from "./key-file.ts";
 import type { RaftProof } from "./proof.ts";
-import { neededSegments, parseSnapshotName, snapshotDirectory, walDirectory } from "./segments.ts";
-import { decodeSnapshotFile, type SnapshotFile } from "./snapshot-file.ts";
+import { newestSnapshot } from "./newest-snapshot.ts";
+import { readSwarm } from "./read-swarm.ts";
+import { neededSegments, snapshotDirectory, walDirectory } from "./segments.ts";
 import { readWhole, type SwarmFiles } from "./swarm-files.ts";
 import { walkSegment, type SegmentEnd } from "./wal-reader.ts";
-import { WalWalk } from "./wal-walk.ts";
+import { checkCommit, WalWalk } from "./wal-walk.ts";
 import { formatError } from "./wire.ts";
 
 export interface CopyOptions {
@@ -33,6 +34,11 @@ export interface CopyOptions {
    */
   stagingDirectory: string;
   signal: AbortSignal;
+  /**
+   * Gives the unlock key of an autolocked swarm; asked again for each copy, since it may be rotated meanwhile. Without
+   * it a locked copy is walked, and its content stays unproven.
+   */
+  unlockKey?: () => Promise<Uint8Array>;
   /** The version that the write before the copy got: the copy must have committed up to it. */
   markerIndex?: number;
   limits?: Partial<CopyLimits>;
@@ -58,20 +64,14 @@ export const defaultCopyLimits: CopyLimits = {
   longestWalBytes: 4 * 1024 * 1024 * 1024,
 };
 
-export interface CopiedFile {
-  /** Relative to the swarm directory. */
-  path: string;
-  /** Permission bits with which a restore lays it down. */
-  mode: number;
-  sizeBytes: number;
-  /** The content, once per call. */
-  content(): AsyncIterable<Uint8Array>;
-}
-
 export interface SwarmCopy {
   /** certificates/*, raft/*, and state.json and docker-state.json, which inform but are not restored. */
   files: CopiedFile[];
   proof: RaftProof;
+  /** The unlock key that opens this copy; null where it is not locked, or was not given. */
+  unlockKey: Uint8Array | null;
+  /** What is no reason to refuse, but to look. For people. */
+  warnings: string[];
 }
 
 /**
@@ -88,14 +88,15 @@ export async function copySwarmDirectory(options: CopyOptions): Promise<SwarmCop
     const staging = await mkdtemp(join(options.stagingDirectory, "copy-"));
     let failure: SkepError;
     try {
-      const { files, proof } = await copyOnce(options, limits, staging);
-      if (options.markerIndex === undefined || proof.commitIndex >= options.markerIndex) {
-        return { files, proof: { ...proof, attempts: attempt } };
+      const copy = await copyOnce(options, limits, staging);
+      const { commitIndex } = copy.proof;
+      if (options.markerIndex === undefined || commitIndex >= options.markerIndex) {
+        return { ...copy, proof: { ...copy.proof, attempts: attempt } };
       }
-      failure = formatError(`commit index ${proof.commitIndex} on disk is below the marker ${options.markerIndex}`);
+      failure = formatError(`commit index ${commitIndex} on disk is below the marker ${options.markerIndex}`);
       if (Date.now() >= markerDeadline) torn = limits.attempts;
     } catch (error) {
-      if (!(error instanceof SkepError) || error.code !== "SKEP_RAFT_FORMAT") {
+      if (!(error instanceof SkepError) || !tryAgain.has(error.code)) {
         await rm(staging, { recursive: true, force: true });
         throw error;
       }
@@ -107,6 +108,9 @@ export async function copySwarmDirectory(options: CopyOptions): Promise<SwarmCop
     await sleep(Math.min(1000, limits.pauseMs * 2 ** Math.min(attempt - 1, 10)), undefined, { signal: options.signal });
   }
 }
+
+/** What a race with the engine can look like; a key rotated while copying does not fit the copy. */
+const tryAgain = new Set<string>(["SKEP_RAFT_FORMAT", "SKEP_RAFT_UNLOCK_KEY"]);
 
 function unproven(failure: SkepError, attempts: number): SkepError {
   return new SkepError({
@@ -123,8 +127,12 @@ async function copyOnce(options: CopyOptions, limits: CopyLimits, staging: strin
   const keyBefore = await required(source, "certificates/swarm-node.key");
   const files: CopiedFile[] = [];
 
-  const snapshot = await newestSnapshot(source, limits.longestSnapshotBytes);
-  if (snapshot !== null) files.push(await stage(staging, `${snapshotDirectory}/${snapshot.name}`, snapshot.bytes));
+  const { newest: snapshot } = await newestSnapshot(source, limits.longestSnapshotBytes);
+  if (snapshot !== null) {
+    const staged = await stageFile(staging, `${snapshotDirectory}/${snapshot.name}`);
+    await staged.write(snapshot.bytes);
+    files.push(await staged.finish());
+  }
 
   const walk = new WalWalk(snapshot?.file.index ?? 0);
   walk.lastTerm = snapshot?.file.term ?? 0;
@@ -146,20 +154,27 @@ async function copyOnce(options: CopyOptions, limits: CopyLimits, staging: strin
   const rootCa = await required(source, "certificates/swarm-root-ca.crt");
   const key = await required(source, "certificates/swarm-node.key");
   files.unshift(
-    held("certificates/swarm-root-ca.crt", 0o644, rootCa),
-    held("certificates/swarm-node.crt", 0o644, certificate),
-    held("certificates/swarm-node.key", 0o600, key),
+    heldFile("certificates/swarm-root-ca.crt", 0o644, rootCa),
+    heldFile("certificates/swarm-node.crt", 0o644, certificate),
+    heldFile("certificates/swarm-node.key", 0o600, key),
   );
   for (const path of ["state.json", "docker-state.json"]) {
     const bytes = await readWhole(source, path, longestStateFileBytes);
-    if (bytes !== null) files.push(held(path, 0o600, bytes));
+    if (bytes !== null) files.push(heldFile(path, 0o600, bytes));
   }
 
-  const proof = prove(walk, certificate, key);
+  const keyFile = decodeKeyFile(key);
+  const walked = proveWalk(walk, certificate, keyFile);
+  const unlockKey = walked.locked && options.unlockKey !== undefined ? await options.unlockKey() : null;
+  // Read back from the copy itself, with the keys of the copy.
+  const read = walked.locked && unlockKey === null ? null : await readSwarm(copiedFiles(files), { unlockKey, signal });
   return {
     files,
+    unlockKey,
+    warnings: read?.warnings ?? [],
     proof: {
-      ...proof,
+      ...walked,
+      ...read?.proof,
       segments: segments.length,
       keyChangedDuringCopy: Buffer.compare(keyBefore, key) !== 0,
       attempts: 1,
@@ -173,25 +188,17 @@ const longestStateFileBytes = 1024 * 1024;
 
 type WalkProof = Omit<RaftProof, "segments" | "keyChangedDuringCopy" | "attempts" | "usedBytes" | "markerIndex">;
 
-function prove(walk: WalWalk, certificatePem: Uint8Array, keyPem: Uint8Array): WalkProof {
+function proveWalk(walk: WalWalk, certificatePem: Uint8Array, keyFile: KeyFile): WalkProof {
   const { member, state, snapshotIndex, lastIndex } = walk;
   if (member === null) throw formatError(`${walDirectory}: no metadata record`);
   if (state === null) throw formatError(`${walDirectory}: no hard state`);
-  if (state.commit < snapshotIndex || state.commit > lastIndex) {
-    throw formatError(
-      `${walDirectory}: commit index ${state.commit} is outside of snapshot ${snapshotIndex} and last entry ${lastIndex}`,
-    );
-  }
+  checkCommit(walk, state);
   const certificate = decodeNodeCertificate(certificatePem);
   if (certificate.nodeId !== member.nodeId) {
     throw formatError(`certificates/swarm-node.crt is of node ${certificate.nodeId}, the log of ${member.nodeId}`);
   }
-  const keyFile = decodeKeyFile(keyPem);
   const locked = isLocked(keyFile);
   if (!keyFile.headers.has("raft-dek")) throw formatError("certificates/swarm-node.key has no raft-dek header");
-  if (!locked && !certificate.x509.checkPrivateKey(openPrivateKey(keyFile, null))) {
-    throw formatError("certificates/swarm-node.crt and swarm-node.key do not belong together");
-  }
   return {
     nodeId: member.nodeId,
     raftId: member.raftId.toString(),
@@ -208,36 +215,6 @@ function prove(walk: WalWalk, certificatePem: Uint8Array, keyPem: Uint8Array): W
   };
 }
 
-interface Snapshot {
-  name: string;
-  bytes: Uint8Array;
-  file: SnapshotFile;
-}
-
-/** The engine's own choice: the greatest name that passes its CRC. A bad one is being written, or damaged. */
-async function newestSnapshot(source: SwarmFiles, longestBytes: number): Promise<Snapshot | null> {
-  const names = ((await source.list(snapshotDirectory)) ?? [])
-    .map(parseSnapshotName)
-    .filter((name) => name !== null)
-    .sort((left, right) => right.term - left.term || right.index - left.index);
-  for (const { name, term, index } of names) {
-    const bytes = await readWhole(source, `${snapshotDirectory}/${name}`, longestBytes);
-    if (bytes === null) throw formatError(`${snapshotDirectory}/${name}: removed while copying`);
-    let file: SnapshotFile;
-    try {
-      file = decodeSnapshotFile(bytes);
-    } catch (error) {
-      if (error instanceof SkepError && error.code === "SKEP_RAFT_FORMAT") continue;
-      throw error;
-    }
-    if (file.term !== term || file.index !== index) {
-      throw formatError(`${snapshotDirectory}/${name}: holds a snapshot of term ${file.term}, index ${file.index}`);
-    }
-    return { name, bytes, file };
-  }
-  return null;
-}
-
 interface SegmentJob {
   source: SwarmFiles;
   walk: WalWalk;
@@ -252,14 +229,13 @@ const segmentLooks = 5;
 async function copySegment(job: SegmentJob, longestBytes: number, signal: AbortSignal): Promise<CopiedFile> {
   const file = await job.source.open(job.path);
   if (file === null) throw formatError(`${job.path}: removed while copying`);
-  const stagedPath = join(job.staging, job.path.slice(job.path.lastIndexOf("/") + 1));
-  const staged = await open(stagedPath, "wx", 0o600);
+  const staged = await stageFile(job.staging, job.path);
   try {
     let sizeBytes = 0;
     const onBytes = async (bytes: Uint8Array): Promise<void> => {
       sizeBytes += bytes.length;
       if (sizeBytes > longestBytes) throw tooLarge();
-      await staged.writeFile(bytes);
+      await staged.write(bytes);
     };
     job.walk.beginSegment();
     let end: SegmentEnd = { kind: "bad", offset: 0, reason: "" };
@@ -275,37 +251,13 @@ async function copySegment(job: SegmentJob, longestBytes: number, signal: AbortS
       throw formatError(`${job.path} at byte ${end.offset}: ${end.reason}`);
     }
     if (job.walk.recordsInSegment < 2) throw formatError(`${job.path} at byte ${end.offset}: no metadata record`);
-    return stagedFile(job.path, stagedPath, sizeBytes);
+  } catch (error) {
+    await staged.abandon();
+    throw error;
   } finally {
-    await staged.close();
     await file.close();
   }
-}
-
-async function stage(staging: string, path: string, bytes: Uint8Array): Promise<CopiedFile> {
-  const stagedPath = join(staging, path.slice(path.lastIndexOf("/") + 1));
-  const staged = await open(stagedPath, "wx", 0o600);
-  try {
-    await staged.writeFile(bytes);
-  } finally {
-    await staged.close();
-  }
-  return stagedFile(path, stagedPath, bytes.length);
-}
-
-function stagedFile(path: string, stagedPath: string, sizeBytes: number): CopiedFile {
-  return { path, mode: 0o600, sizeBytes, content: () => createReadStream(stagedPath) };
-}
-
-function held(path: string, mode: number, bytes: Uint8Array): CopiedFile {
-  return {
-    path,
-    mode,
-    sizeBytes: bytes.length,
-    content: async function* () {
-      yield await Promise.resolve(bytes);
-    },
-  };
+  return staged.finish();
 }
 
 async function required(source: SwarmFiles, path: string): Promise<Uint8Array> {

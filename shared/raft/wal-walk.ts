@@ -133,6 +133,15 @@ export class WalWalk {
   }
 }
 
+/** An engine that loads a hard state outside of what it has dies. Throws SKEP_RAFT_FORMAT. */
+export function checkCommit(walk: WalWalk, state: HardState): void {
+  const { snapshotIndex, lastIndex } = walk;
+  if (state.commit >= snapshotIndex && state.commit <= lastIndex) return;
+  throw formatError(
+    `raft: commit index ${state.commit} is outside of snapshot ${snapshotIndex} and last entry ${lastIndex}`,
+  );
+}
+
 function gap(last: number, next: number): string {
   return next - last === 2 ? `entry ${last + 1} is` : `entries ${last + 1} to ${next - 1} are`;
 }

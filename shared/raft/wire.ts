@@ -4,8 +4,7 @@ import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 
 import { SkepError } from "../errors.ts";
 
-export { BinaryWriter };
-export type { BinaryReader };
+export { BinaryReader, BinaryWriter };
 
 /** Malformed bytes: SKEP_RAFT_FORMAT, permanent, since the same bytes stay malformed. */
 export function formatError(message: string, cause?: unknown): SkepError {
@@ -48,4 +47,18 @@ export function readCounter(reader: BinaryReader): number {
 /** A full 64-bit unsigned varint; Raft ids are random 63-bit numbers. */
 export function readUint64(reader: BinaryReader): bigint {
   return BigInt(reader.uint64());
+}
+
+/** A packed list of them. */
+export function readPackedUint64(reader: BinaryReader): bigint[] {
+  const packed = new BinaryReader(reader.bytes());
+  const values: bigint[] = [];
+  while (packed.pos < packed.len) values.push(readUint64(packed));
+  return values;
+}
+
+/** Passes over the value of a field whose tag was read. */
+export function skipField(tag: number, reader: BinaryReader): void {
+  // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment -- the library checks that it is a wire type
+  reader.skip(tag & 7, tag >>> 3);
 }

@@ -9,7 +9,7 @@ import { copySwarmDirectory, type CopyOptions, type SwarmCopy } from "../../../s
 import { raftProofSchema } from "../../../shared/raft/proof.ts";
 import { segmentName, snapshotDirectory, snapshotName, walDirectory } from "../../../shared/raft/segments.ts";
 import { memoryFiles, type SwarmFiles } from "../../../shared/raft/swarm-files.ts";
-import { plainWal, syntheticSwarm, WalWriter } from "./synthetic-swarm.ts";
+import { plainWal, sealedEntry, syntheticSwarm, WalWriter } from "./synthetic-swarm.ts";
 
 let stagingDirectory = "";
 beforeEach(async () => {
@@ -76,7 +76,7 @@ describe("the hot copy of a swarm directory", () => {
       segments: 2,
       entries: 30,
       walked: true,
-      decrypted: false,
+      decrypted: true,
       locked: false,
       keyChangedDuringCopy: false,
       attempts: 1,
@@ -136,7 +136,7 @@ describe("the hot copy of a swarm directory", () => {
   it("refuses a log that stays damaged, naming file and byte offset, and leaves nothing behind", async () => {
     const good = plainWal(30).finish(4096)[0]?.bytes ?? new Uint8Array();
     const damaged = Buffer.from(good);
-    damaged.write("S", damaged.indexOf("sealed entry 7"));
+    damaged.write("damage", damaged.indexOf(sealedEntry(7)) + 50);
     const error = await refusal(copy(memoryFiles(await syntheticSwarm([{ name: segmentName(0, 0), bytes: damaged }]))));
     expect(error.code).to.equal("SKEP_RAFT_COPY_UNPROVEN");
     expect(error.message).to.match(/0000000000000000-0000000000000000\.wal at byte \d+: CRC chain broken/);

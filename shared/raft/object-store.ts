@@ -1,0 +1,211 @@
+// The swarm's objects by kind, replayed from a snapshot and the log's requests. Objects are held as the bytes that the
+// engine wrote, so that fields of a newer engine survive a rewrite.
+// InternalRaftRequest { 1 id, 2 action[] }, StoreAction { 1 kind, 2… one object }, Snapshot { 1 version, 2 membership,
+// 3 store }, StoreSnapshot { one list for each kind }. Source: moby/swarmkit api/raft.proto, api/snapshot.proto,
+// manager/state/store/memory.go (a request is applied as a whole or not at all; the stored object is final).
+import { Membership } from "./membership.ts";
+import type { MessageName } from "./swarmkit/message-types.ts";
+import { BinaryWriter, formatError, readCounter, readFields, readUint64, skipField } from "./wire.ts";
+
+export const objectKinds = [
+  "node",
+  "service",
+  "network",
+  "task",
+  "cluster",
+  "secret",
+  "config",
+  "volume",
+  "resource",
+  "extension",
+] as const;
+export type ObjectKind = (typeof objectKinds)[number];
+
+interface KindNumbers {
+  message: MessageName;
+  /** Field in StoreAction, and in StoreSnapshot. */
+  actionField: number;
+  snapshotField: number;
+}
+
+export const kindNumbers: Record<ObjectKind, KindNumbers> = {
+  node: { message: "Node", actionField: 2, snapshotField: 1 },
+  service: { message: "Service", actionField: 3, snapshotField: 2 },
+  task: { message: "Task", actionField: 4, snapshotField: 4 },
+  network: { message: "Network", actionField: 5, snapshotField: 3 },
+  cluster: { message: "Cluster", actionField: 6, snapshotField: 5 },
+  secret: { message: "Secret", actionField: 7, snapshotField: 6 },
+  resource: { message: "Resource", actionField: 8, snapshotField: 7 },
+  extension: { message: "Extension", actionField: 9, snapshotField: 8 },
+  config: { message: "Config", actionField: 10, snapshotField: 9 },
+  volume: { message: "Volume", actionField: 11, snapshotField: 10 },
+};
+
+const kindByActionField = new Map(objectKinds.map((kind) => [kindNumbers[kind].actionField, kind]));
+const kindBySnapshotField = new Map(objectKinds.map((kind) => [kindNumbers[kind].snapshotField, kind]));
+
+const actionKind = { create: 1, update: 2, remove: 3 } as const;
+
+/** Anomalies told one by one; more are only counted. */
+const anomaliesTold = 100;
+
+export class ObjectStore {
+  /** Raw objects by kind and id. */
+  readonly objects: Record<ObjectKind, Map<string, Uint8Array>>;
+  /** What did not go as in an engine, for people; the request concerned was skipped, as an engine does. */
+  readonly anomalies: string[] = [];
+  anomalyCount = 0;
+  /** Fields of StoreAction or StoreSnapshot that stand for kinds of object which this version does not know. */
+  readonly unknownKinds = new Set<string>();
+
+  constructor() {
+    this.objects = Object.fromEntries(objectKinds.map((kind) => [kind, new Map()])) as typeof this.objects;
+  }
+
+  /** Objects by kind. */
+  counts(): Record<ObjectKind, number> {
+    return Object.fromEntries(objectKinds.map((kind) => [kind, this.objects[kind].size])) as Record<ObjectKind, number>;
+  }
+
+  /** Applies one InternalRaftRequest as a whole, or notes why not. Throws SKEP_RAFT_FORMAT where it is no request. */
+  apply(request: Uint8Array, index: number): void {
+    const actions = decodeRequest(request, (field) => this.unknownKinds.add(`StoreAction ${field}`));
+    const undo: (() => void)[] = [];
+    for (const action of actions) {
+      const table = this.objects[action.kind];
+      const before = table.get(action.id);
+      if ((action.what === actionKind.create) === (before !== undefined)) {
+        for (const step of undo.reverse()) step();
+        this.#note(`entry ${index}: ${before === undefined ? "no" : "already a"} ${action.kind} ${action.id}`);
+        return;
+      }
+      undo.push(() => {
+        if (before === undefined) table.delete(action.id);
+        else table.set(action.id, before);
+      });
+      if (action.what === actionKind.remove) table.delete(action.id);
+      else table.set(action.id, action.bytes.slice());
+    }
+  }
+
+  /** Loads a StoreSnapshot into an empty store. */
+  load(snapshot: Uint8Array): void {
+    readFields("StoreSnapshot", snapshot, (tag, reader) => {
+      if ((tag & 7) !== 2) return false;
+      const bytes = reader.bytes();
+      const kind = kindBySnapshotField.get(tag >>> 3);
+      if (kind === undefined) this.unknownKinds.add(`StoreSnapshot ${tag >>> 3}`);
+      else this.objects[kind].set(objectId(kind, bytes), bytes.slice());
+      return true;
+    });
+  }
+
+  /** The inverse of load. */
+  encode(): Uint8Array {
+    const writer = new BinaryWriter();
+    const kinds = [...objectKinds].sort((a, b) => kindNumbers[a].snapshotField - kindNumbers[b].snapshotField);
+    for (const kind of kinds) {
+      const tag = (kindNumbers[kind].snapshotField << 3) | 2;
+      for (const bytes of this.objects[kind].values()) writer.uint32(tag).bytes(bytes);
+    }
+    return writer.finish();
+  }
+
+  #note(anomaly: string): void {
+    if (this.anomalies.length < anomaliesTold) this.anomalies.push(anomaly);
+    this.anomalyCount++;
+  }
+}
+
+interface Action {
+  what: number;
+  kind: ObjectKind;
+  id: string;
+  bytes: Uint8Array;
+}
+
+/** Throws SKEP_RAFT_FORMAT. Objects of unknown kinds are told to `onUnknown` by their field and left out. */
+export function decodeRequest(request: Uint8Array, onUnknown: (field: number) => void): Action[] {
+  const actions: Action[] = [];
+  readFields("InternalRaftRequest", request, (tag, reader) => {
+    if (tag === 0x08) readUint64(reader);
+    else if (tag === 0x12) {
+      const action = decodeAction(reader.bytes(), onUnknown);
+      if (action !== null) actions.push(action);
+    } else return false;
+    return true;
+  });
+  return actions;
+}
+
+function decodeAction(bytes: Uint8Array, onUnknown: (field: number) => void): Action | null {
+  let what = 0;
+  let target = null as { kind: ObjectKind; bytes: Uint8Array } | null;
+  const unknown: number[] = [];
+  readFields("StoreAction", bytes, (tag, reader) => {
+    if (tag === 0x08) what = readCounter(reader);
+    else if ((tag & 7) === 2) {
+      const kind = kindByActionField.get(tag >>> 3);
+      const object = reader.bytes();
+      if (kind === undefined) {
+        unknown.push(tag >>> 3);
+      } else target = { kind, bytes: object };
+    } else return false;
+    return true;
+  });
+  if (what < actionKind.create || what > actionKind.remove) throw formatError(`StoreAction: unknown kind ${what}`);
+  if (target === null) {
+    if (unknown.length === 0) throw formatError("StoreAction: no object");
+    unknown.forEach(onUnknown);
+    return null;
+  }
+  return { what, ...target, id: objectId(target.kind, target.bytes) };
+}
+
+/** Field 1 of every object. */
+function objectId(kind: ObjectKind, bytes: Uint8Array): string {
+  let id = "";
+  readFields(kindNumbers[kind].message, bytes, (tag, reader) => {
+    if (tag === 0x0a) id = reader.string();
+    else skipField(tag, reader);
+    return true;
+  });
+  if (id === "") throw formatError(`${kind}: no id`);
+  return id;
+}
+
+export interface SnapshotContent {
+  membership: Membership;
+  store: ObjectStore;
+}
+
+/** swarmkit's Snapshot, the plaintext of a snapshot file. Throws SKEP_RAFT_FORMAT. */
+export function decodeSnapshot(bytes: Uint8Array): SnapshotContent {
+  const content = { membership: new Membership(), store: new ObjectStore() };
+  readFields("Snapshot", bytes, (tag, reader) => {
+    if (tag === 0x08) {
+      const version = readCounter(reader);
+      if (version !== 0) throw formatError(`Snapshot: unknown version ${version}`);
+    } else if (tag === 0x12) content.membership.load(reader.bytes());
+    else if (tag === 0x1a) content.store.load(reader.bytes());
+    else return false;
+    return true;
+  });
+  return content;
+}
+
+/** `members` and `removed` as a Snapshot's membership, with the objects of `store`. */
+export function encodeSnapshot(
+  members: readonly Uint8Array[],
+  removed: readonly bigint[],
+  store: ObjectStore,
+): Uint8Array {
+  const membership = new BinaryWriter();
+  for (const member of members) membership.uint32(0x0a).bytes(member);
+  if (removed.length > 0) {
+    const packed = new BinaryWriter();
+    for (const raftId of removed) packed.uint64(raftId);
+    membership.uint32(0x12).bytes(packed.finish());
+  }
+  return new BinaryWriter().uint32(0x12).bytes(membership.finish()).uint32(0x1a).bytes(store.encode()).finish();
+}

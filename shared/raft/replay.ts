@@ -1,0 +1,111 @@
+// From sealed entries to objects: opens what the walk over the log gives, and applies it once it is committed.
+import type { DataKeys } from "./data-keys.ts";
+import type { Membership } from "./membership.ts";
+import { decodeRequest, type ObjectStore } from "./object-store.ts";
+import { entryType, type Entry } from "./raft-messages.ts";
+import { openRecord } from "./sealed-record.ts";
+import type { WalRecord } from "./wal-walk.ts";
+import { formatError } from "./wire.ts";
+
+/** Entries above the commit index, held until it moves; engines have a handful. */
+const longestPendingBytes = 256 * 1024 * 1024;
+
+/** Opens records, remembering which key fitted last: during a rotation both are in use. */
+export class RecordOpener {
+  #keys: Uint8Array[];
+
+  constructor(keys: DataKeys) {
+    this.#keys = keys.pending === null ? [keys.current] : [keys.pending, keys.current];
+  }
+
+  /** Throws SKEP_RAFT_FORMAT naming `what` where no key fits. */
+  open(what: string, record: Uint8Array): Uint8Array {
+    for (const key of this.#keys) {
+      const plain = openRecord(record, [key]);
+      if (plain === null) continue;
+      if (key !== this.#keys[0]) this.#keys = [key, ...this.#keys.filter((other) => other !== key)];
+      return plain;
+    }
+    throw formatError(`${what}: no data key of swarm-node.key opens it, or it is altered`);
+  }
+}
+
+export interface LoadedSnapshot {
+  index: number;
+  term: number;
+  membership: Membership;
+  store: ObjectStore;
+}
+
+interface PendingEntry {
+  entry: Omit<Entry, "data">;
+  plain: Uint8Array;
+}
+
+/** Applies entries in order as they become committed. */
+export class Replay {
+  readonly store: ObjectStore;
+  readonly membership: Membership;
+  readonly #opener: RecordOpener;
+  readonly #snapshotIndex: number;
+  #appliedIndex: number;
+  #appliedTerm: number;
+  #commit: number;
+  #pending: PendingEntry[] = [];
+  #pendingBytes = 0;
+
+  constructor(snapshot: LoadedSnapshot, opener: RecordOpener) {
+    this.store = snapshot.store;
+    this.membership = snapshot.membership;
+    this.#opener = opener;
+    this.#snapshotIndex = this.#appliedIndex = this.#commit = snapshot.index;
+    this.#appliedTerm = snapshot.term;
+  }
+
+  take(record: WalRecord): void {
+    if (record?.kind === "entry") this.#takeEntry(record.entry);
+    else if (record?.kind === "state") {
+      this.#commit = Math.max(this.#commit, record.state.commit);
+      this.#applyCommitted();
+    }
+  }
+
+  #takeEntry({ data, ...entry }: Entry): void {
+    if (entry.index <= this.#snapshotIndex) return;
+    if (entry.index <= this.#appliedIndex) {
+      throw formatError(`entry ${entry.index} is replaced after it was committed`);
+    }
+    const kept = entry.index - this.#appliedIndex - 1;
+    for (const dropped of this.#pending.splice(kept)) this.#pendingBytes -= dropped.plain.length;
+    const plain = this.#opener.open(`entry ${entry.index}`, data);
+    this.#pendingBytes += plain.length;
+    if (this.#pendingBytes > longestPendingBytes) throw formatError(`entry ${entry.index}: too much is uncommitted`);
+    this.#pending.push({ entry, plain });
+  }
+
+  #applyCommitted(): void {
+    const count = Math.min(this.#commit - this.#appliedIndex, this.#pending.length);
+    if (count > 0) for (const entry of this.#pending.splice(0, count)) this.#apply(entry);
+  }
+
+  #apply({ entry, plain }: PendingEntry): void {
+    this.#pendingBytes -= plain.length;
+    if (entry.type === entryType.confChange) this.membership.apply(plain);
+    else if (plain.length > 0) this.store.apply(plain, entry.index);
+    this.#appliedIndex = entry.index;
+    this.#appliedTerm = entry.term;
+  }
+
+  /** Applies or only parses what is not committed, and gives where the objects stand. */
+  finish(includeNewer: boolean, lastIndex: number, warnings: string[]): { appliedIndex: number; appliedTerm: number } {
+    if (this.#pending.length > 0) {
+      const newer = `${this.#pending.length} newer entries, up to ${lastIndex}, are not marked committed`;
+      warnings.push(`${newer}: ${includeNewer ? "taken as committed" : "left out"}`);
+    }
+    for (const pending of this.#pending) {
+      if (includeNewer) this.#apply(pending);
+      else if (pending.entry.type === entryType.normal) decodeRequest(pending.plain, () => undefined);
+    }
+    return { appliedIndex: this.#appliedIndex, appliedTerm: this.#appliedTerm };
+  }
+}
