@@ -113,21 +113,7 @@ function tagOf(tag: string): string {
 }
 
 const busybox = "/bin/busybox";
-const folders = [
-  "bin",
-  "dev",
-  "etc",
-  "etc/ssl",
-  "etc/ssl/certs",
-  "lib64",
-  "proc",
-  "root",
-  "run",
-  "sys",
-  "usr",
-  "var",
-  "data",
-];
+const folders = ["bin", "dev", "etc", "etc/ssl", "etc/ssl/certs", "lib64", "proc", "root", "run", "sys", "usr", "var"];
 /** Loaded by glibc when a name is looked up: no program names them as its libraries. */
 const nameServices = ["libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2"];
 const users = [
@@ -141,6 +127,8 @@ const groups = ["root:x:0:", "docker:x:998:", "redis:x:999:", "node:x:1000:", "n
 async function packBase(tar: Pack, image: BaseImage): Promise<void> {
   for (const name of folders) tar.entry({ name, type: "directory", mode: 0o755 });
   tar.entry({ name: "tmp", type: "directory", mode: 0o1777 });
+  // A new volume takes its owner from here: Redis' user writes to it.
+  tar.entry({ name: "data", type: "directory", mode: 0o755, uid: 999, gid: 999 });
   tar.entry({ name: "etc/passwd", mode: 0o644 }, users.join("\n") + "\n");
   tar.entry({ name: "etc/group", mode: 0o644 }, groups.join("\n") + "\n");
   tar.entry({ name: "etc/nsswitch.conf", mode: 0o644 }, "hosts: files dns\n");

@@ -1,0 +1,176 @@
+// Skep on a lab, as a user has it: a kit by `skep init`, the stack by `docker stack deploy`, and the CLI on the
+// operator's machine, which is the host. For the end-to-end tests and the demo.
+import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { tryCommand, type CommandResult } from "../lab/command.ts";
+import { redisImage } from "../lab/image.ts";
+import { Lab, type LabOptions } from "../lab/lab.ts";
+import type { LabNode } from "../lab/node.ts";
+import { skepImages } from "../lab/skep-image.ts";
+
+const projectRoot = join(import.meta.dirname, "..", "..");
+const operator = "anna";
+const apiPort = 8420;
+const redisTag = "skep-lab/redis:7";
+
+export interface ClusterOptions extends LabOptions {
+  nodes: number;
+  managers: number;
+  /** Text for the `policy:` key of skep.yaml, one level in; default: everything, no schedule. */
+  policy?: string;
+  /** Where the controller and Redis may run. */
+  controllerRole?: "manager" | "worker";
+  bucket?: string;
+}
+
+export class Cluster {
+  readonly lab: Lab;
+  /** On the host; the nodes have what the stack needs of it under /root/skep. */
+  readonly folder: string;
+  readonly bucket: string;
+  readonly #role: "manager" | "worker";
+
+  private constructor(lab: Lab, folder: string, options: ClusterOptions) {
+    this.lab = lab;
+    this.folder = folder;
+    this.bucket = options.bucket ?? "backups";
+    this.#role = options.controllerRole ?? "manager";
+  }
+
+  /** A lab with S3, all images on its nodes, a swarm, a bucket and a kit; Skep is not deployed yet. */
+  static async up(options: ClusterOptions): Promise<Cluster> {
+    const images = [...(await skepImages()), redisImage(redisTag)];
+    const lab = await Lab.up({ ...options, s3: true, images });
+    const folder = await mkdtemp(join(tmpdir(), "skep-cluster-"));
+    const cluster = new Cluster(lab, folder, options);
+    try {
+      await lab.s3.createBucket(cluster.bucket);
+      await cluster.#init(options.policy);
+      return cluster;
+    } catch (error) {
+      await cluster.down();
+      throw error;
+    }
+  }
+
+  get kit(): string {
+    return join(this.folder, "skep-kit");
+  }
+
+  get identity(): string {
+    return join(this.kit, `identity-${operator}.txt`);
+  }
+
+  get manager(): LabNode {
+    return this.lab.node(0);
+  }
+
+  async #init(policy: string | undefined): Promise<void> {
+    const credentials = join(this.folder, "s3.json");
+    await writeFile(credentials, JSON.stringify(await this.lab.s3.credentials()), { mode: 0o600 });
+    const store = [
+      "--store",
+      `s3://${this.bucket}`,
+      "--endpoint",
+      this.lab.s3.endpoint,
+      "--region",
+      this.lab.s3.region,
+    ];
+    await this.skep(
+      ["init", ...store, "--path-style", "--credentials", credentials, "--operator", operator, "--out", this.kit],
+      { kit: false },
+    );
+    if (policy !== undefined) await this.setPolicy(policy);
+  }
+
+  /** Replaces the `policy:` of the kit's skep.yaml; `policy` is YAML, not indented. Takes effect when deployed. */
+  async setPolicy(policy: string): Promise<void> {
+    const path = join(this.kit, "skep.yaml");
+    const text = await readFile(path, "utf8");
+    const rest = text.replace(/^policy:.*(?:\n[ #].*|\n)*/m, "");
+    await writeFile(path, `${rest.trimEnd()}\npolicy:\n${policy.replaceAll(/^(?=.)/gm, "  ")}\n`);
+  }
+
+  /** `docker stack deploy -c stack.yml skep` on a manager, with the files that a user has there. */
+  async deploy(environment: Readonly<Record<string, string>> = {}): Promise<void> {
+    const target = "/root/skep";
+    const folder = this.manager.hostPath(target);
+    await mkdir(join(folder, "deploy"), { recursive: true });
+    await cp(join(projectRoot, "stack.yml"), join(folder, "stack.yml"));
+    await cp(join(projectRoot, "deploy", "redis.conf"), join(folder, "deploy", "redis.conf"));
+    await cp(this.kit, join(folder, "skep-kit"), { recursive: true });
+    // As a careful operator does: what opens the backups is not on the swarm.
+    await rm(join(folder, "skep-kit", `identity-${operator}.txt`), { force: true });
+    await this.manager.run(
+      ["docker", "stack", "deploy", "--resolve-image", "never", "-c", `${target}/stack.yml`, "skep"],
+      { env: { SKEP_REDIS_IMAGE: redisTag, SKEP_CONTROLLER_ROLE: this.#role, ...environment } },
+    );
+  }
+
+  /** Waits until the controller answers and `agents` agents of this cluster (default: one a node) are seen. */
+  async ready(agents = this.lab.nodes.length, timeoutMs = 90_000): Promise<void> {
+    const deadline = Date.now() + timeoutMs;
+    let last = "";
+    while (Date.now() < deadline) {
+      const result = await this.skep(["agents", "--json"], { tolerant: true });
+      if (result.code === 0) {
+        const document = JSON.parse(result.stdout) as { agents: { lastSeenAt: string | null }[] };
+        if (document.agents.filter((agent) => agent.lastSeenAt !== null).length >= agents) return;
+      }
+      last = result.stderr + result.stdout;
+      await sleep(500);
+    }
+    const services = await this.manager.exec(["docker", "stack", "ps", "--no-trunc", "skep"]);
+    throw new Error(`Skep was not ready after ${timeoutMs} ms: ${last}\n${services.stdout}`);
+  }
+
+  /** The node where the controller runs now; null while it runs nowhere. */
+  async controllerNode(): Promise<LabNode | null> {
+    const format = "{{.Node}} {{.CurrentState}}";
+    const filter = ["--filter", "desired-state=running", "--format", format];
+    const { stdout } = await this.manager.exec(["docker", "service", "ps", ...filter, "skep_controller"]);
+    const name = /^(\S+) Running/m.exec(stdout)?.[1];
+    return this.lab.nodes.find((node) => node.name === name) ?? null;
+  }
+
+  /** Runs the CLI on the host with this cluster's kit. Throws unless it ends with 0, or `tolerant`. */
+  async skep(
+    argv: readonly string[],
+    options: { kit?: boolean; tolerant?: boolean; input?: string; signal?: AbortSignal } = {},
+  ): Promise<CommandResult> {
+    const main = join(projectRoot, "controller", "cli", "main.ts");
+    if (options.kit !== false) await this.#pointAtController();
+    const environment: Record<string, string> = { ...(process.env as Record<string, string>), NO_COLOR: "1" };
+    if (options.kit !== false) environment["SKEP_KIT"] = this.kit;
+    const result = await tryCommand([process.execPath, main, ...argv], {
+      env: environment,
+      signal: options.signal ?? AbortSignal.timeout(300_000),
+      ...(options.input === undefined ? {} : { input: options.input }),
+    });
+    if (result.code !== 0 && options.tolerant !== true) {
+      throw new Error(`skep ${argv.join(" ")}: exit status ${result.code}\n${result.stderr}${result.stdout}`);
+    }
+    return result;
+  }
+
+  /** Writes into the kit where the controller is now, as its operator would. */
+  async #pointAtController(): Promise<void> {
+    const controller = await this.controllerNode();
+    if (controller === null) return;
+    const path = join(this.kit, "cli.json");
+    const context = JSON.parse(await readFile(path, "utf8")) as Record<string, unknown>;
+    await writeFile(path, JSON.stringify({ ...context, api: `https://${controller.address}:${apiPort}` }));
+  }
+
+  /** As skep with --json: the document. */
+  async skepJson<T>(argv: readonly string[]): Promise<T> {
+    return JSON.parse((await this.skep([...argv, "--json"])).stdout) as T;
+  }
+
+  async down(): Promise<void> {
+    await this.lab.down();
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
