@@ -204,7 +204,7 @@ export class S3Door {
       });
       const answer = await this.#client.send(command, { abortSignal: signal });
       const objects = (answer.Contents ?? []).flatMap((found) => {
-        const key = this.#ownKey(found.Key);
+        const key = this.#listedKey(found.Key);
         return key === null ? [] : [{ key, sizeBytes: found.Size ?? 0, storedAt: storedAt(found.LastModified) }];
       });
       const continued = answer.IsTruncated === true ? (answer.NextContinuationToken ?? "") : null;
@@ -225,7 +225,7 @@ export class S3Door {
       });
       const answer = await this.#client.send(command, { abortSignal: signal });
       return [...(answer.Versions ?? []), ...(answer.DeleteMarkers ?? [])].flatMap(({ Key, VersionId }) => {
-        const key = this.#ownKey(Key);
+        const key = this.#listedKey(Key);
         return key === null || VersionId === undefined ? [] : [{ key, versionId: VersionId }];
       });
     } catch (error) {
@@ -252,7 +252,7 @@ export class S3Door {
       });
       const { Errors } = await this.#client.send(command, { abortSignal: signal });
       return (Errors ?? []).map(({ Key, Code, Message }) => {
-        const key = this.#ownKey(Key) ?? "an unknown key";
+        const key = this.#ownKey(Key ?? "") ?? "an unknown key";
         const failure = { name: Code ?? "", status: null, message: Message ?? "", requestId: null };
         return { key, error: explainS3Failure(failure, `delete ${key}`, this.address, this.#secrets) };
       });
@@ -288,11 +288,21 @@ export class S3Door {
     return this.#settings.prefix === "" ? key : `${this.#settings.prefix}/${key}`;
   }
 
-  /** Null for what is not ours. Keys come URL-encoded in lists; ours read the same either way. */
-  #ownKey(fullKey: string | undefined): ObjectKey | null {
+  /** Null for what is no key of ours. Keys come URL-encoded in lists, by Ceph their slashes too. */
+  #listedKey(encodedKey: string | undefined): ObjectKey | null {
+    let fullKey: string;
+    try {
+      fullKey = decodeURIComponent(encodedKey ?? "");
+    } catch {
+      return null; // not UTF-8, so not ours
+    }
+    return this.#ownKey(fullKey);
+  }
+
+  #ownKey(fullKey: string): ObjectKey | null {
     const start = this.#fullKey("");
-    const key = fullKey?.startsWith(start) === true ? fullKey.slice(start.length) : "";
-    return isKey(key) ? key : null;
+    const key = fullKey.slice(start.length);
+    return fullKey.startsWith(start) && isKey(key) ? key : null;
   }
 
   #checkLength(key: ObjectKey, bytes: Uint8Array, expectedBytes: number): void {

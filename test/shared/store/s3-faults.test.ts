@@ -280,8 +280,8 @@ describe("an S3 store before a bad server", () => {
       `<ListBucketResult><IsTruncated>${String(next !== "")}</IsTruncated>${keys.map(found).join("")}` +
       `<NextContinuationToken>${next}</NextContinuationToken></ListBucketResult>`;
     const { store } = await against([
-      xml(page(["swarm-a/a", "swarm-a/Not%20Ours", "swarm-a/b/", "else/x"], "1")),
-      xml(page(["swarm-a/c"], "")),
+      xml(page(["swarm-a/a", "swarm-a/Not%20Ours", "swarm-a/b/", "else/x", "swarm-a/%ff"], "1")),
+      xml(page(["swarm-a%2Fc"], "")),
     ]);
     expect((await collect(store.list(""))).map(({ key }) => key)).to.deep.equal(["a", "c"]);
     const circle = await against([xml(page(["swarm-a/a"], "1"))]);
