@@ -161,6 +161,13 @@ export class S3Server {
     return credentials;
   }
 
+  /** Lets `user` keep at most so many bytes, over all its buckets; more is answered QuotaExceeded. */
+  async limit(user: string, maxBytes: number): Promise<void> {
+    const quota = ["--quota-scope=user", `--uid=${user}`];
+    await this.#admin(["radosgw-admin", "quota", "set", ...quota, `--max-size=${maxBytes}`]);
+    await this.#admin(["radosgw-admin", "quota", "enable", ...quota]);
+  }
+
   async #admin(argv: readonly string[]): Promise<string> {
     const env = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", CEPH_CONF: "/srv/lab/ceph/ceph.conf", LANG: "C.UTF-8" };
     const result = await tryCommand(this.#machine.enter(argv), { env });
