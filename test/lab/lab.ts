@@ -9,12 +9,12 @@
 import { randomBytes } from "node:crypto";
 import { rm } from "node:fs/promises";
 import { SkepError } from "../../shared/errors.ts";
-import type { Suite } from "./apt-sources.ts";
+import { suites, type Suite } from "./apt-sources.ts";
 import { removeCgroup } from "./cgroup.ts";
 import type { LabImage } from "./image.ts";
 import { withLock } from "./lock.ts";
 import { createBridge, freeSubnet, hostAddress, removeBridge } from "./network.ts";
-import { createAccess, LabNode } from "./node.ts";
+import { createAccess, LabNode, operatorPassword, sshKeyPath } from "./node.ts";
 import { thisOwner } from "./owner.ts";
 import { ensureRootfs, nodeRecipe, s3Recipe } from "./rootfs.ts";
 import { RedisServer, sweepAlone } from "./redis.ts";
@@ -32,6 +32,7 @@ import {
   writeState,
   type LabState,
 } from "./state.ts";
+import { nodeStatus, type LabStatus } from "./status.ts";
 import { initSwarm, joinSwarm, type Swarm, type SwarmOptions } from "./swarm.ts";
 
 export interface LabOptions {
@@ -61,7 +62,9 @@ interface Rootfs {
   s3: string;
 }
 
-const sayNothing = (): void => undefined;
+function sayOnStderr(line: string): void {
+  process.stderr.write(`lab: ${line}\n`);
+}
 
 /** Last number of the highest address that a node may have; above are the lab's servers and the host. */
 const lastNodeIndex = 240;
@@ -73,8 +76,10 @@ export class Lab {
   readonly #redis: RedisServer | null;
   #state: LabState;
   readonly #rootfs: string;
+  readonly #say: (line: string) => void;
 
-  private constructor(state: LabState, rootfs: Rootfs) {
+  private constructor(state: LabState, rootfs: Rootfs, say: (line: string) => void) {
+    this.#say = say;
     this.#state = state;
     this.#rootfs = rootfs.node;
     this.nodes = state.nodes.map((node) => new LabNode(state, node, rootfs.node));
@@ -84,7 +89,7 @@ export class Lab {
 
   /** Takes away what dead processes left, then makes a lab and starts all that is asked for. When that fails, nothing is left. */
   static async up(options: LabOptions = {}): Promise<Lab> {
-    const say = options.say ?? ((line: string) => process.stderr.write(`lab: ${line}\n`));
+    const say = options.say ?? sayOnStderr;
     const name = options.name ?? `t${randomBytes(4).toString("hex")}`;
     checkName(name);
     await Lab.sweep(say);
@@ -94,7 +99,7 @@ export class Lab {
     // Before the lab is there: making images takes a lab of its own.
     if (images !== undefined) await ensureSeed(images, Lab.#seed(engine, say));
     const state = await claim(name, engine, options);
-    const lab = new Lab(state, rootfs);
+    const lab = new Lab(state, rootfs, say);
     try {
       await createBridge(state.id, state.subnet);
       await createAccess(name);
@@ -111,7 +116,7 @@ export class Lab {
   }
 
   /** The lab `name` that another process made. Throws SKEP_LAB_ABSENT when there is none. */
-  static async open(name: string): Promise<Lab> {
+  static async open(name: string, say: (line: string) => void = sayOnStderr): Promise<Lab> {
     checkName(name);
     const state = await readState(name);
     if (state === null) {
@@ -122,7 +127,13 @@ export class Lab {
         hint: "npm run lab -- up --nodes 3",
       });
     }
-    return new Lab(state, await findRootfs(state, sayNothing));
+    return new Lab(state, await findRootfs(state, say), say);
+  }
+
+  /** Makes all that labs are made of and that the cache does not have yet: some minutes the first time. */
+  static async prepare(images: readonly LabImage[] = [], say: (line: string) => void = sayOnStderr): Promise<void> {
+    await settled([...suites.map((suite) => ensureRootfs(nodeRecipe(suite), say)), ensureRootfs(s3Recipe(), say)]);
+    if (images.length > 0) await ensureSeed(images, Lab.#seed("bookworm", say));
   }
 
   /** All labs of this machine, oldest first. */
@@ -131,7 +142,7 @@ export class Lab {
   }
 
   /** Takes away each lab whose process died without taking it down. */
-  static async sweep(say: (line: string) => void = sayNothing): Promise<void> {
+  static async sweep(say: (line: string) => void = sayOnStderr): Promise<void> {
     const states = await listStates();
     await sweepAlone();
     for (const state of states) {
@@ -191,7 +202,7 @@ export class Lab {
   /** Makes and starts one more node, fresh from its installation. With the name of a burned node it also gets its address. */
   async addNode(options: { name?: string; images?: readonly LabImage[] } = {}): Promise<LabNode> {
     const { images } = options;
-    const seed = images === undefined ? null : await ensureSeed(images, Lab.#seed(this.engine, sayNothing));
+    const seed = images === undefined ? null : await ensureSeed(images, Lab.#seed(this.engine, this.#say));
     return await this.#add(options.name, seed);
   }
 
@@ -246,16 +257,26 @@ export class Lab {
 
   /** Loads images into engines that run already (without `nodes`: into all). */
   async loadImages(images: readonly LabImage[], nodes: readonly LabNode[] = this.nodes): Promise<void> {
-    await loadImages(nodes, images, Lab.#seed(this.engine, sayNothing));
+    await loadImages(nodes, images, Lab.#seed(this.engine, this.#say));
   }
 
   async initSwarm(options: SwarmOptions): Promise<Swarm> {
     return await initSwarm(this.nodes, options);
   }
 
-  /** Lets `node` join the swarm of `manager` (without it: of the lab's first node). */
-  async join(node: LabNode, role: "manager" | "worker", manager: LabNode = this.node(0)): Promise<void> {
-    await joinSwarm(node, manager, role);
+  /** Lets `node` join the swarm of `manager`; without it, of the first node that is a manager and running. */
+  async join(node: LabNode, role: "manager" | "worker", manager?: LabNode): Promise<void> {
+    await joinSwarm(node, manager ?? (await this.#someManager()), role);
+  }
+
+  async #someManager(): Promise<LabNode> {
+    for (const node of this.nodes) if ((await nodeStatus(node)).swarm === "manager") return node;
+    throw new SkepError({
+      code: "SKEP_LAB_NO_NODE",
+      message: `lab ${this.name} has no running manager of a swarm`,
+      permanent: false,
+      hint: "make one with docker swarm init on a node",
+    });
   }
 
   /** Takes everything away. May be called again. */
@@ -263,6 +284,25 @@ export class Lab {
     const state = await readState(this.name);
     if (state !== null && state.createdAt === this.#state.createdAt) await takeAway(state);
     this.nodes = [];
+  }
+
+  /** As down(), of the lab of that name, whoever made it; when there is none, nothing is to do. */
+  static async takeAway(name: string): Promise<void> {
+    checkName(name);
+    const state = await readState(name);
+    if (state !== null) await takeAway(state);
+  }
+
+  async status(): Promise<LabStatus> {
+    const { name, engine, hostAddress } = this;
+    const [s3, redis] = [this.#s3, this.#redis];
+    const power = (server: { isRunning: boolean }) => (server.isRunning ? "on" : "off");
+    return {
+      ...{ name, engine, hostAddress, sshKeyPath: sshKeyPath(name), operatorPassword: await operatorPassword(name) },
+      nodes: await Promise.all(this.nodes.map((node) => nodeStatus(node))),
+      s3: s3 && { endpoint: s3.endpoint, region: s3.region, ...(await s3.credentials()), power: power(s3) },
+      redis: redis && { ...(await redis.address()), power: power(redis) },
+    };
   }
 
   async #change<T>(change: (state: LabState) => T): Promise<T> {

@@ -32,7 +32,7 @@ const userSchema = z.object({
   keys: z.array(z.object({ access_key: z.string().min(1), secret_key: z.string().min(1) })).min(1),
 });
 
-/** Ceph's objects belong to who wrote them, not to the bucket's owner: a user could read and remove its own. */
+/** Ceph's objects belong to who wrote them, not to the bucket's owner: a user could read and remove its own, and nobody else. */
 const ownersRights = [
   ...["s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectAcl", "s3:PutObjectAcl", "s3:PutObject"],
   ...["s3:DeleteObject", "s3:DeleteObjectVersion", "s3:PutObjectRetention", "s3:PutObjectLegalHold"],
@@ -205,13 +205,13 @@ export class S3Server {
 
   /** Lets `users` do `actions` ("s3:PutObject", …) in the bucket, and nothing else: earlier leave is taken back. */
   async allow(bucket: string, users: readonly string[], actions: readonly string[]): Promise<void> {
-    const whoAndWhere = {
-      Principal: { AWS: users.map((user) => `arn:aws:iam:::user/${user}`) },
-      Resource: [`arn:aws:s3:::${bucket}`, `arn:aws:s3:::${bucket}/*`],
-    };
+    const Resource = [`arn:aws:s3:::${bucket}`, `arn:aws:s3:::${bucket}/*`];
+    const names = (list: readonly string[]) => ({ AWS: list.map((user) => `arn:aws:iam:::user/${user}`) });
+    const denied = ownersRights.filter((action) => !actions.includes(action));
     const Statement = [
-      { Effect: "Allow", Action: actions, ...whoAndWhere },
-      { Effect: "Deny", Action: ownersRights.filter((action) => !actions.includes(action)), ...whoAndWhere },
+      { Effect: "Allow", Principal: names(["full"]), Action: ["s3:*"], Resource },
+      { Effect: "Allow", Principal: names(users), Action: actions, Resource },
+      { Effect: "Deny", Principal: names(users), Action: denied, Resource },
     ];
     const Policy = JSON.stringify({ Version: "2012-10-17", Statement });
     await this.#asOwner((client) => client.send(new PutBucketPolicyCommand({ Bucket: bucket, Policy })));

@@ -1,4 +1,5 @@
 // Makes a swarm of the lab's nodes, by the engines' own API.
+import { SkepError } from "../../shared/errors.ts";
 import type { LabNode } from "./node.ts";
 
 export interface SwarmOptions {
@@ -37,13 +38,23 @@ export async function initSwarm(nodes: readonly LabNode[], options: SwarmOptions
   return { unlockKey: (await first.run(["docker", "swarm", "unlock-key", "--quiet"])).trim() };
 }
 
-/** Lets `node` join the swarm that `manager` is a manager of. */
+/** Lets `node` join the swarm of `manager`. Throws SKEP_LAB_SWARM, for example when the swarm's managers have no majority. */
 export async function joinSwarm(node: LabNode, manager: LabNode, role: "manager" | "worker"): Promise<void> {
-  const swarm = (await manager.docker.swarmInspect()) as { JoinTokens: { Manager: string; Worker: string } };
-  await node.docker.swarmJoin({
-    ListenAddr: "0.0.0.0:2377",
-    AdvertiseAddr: node.address,
-    RemoteAddrs: [`${manager.address}:2377`],
-    JoinToken: role === "manager" ? swarm.JoinTokens.Manager : swarm.JoinTokens.Worker,
-  });
+  try {
+    const swarm = (await manager.docker.swarmInspect()) as { JoinTokens: { Manager: string; Worker: string } };
+    await node.docker.swarmJoin({
+      ListenAddr: "0.0.0.0:2377",
+      AdvertiseAddr: node.address,
+      RemoteAddrs: [`${manager.address}:2377`],
+      JoinToken: role === "manager" ? swarm.JoinTokens.Manager : swarm.JoinTokens.Worker,
+    });
+  } catch (error) {
+    throw new SkepError({
+      code: "SKEP_LAB_SWARM",
+      message: `${node.name} can't join the swarm of ${manager.name} as ${role}: ${(error as Error).message.trim()}`,
+      permanent: false,
+      hint: "does the swarm have a majority of its managers? docker node ls",
+      cause: error,
+    });
+  }
 }

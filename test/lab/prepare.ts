@@ -1,0 +1,7 @@
+// Before the end-to-end tests: what labs are made of is built here, where no test's time runs meanwhile.
+import { nodeImage, redisImage } from "./image.ts";
+import { Lab } from "./lab.ts";
+
+export async function mochaGlobalSetup(): Promise<void> {
+  await Lab.prepare([redisImage(), nodeImage()]);
+}
