@@ -10,7 +10,10 @@ const maxObjectBytes = 4 * 1024 * 1024;
 export interface ReadRepositoryOptions {
   /** The highest version that this reader has seen; an older one is refused. */
   minVersion?: number;
-  /** Told of each higher object that is not signed by the root key, or damaged; without it these throw. */
+  /**
+   * Told of each higher object that is not signed by the root key, or damaged; without it these throw. Where no
+   * object at all is signed by it, the highest one's fault is thrown all the same.
+   */
   onForeign?: (fault: SkepError, key: ObjectKey) => void;
   signal?: AbortSignal;
 }
@@ -30,6 +33,7 @@ export async function readRepositoryObject(
     const version = numberOfKey(key);
     if (version !== null && key === layout.repository(version)) keys.push(key);
   }
+  let highestFault: SkepError | null = null;
   for (const key of keys.reverse()) {
     const bytes = await store.get(key, maxObjectBytes, signal);
     if (bytes === null) continue;
@@ -49,6 +53,7 @@ export async function readRepositoryObject(
         error instanceof SkepError &&
         (error.code === "SKEP_SIGNATURE_INVALID" || error.code === "SKEP_REPOSITORY_INVALID");
       if (!foreign || onForeign === undefined) throw error;
+      highestFault ??= error;
       onForeign(error, key);
       continue;
     }
@@ -56,6 +61,7 @@ export async function readRepositoryObject(
     return object;
   }
   if (minVersion > 1) throw rolledBack(store, 0, minVersion);
+  if (highestFault !== null) throw highestFault;
   throw new SkepError({
     code: "SKEP_REPOSITORY_MISSING",
     message: `there is no repository at ${store.address}`,
