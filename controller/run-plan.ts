@@ -109,8 +109,9 @@ function compare(a: string, b: string): number {
 
 /** Everything that came of a run's jobs. */
 export interface RunOutcomes {
-  raft: Outcome<Part>;
-  definitions: Outcome<TaskResultOf<"definitions">>;
+  /** Both null in a standalone run on a host that is no manager: nothing of a swarm can be had there. */
+  raft: Outcome<Part> | null;
+  definitions: Outcome<TaskResultOf<"definitions">> | null;
   /** By node id; only those that were asked. */
   nodes: ReadonlyMap<string, { hostname: string; outcome: Outcome<NodeFacts> }>;
   /** By child id; a planned volume that is not in it was never taken. */
@@ -127,14 +128,20 @@ export interface RunFrame extends Pick<
 /** The run object's content: every part that was wanted is in it, as what became of it, and all that was left out. */
 export function concludeRun(frame: RunFrame, outcomes: RunOutcomes): NewRun {
   const { select, ...rest } = frame;
-  const definitions = outcomes.definitions.state === "done" ? outcomes.definitions.result : null;
-  const parts: Part[] = [
-    partOf(outcomes.raft, { kind: "raft", name: "raft" }, (part) => part),
-    partOf(outcomes.definitions, { kind: "definitions", name: "definitions" }, (result) => result.part),
-  ];
+  const definitions = outcomes.definitions?.state === "done" ? outcomes.definitions.result : null;
+  const parts: Part[] = [];
+  if (outcomes.raft !== null) parts.push(partOf(outcomes.raft, { kind: "raft", name: "raft" }, (part) => part));
+  if (outcomes.definitions !== null) {
+    parts.push(partOf(outcomes.definitions, { kind: "definitions", name: "definitions" }, (result) => result.part));
+  }
   const notCovered: NotCovered[] = [];
   for (const node of definitions?.nodes ?? []) {
     if (outcomes.nodes.has(node.id)) continue;
+    if (frame.trigger === "standalone") {
+      const message = "a standalone run takes the host that it runs on";
+      notCovered.push({ kind: "node", name: node.hostname, hostname: node.hostname, reason: "not-selected", message });
+      continue;
+    }
     const down = node.state === "down";
     notCovered.push({
       kind: "node",
@@ -165,7 +172,15 @@ export function concludeRun(frame: RunFrame, outcomes: RunOutcomes): NewRun {
     parts,
     notCovered,
   };
-  return { ...run, status: statusOf(run) };
+  return { ...run, status: outcomes.raft === null ? statusWithoutSwarm(run) : statusOf(run) };
+}
+
+/** On a host of its own: `failed` where nothing of what was wanted was taken. */
+function statusWithoutSwarm({ parts, notCovered }: Pick<NewRun, "parts" | "notCovered">): NewRun["status"] {
+  const wanted = parts.filter(({ kind }) => kind === "volume");
+  if (parts.every(({ status }) => status === "failed")) return "failed";
+  if (wanted.length > 0 && wanted.every(({ status }) => status === "failed")) return "failed";
+  return hasGap(notCovered) || parts.some(({ status }) => status !== "done") ? "partial" : "done";
 }
 
 function neverTaken(frame: RunFrame): Outcome<Part> {
@@ -204,11 +219,15 @@ function partOf<Result>(
 export function statusOf(run: Pick<NewRun, "parts" | "notCovered">): NewRun["status"] {
   const raft = run.parts.find(({ kind }) => kind === "raft");
   if (raft === undefined || raft.status === "failed") return "failed";
-  const gap = run.notCovered.some(
+  return hasGap(run.notCovered) || run.parts.some(({ status }) => status !== "done") ? "partial" : "done";
+}
+
+/** Something that was wanted could not even be tried. */
+function hasGap(notCovered: NewRun["notCovered"]): boolean {
+  return notCovered.some(
     ({ kind, reason }) =>
       reason === "node-down" || reason === "no-agent" || (kind === "volume" && reason === "unsupported"),
   );
-  return gap || run.parts.some(({ status }) => status !== "done") ? "partial" : "done";
 }
 
 /** What one volume job may read a second, from the policy's limits; 0: no limit. */

@@ -1,7 +1,7 @@
 // What a command may use, from its flags and the kit folder: the store, the identity, the controller key, the API.
 // Secrets come from files, standard input or a hidden prompt; never from argv.
 import password from "@inquirer/password";
-import type { Command } from "commander";
+import { InvalidArgumentError, type Command } from "commander";
 import { decodeClusterFile, type ClusterFile } from "../../shared/contract/cluster-file.ts";
 import { SkepError } from "../../shared/errors.ts";
 import { decodeControllerKey, type ControllerKey } from "../../shared/repository/controller-key.ts";
@@ -66,6 +66,13 @@ export function addApiOptions(command: Command): Command {
 
 function usage(message: string, hint: string): SkepError {
   return new SkepError({ code: "SKEP_CLI_USAGE", message, permanent: true, hint });
+}
+
+/** For commander: a whole number from 1. */
+export function parseCount(text: string): number {
+  const count = Number(text);
+  if (Number.isSafeInteger(count) && count >= 1 && count <= 10_000) return count;
+  throw new InvalidArgumentError("expected a whole number from 1 to 10000");
 }
 
 export interface StoreAccess {

@@ -2,7 +2,9 @@
 // On an error every command prints { error } instead (apiErrorSchema's shape).
 import { z } from "zod";
 import { repositoryIdPattern } from "../../shared/repository/layout.ts";
+import { runSchema } from "../../shared/repository/run.ts";
 import { publicKeySchema } from "../../shared/repository/signature.ts";
+import { runsSchema } from "../api/schemas.ts";
 import { policySchema } from "../policy.ts";
 
 export const initDocument = z.strictObject({
@@ -29,3 +31,13 @@ export type PolicyCheckDocument = z.infer<typeof policyCheckDocument>;
 
 export const healthyDocument = z.strictObject({ healthy: z.literal(true) });
 export type HealthyDocument = z.infer<typeof healthyDocument>;
+
+/** skep runs. `faults`: objects under runs/ that do not open or do not fit the chain; exit code 3 then. */
+export const runsDocument = runsSchema.extend({
+  faults: z.array(z.strictObject({ key: z.string(), code: z.string(), message: z.string() })),
+});
+export type RunsDocument = z.infer<typeof runsDocument>;
+
+/** skep backup. `run` is null without --wait. */
+export const backupDocument = z.strictObject({ runId: z.string(), run: runSchema.nullable() });
+export type BackupDocument = z.infer<typeof backupDocument>;

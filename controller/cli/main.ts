@@ -4,10 +4,13 @@ import { Command, CommanderError } from "commander";
 import { SkepError } from "../../shared/errors.ts";
 import { skepVersion } from "../../shared/version.ts";
 import { register as registerAgents } from "./command/agents.ts";
+import { register as registerBackup } from "./command/backup.ts";
 import { register as registerDaemons } from "./command/daemon.ts";
 import { register as registerHealthy } from "./command/healthy.ts";
 import { register as registerInit } from "./command/init.ts";
 import { register as registerPolicy } from "./command/policy.ts";
+import { register as registerRuns } from "./command/runs.ts";
+import { register as registerShow } from "./command/show.ts";
 import { register as registerVersion } from "./command/version.ts";
 import { exitCodes } from "./exit-code.ts";
 import { makeOutput, printFailure } from "./output.ts";
@@ -21,7 +24,17 @@ const program = new Command("skep")
   .configureOutput({ outputError: () => undefined })
   .exitOverride();
 
-const commands = [registerInit, registerAgents, registerPolicy, registerDaemons, registerVersion, registerHealthy];
+const commands = [
+  registerInit,
+  registerAgents,
+  registerBackup,
+  registerRuns,
+  registerShow,
+  registerPolicy,
+  registerDaemons,
+  registerVersion,
+  registerHealthy,
+];
 for (const register of commands) register(program);
 
 // A reader that had enough (`skep runs | head`) is no failure.

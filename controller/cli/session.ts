@@ -7,7 +7,7 @@ import { makeOutput, printFailure, type Output } from "./output.ts";
 
 export interface Session {
   output: Output;
-  /** Aborted by SIGINT or SIGTERM with SKEP_CLI_INTERRUPTED. */
+  /** Aborted by SIGINT, SIGTERM or SIGHUP with SKEP_CLI_INTERRUPTED. */
   signal: AbortSignal;
 }
 
@@ -31,6 +31,8 @@ export function run(command: Command, act: Act): void {
   });
 }
 
+const signalNames = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
 async function attempt(output: Output, act: (signal: AbortSignal) => Promise<ExitCode>): Promise<ExitCode> {
   const interruption = new AbortController();
   const interrupt = (): void => {
@@ -39,15 +41,13 @@ async function attempt(output: Output, act: (signal: AbortSignal) => Promise<Exi
       new SkepError({ code: "SKEP_CLI_INTERRUPTED", message: "interrupted by a signal", permanent: true }),
     );
   };
-  process.on("SIGINT", interrupt);
-  process.on("SIGTERM", interrupt);
+  for (const name of signalNames) process.on(name, interrupt);
   try {
     return await act(interruption.signal);
   } catch (thrown) {
     printFailure(output, thrown);
     return thrown instanceof SkepError ? exitCodeOf(thrown.code) : exitCodes.failed;
   } finally {
-    process.off("SIGINT", interrupt);
-    process.off("SIGTERM", interrupt);
+    for (const name of signalNames) process.off(name, interrupt);
   }
 }

@@ -256,6 +256,39 @@ describe("the end of a run", () => {
     expect(excluded.status).to.equal("done");
     expect(excluded.notCovered[0]).to.include({ reason: "not-selected" });
   });
+
+  it("is done without Raft on a host of its own, and lists a manager's other nodes as not selected", () => {
+    const standalone: RunFrame = { ...frame, trigger: "standalone" };
+    const alone = { ...well(), raft: null, definitions: null };
+    alone.nodes.delete("n2");
+    const run = concludeRun(standalone, alone);
+    expect(run.status).to.equal("done");
+    expect(run.parts.map(({ kind }) => kind)).to.deep.equal(["node", "volume"]);
+    const manager = well();
+    manager.nodes.delete("n2");
+    const taken = concludeRun(standalone, manager);
+    expect(taken.status).to.equal("done");
+    expect(taken.notCovered).to.deep.include({
+      kind: "node",
+      name: "n2",
+      hostname: "n2",
+      reason: "not-selected",
+      message: "a standalone run takes the host that it runs on",
+    });
+  });
+
+  it("is failed on a host of its own where no volume could be taken, or not even its facts", () => {
+    const standalone: RunFrame = { ...frame, trigger: "standalone" };
+    const alone = { ...well(), raft: null, definitions: null };
+    alone.nodes.delete("n2");
+    const without = { ...alone, volumes: new Map() };
+    expect(concludeRun(standalone, without).status).to.equal("failed");
+    const blind = {
+      ...alone,
+      nodes: new Map([["n1", { hostname: "n1", outcome: { state: "failed" as const, failure } }]]),
+    };
+    expect(concludeRun(standalone, blind).status).to.equal("failed");
+  });
 });
 
 describe("the limit of one job", () => {

@@ -1,0 +1,119 @@
+// A run without controller and Redis: this machine's jobs one after the other, then the run object, signed with the
+// kit's controller key. On a swarm manager Raft state and definitions are part of it; elsewhere they can't be.
+import type { TaskOf } from "../../../shared/contract/job.ts";
+import { readPolicy } from "../../../shared/repository/catalogue.ts";
+import { newRunId } from "../../../shared/repository/layout.ts";
+import { appendRun } from "../../../shared/repository/run-chain.ts";
+import type { Part, Run, RunNode } from "../../../shared/repository/run.ts";
+import { skepVersion } from "../../../shared/version.ts";
+import { policySchema, type Policy } from "../../policy.ts";
+import {
+  childId,
+  concludeRun,
+  jobBytesPerSecond,
+  planVolumes,
+  type Outcome,
+  type RunOutcomes,
+} from "../../run-plan.ts";
+import type { Session } from "../session.ts";
+import { JobDesk, type Label } from "./desk.ts";
+import type { Host } from "./host.ts";
+
+export interface StandaloneChoice {
+  /** Globs on NAME or HOSTNAME/NAME instead of the policy's selection. */
+  volumes: readonly string[] | null;
+}
+
+/** The run as it was written. Throws where not even a run object could be written. */
+export async function backupHere(session: Session, host: Host, choice: StandaloneChoice): Promise<Run> {
+  const startedAt = Date.now();
+  const runId = newRunId(startedAt);
+  const { policy, version } = await choosePolicy(host, choice, session.signal);
+  const desk = new JobDesk(session, host.node.nodeId, `Run ${runId} on ${host.node.hostname}`);
+  let outcomes: RunOutcomes;
+  try {
+    outcomes = await takeParts(desk, host, runId, policy);
+  } finally {
+    desk.close();
+  }
+  const run = concludeRun(
+    {
+      id: runId,
+      trigger: "standalone",
+      schedule: null,
+      policyVersion: version,
+      startedAt: new Date(startedAt).toISOString(),
+      endedAt: new Date().toISOString(),
+      skepVersion,
+      warnings: [],
+      select: policy.select.volumes,
+    },
+    outcomes,
+  );
+  const nodes = run.nodes.length > 0 ? run.nodes : [thisNode(host)];
+  const { incarnation } = host.repository;
+  return await appendRun(host.store, host.controllerKey, incarnation, { ...run, nodes }, session.signal);
+}
+
+function thisNode({ node }: Host): RunNode {
+  const { nodeId: id, hostname, role } = node;
+  return { id, hostname, role, availability: "active", state: "ready", address: "" };
+}
+
+async function choosePolicy(
+  host: Host,
+  { volumes }: StandaloneChoice,
+  signal: AbortSignal,
+): Promise<{ policy: Policy; version: number | null }> {
+  const stored = await readPolicy(host.catalogue, policySchema, undefined, signal);
+  const policy = stored?.content ?? policySchema.parse(host.access.cluster?.policy ?? { version: 1 });
+  if (volumes === null) return { policy, version: stored?.version ?? null };
+  const select = { ...policy.select, volumes: { include: [...volumes], exclude: [] } };
+  return { policy: { ...policy, select }, version: null };
+}
+
+/** In a run's order: Raft and definitions first, then what the node has, then its volumes. */
+async function takeParts(desk: JobDesk, host: Host, runId: string, policy: Policy): Promise<RunOutcomes> {
+  const { nodeId, hostname, role } = host.node;
+  const isManager = role === "manager";
+  const raft = isManager
+    ? await desk.work({ kind: "raft", name: "raft", hostname }, (given) =>
+        host.work("raft", { kind: "raft", runId }, given),
+      )
+    : null;
+  const definitions = isManager
+    ? await desk.work({ kind: "definitions", name: "definitions", hostname }, (given) =>
+        host.work("definitions", { kind: "definitions", runId }, given),
+      )
+    : null;
+  const facts = await desk.work({ kind: "node", name: hostname, hostname }, (given) =>
+    host.work("node", { kind: "node", runId }, given),
+  );
+  const volumes = new Map<string, Outcome<Part>>();
+  if (facts.state === "done") {
+    const { jobs } = planVolumes(new Map([[nodeId, facts.result]]), policy.select.volumes);
+    const labelOf = (name: string): Label => ({ kind: "volume", name: `${hostname}/${name}`, hostname });
+    for (const { volume } of jobs) desk.announce(labelOf(volume.name));
+    for (const { volume } of jobs) {
+      const task: TaskOf<"volume"> = {
+        kind: "volume",
+        runId,
+        volume: volume.name,
+        excludePaths: policy.select.excludePaths,
+        maxBytesPerSecond: jobBytesPerSecond(policy.limits, 1, 1),
+      };
+      const outcome = await desk.work(labelOf(volume.name), (given) => host.work("volume", task, given));
+      volumes.set(childId(runId, "volume", nodeId, volume.name), partOf(outcome));
+    }
+  }
+  return {
+    raft: raft === null ? null : partOf(raft),
+    definitions,
+    nodes: new Map([[nodeId, { hostname, outcome: facts }]]),
+    volumes,
+  };
+}
+
+function partOf(outcome: Outcome<{ part: Part }>): Outcome<Part> {
+  return outcome.state === "done" ? { state: "done", result: outcome.result.part } : outcome;
+}
