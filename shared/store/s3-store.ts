@@ -14,7 +14,15 @@ import { checkRange, checkSize } from "./limits.ts";
 import type { StoreCredentials } from "./location.ts";
 import { probeKey, raceCreation } from "./probe.ts";
 import { retried, withDeadline, type RetryPlan } from "./retry.ts";
-import { S3Door, type S3Page, type S3Put, type S3PutOutcome, type S3Settings } from "./s3.ts";
+import {
+  S3Door,
+  type S3ObjectInfo,
+  type S3Page,
+  type S3Put,
+  type S3PutOutcome,
+  type S3Settings,
+  type S3Version,
+} from "./s3.ts";
 import { Slots } from "./slots.ts";
 import type { ObjectInfo, ObjectKey, PutOptions, Store, StoreAbilities, Stored } from "./store.ts";
 
@@ -116,29 +124,33 @@ export class S3Store implements Store {
 
   async probe(signal?: AbortSignal): Promise<StoreAbilities> {
     const key = probeKey();
-    const versionIds = new Set<string>();
-    const create = async (bytes: Uint8Array): Promise<boolean> => {
-      const outcome = await this.#put(key, bytes, { ifAbsent: true, token: newToken() }, signal);
-      if (outcome.outcome === "stored" && outcome.versionId !== null) versionIds.add(outcome.versionId);
-      return outcome.outcome === "stored";
+    const versions: S3Version[] = [];
+    const put = async (text: string, how: Omit<S3Put, "checksums">): Promise<boolean> => {
+      const outcome = await this.#put(key, Buffer.from(text), how, signal);
+      if (outcome.outcome !== "stored") return false;
+      if (outcome.versionId !== null) versions.push({ key, versionId: outcome.versionId });
+      return true;
     };
-    const excludes = await raceCreation(create, () => this.get(key, 1024, signal));
-    this.#creationExcludes = excludes;
-    const overwrites = await allowed(async () => {
-      const { versionId } = await this.put(key, Buffer.from("overwritten"), signal === undefined ? {} : { signal });
-      if (versionId !== null) versionIds.add(versionId);
-    });
-    const objectLock = versionIds.size > 0 && (await this.#probeLock(key, signal));
-    const deletesVersions = versionIds.size > 0 && (await allowed(() => this.#deleteVersions(key, signal)));
+    const read = async (): Promise<Uint8Array | null> => {
+      let bytes: Uint8Array | null = null;
+      await allowed(async () => {
+        bytes = await this.get(key, 1024, signal);
+      });
+      return bytes; // what may not be read back proves nothing
+    };
+    const conditionalWrites = await raceCreation(
+      (bytes) => put(Buffer.from(bytes).toString(), { ifAbsent: true, token: newToken() }),
+      read,
+    );
+    this.#creationExcludes = conditionalWrites;
+    const overwrites = await allowed(() => put("overwritten", { ifAbsent: false }));
+    const hasVersions = versions.length > 0;
+    const objectLock = hasVersions && (await this.#probeLock(key, put, signal));
+    const deletesVersions = hasVersions && (await allowed(() => this.#deleteAll(versions, signal)));
     const deletes = await allowed(() => this.delete([key], signal));
-    if (deletesVersions) await this.#deleteVersions(key, signal); // the mark that the deletion left
-    return {
-      conditionalWrites: excludes,
-      versions: versionIds.size > 0,
-      objectLock,
-      deletes,
-      destroys: versionIds.size > 0 ? deletesVersions : overwrites || deletes,
-    };
+    if (deletesVersions) await allowed(() => this.#deleteMarks(key, signal));
+    const destroys = hasVersions ? deletesVersions : overwrites || deletes;
+    return { conditionalWrites, versions: hasVersions, objectLock, deletes, destroys };
   }
 
   close(): Promise<void> {
@@ -151,28 +163,38 @@ export class S3Store implements Store {
   }
 
   /** Locks a version of the probe's object for two seconds, and waits until it is free again. */
-  async #probeLock(key: ObjectKey, signal: AbortSignal | undefined): Promise<boolean> {
-    const bytes = Buffer.from("locked");
-    const found = await this.head(key, signal);
-    if (found === null) return false;
-    // By the store's clock, which tells whole seconds: rounded up.
-    const lockedUntil = new Date(Date.parse(found.storedAt) + 1000 + probeLockMs);
+  async #probeLock(
+    key: ObjectKey,
+    put: (text: string, how: Omit<S3Put, "checksums">) => Promise<boolean>,
+    signal: AbortSignal | undefined,
+  ): Promise<boolean> {
+    const look = async (): Promise<S3ObjectInfo | null> =>
+      await this.#patiently(`look at ${key}`, 0, signal, (inner) => this.#door.head(key, inner));
     try {
-      await this.#put(key, bytes, { ifAbsent: false, lockedUntil }, signal);
+      const found = await look();
+      if (found === null) return false;
+      // By the store's clock, which tells whole seconds here: one more.
+      const lockedUntil = new Date(Date.parse(found.storedAt) + 1000 + probeLockMs);
+      await put("locked", { ifAbsent: false, lockedUntil });
+      const isLocked = (await look())?.isLocked === true;
+      await sleep(probeLockMs + 1000, undefined, signal === undefined ? {} : { signal });
+      return isLocked;
     } catch (error) {
-      if (error instanceof SkepError && error.permanent) return false;
+      if (error instanceof SkepError && error.permanent) return false; // refused: no lock there, or no right to it
+      signal?.throwIfAborted();
       throw error;
     }
-    const locked = await this.#patiently(`look at ${key}`, 0, signal, (inner) => this.#door.head(key, inner));
-    await sleep(probeLockMs + 1000, undefined, signal === undefined ? {} : { signal });
-    return locked?.isLocked === true;
   }
 
-  async #deleteVersions(key: ObjectKey, signal: AbortSignal | undefined): Promise<void> {
-    const versions = await this.#patiently(`list versions of ${key}`, 0, signal, (inner) =>
+  /** What the deletion of the probe's object left of it. */
+  async #deleteMarks(key: ObjectKey, signal: AbortSignal | undefined): Promise<void> {
+    const marks = await this.#patiently(`list versions of ${key}`, 0, signal, (inner) =>
       this.#door.listVersions(key, inner),
     );
-    if (versions.length === 0) return;
+    if (marks.length > 0) await this.#deleteAll(marks, signal);
+  }
+
+  async #deleteAll(versions: readonly S3Version[], signal: AbortSignal | undefined): Promise<void> {
     refuseTogether(await this.#delete(versions, signal), versions.length, this.address);
   }
 
@@ -243,7 +265,7 @@ function newToken(): string {
 }
 
 /** True when the act succeeded, false when these credentials may not do it. */
-async function allowed(act: () => Promise<void>): Promise<boolean> {
+async function allowed(act: () => Promise<unknown>): Promise<boolean> {
   try {
     await act();
     return true;

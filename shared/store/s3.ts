@@ -315,7 +315,7 @@ export class S3Door {
       code: "SKEP_STORE_CORRUPT",
       message: `${key} at ${this.address} came back damaged: ${what}`,
       permanent: false,
-      hint: "if it stays so, the object is damaged where it lies: run skep verify",
+      hint: "if it stays so, the object is damaged where it lies; run `skep check` to see what it hurts",
     });
   }
 

@@ -108,6 +108,23 @@ describe("the S3 store on a real server", () => {
     expect(await inVersioned.probe()).to.include({ versions: true, deletes: false, destroys: false });
   });
 
+  it("needs no more than the right to put in order to put, and says so of the rest", async () => {
+    const putter = await lab.s3.createUser("putter");
+    const bucket = await newBucket();
+    await lab.s3.allow(bucket, ["putter"], ["s3:PutObject"]);
+    const store = open(bucket, { credentials: putter });
+    await store.put("a", randomBytes(3 * 1024 * 1024));
+    const seen = await collect(open(bucket).list(""));
+    expect(seen.map(({ key, sizeBytes }) => [key, sizeBytes])).to.deep.equal([["a", 3 * 1024 * 1024]]);
+    await rejects(store.get("a", 10), "SKEP_STORE_DENIED", true, "get a");
+    await rejects(collect(store.list("")), "SKEP_STORE_DENIED", true, "list all");
+    const found = await store.probe();
+    expect(found).to.deep.equal({
+      ...{ conditionalWrites: false, versions: false, objectLock: false },
+      ...{ deletes: false, destroys: true },
+    });
+  });
+
   it("names the secret to check when the server does not take the credentials", async () => {
     const bucket = await newBucket();
     const strange = await lab.s3.createUser("stranger");
