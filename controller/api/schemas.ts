@@ -16,7 +16,10 @@
 //   GET  /v1/restores/:id                  restoreSchema
 //   POST /v1/restores/:id/keys             restoreKeysRequestSchema → 202 restoreSchema
 //   POST /v1/restores/:id/undo             {} → 202 restoreSchema
-//   POST /v1/restores/:id/discard          {} → 202 restoreSchema
+//   POST /v1/restores/:id/discard          {} → 202 restoreSchema; of a prepared one: it is dropped
+//
+// A restore: POST restores → `preparing` → `prepared` (the agent looked, nothing is held or changed yet, the operator
+// is shown the plan) → POST keys → `restoring` (services are held where `stop` says so, released at the end) → `done`.
 import { z } from "zod";
 import { jobProgressSchema, restoreIdSchema, taskResultSchema, volumeNameSchema } from "../../shared/contract/job.ts";
 import { sealedResultSchema } from "../../shared/contract/signed-job.ts";

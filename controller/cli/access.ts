@@ -164,6 +164,16 @@ export async function accessControllerKey(options: KitOptions): Promise<Controll
   return path === undefined ? null : decodeControllerKey(await readInputFile(path, "the controller key"), path);
 }
 
+/** As accessControllerKey, where nothing goes without it. */
+export async function needControllerKey(options: KitOptions): Promise<ControllerKey> {
+  const key = await accessControllerKey(options);
+  if (key !== null) return key;
+  throw usage(
+    "a standalone run needs the kit that `skep init` wrote",
+    "skep init --store file:///srv/backups --out skep-kit, then --kit skep-kit",
+  );
+}
+
 /** A client of the controller that the flags or the kit name. */
 export async function accessApi(options: ApiOptions): Promise<ApiClient> {
   const kit = await findKit(options.kit);

@@ -2,7 +2,7 @@
 // On an error every command prints { error } instead (apiErrorSchema's shape).
 import { z } from "zod";
 import { repositoryIdPattern } from "../../shared/repository/layout.ts";
-import { runSchema } from "../../shared/repository/run.ts";
+import { runSchema, warningSchema } from "../../shared/repository/run.ts";
 import { publicKeySchema } from "../../shared/repository/signature.ts";
 import { runsSchema } from "../api/schemas.ts";
 import { policySchema } from "../policy.ts";
@@ -41,3 +41,46 @@ export type RunsDocument = z.infer<typeof runsDocument>;
 /** skep backup. `run` is null without --wait. */
 export const backupDocument = z.strictObject({ runId: z.string(), run: runSchema.nullable() });
 export type BackupDocument = z.infer<typeof backupDocument>;
+
+/** What a restore will do, or did. */
+export const restorePlanDocument = z.strictObject({
+  runId: z.string(),
+  takenAt: z.string(),
+  source: z.strictObject({ nodeId: z.string(), hostname: z.string(), volume: z.string() }),
+  target: z.strictObject({ nodeId: z.string(), hostname: z.string(), targetName: z.string(), exists: z.boolean() }),
+  files: z.int(),
+  sourceBytes: z.int(),
+  freeBytes: z.int(),
+  usedBy: z.array(z.string()),
+  stop: z.boolean(),
+  /** False: the snapshot lacks something; the exit code is 3 then. */
+  whole: z.boolean(),
+});
+export type RestorePlanDocument = z.infer<typeof restorePlanDocument>;
+
+/** skep restore volume. `result` is null where the plan was declined. */
+export const restoreDocument = z.strictObject({
+  restoreId: z.string(),
+  plan: restorePlanDocument,
+  result: z
+    .strictObject({
+      kind: z.literal("restore-volume"),
+      files: z.int(),
+      directories: z.int(),
+      restoredBytes: z.int(),
+      /** True: `skep restore undo` and `discard` know it. */
+      keptOld: z.boolean(),
+      warnings: z.array(warningSchema),
+    })
+    .nullable(),
+});
+export type RestoreDocument = z.infer<typeof restoreDocument>;
+
+/** skep restore undo, skep restore discard. */
+export const restoreEndDocument = z.strictObject({
+  restoreId: z.string(),
+  volume: z.string(),
+  state: z.enum(["undone", "discarded"]),
+  freedBytes: z.int().nullable(),
+});
+export type RestoreEndDocument = z.infer<typeof restoreEndDocument>;

@@ -6,6 +6,7 @@ import { skepVersion } from "../../shared/version.ts";
 import { register as registerAgents } from "./command/agents.ts";
 import { register as registerBackup } from "./command/backup.ts";
 import { register as registerDaemons } from "./command/daemon.ts";
+import { register as registerDoctor } from "./command/doctor.ts";
 import { register as registerHealthy } from "./command/healthy.ts";
 import { register as registerInit } from "./command/init.ts";
 import { register as registerPolicy } from "./command/policy.ts";
@@ -26,6 +27,7 @@ const program = new Command("skep")
 
 const commands = [
   registerInit,
+  registerDoctor,
   registerAgents,
   registerBackup,
   registerRuns,

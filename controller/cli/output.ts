@@ -14,17 +14,17 @@ export interface Output {
   /** Width of the terminal, 100 without one. */
   readonly columns: number;
   /** For people, on stdout; nothing with --json. */
-  print(text: string): void;
+  print: (text: string) => void;
   /** The one JSON document, on stdout; nothing without --json. */
-  document(value: unknown): void;
+  document: (value: unknown) => void;
   /** Words on stderr. */
-  say(text: string): void;
+  say: (text: string) => void;
   /** A line on stderr that begins with "warning:". */
-  warn(text: string): void;
+  warn: (text: string) => void;
   /** Styles text for stdout. */
-  style(style: Style, text: string): string;
+  style: (style: Style, text: string) => string;
   /** Styles text for stderr. */
-  styleWords(style: Style, text: string): string;
+  styleWords: (style: Style, text: string) => string;
 }
 
 export function makeOutput(json: boolean): Output {

@@ -102,7 +102,7 @@ function section<T>(
 
 function renderHead(output: Output, run: Run, now: number): string {
   const policy = run.policyVersion === null ? "" : `, policy version ${run.policyVersion}`;
-  return `${output.style("bold", `Run ${run.id}`)}  ${styleStatus(output, run.status)}\n${facts(output, [
+  return `${output.style("bold", `Run ${run.id}`)}  ${styleStatus(output, run.status)}\n${facts(output.style, [
     ["started", `${format.time(run.startedAt)}, ${format.age(run.startedAt, now)}`],
     ["took", format.durationBetween(run.startedAt, run.endedAt)],
     ["by", `${triggerOf(run)}${policy}`],

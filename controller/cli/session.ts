@@ -24,7 +24,8 @@ type Act = (session: Session, options: never, ...values: string[]) => Promise<Ex
 /** Makes `act` what the command does; its exit code, or its error's, becomes the process's. */
 export function run(command: Command, act: Act): void {
   command.action(async (...given: unknown[]) => {
-    const options = command.opts<{ json?: boolean }>();
+    // With those of the command above: `skep agents approve … --kit K`, and --kit is known to `agents` too.
+    const options = command.optsWithGlobals<{ json?: boolean }>();
     const output = makeOutput(options.json ?? false);
     const values = given.slice(0, -2) as string[];
     process.exitCode = await attempt(output, (signal) => act({ output, signal }, options as never, ...values));

@@ -33,8 +33,8 @@ export function table<Row>(output: Output, columns: readonly Column<Row>[], rows
     .join("\n");
 }
 
-/** Lines `name  value`, the names padded to one width. */
-export function facts(output: Output, pairs: readonly (readonly [name: string, value: string])[]): string {
+/** Lines `name  value`, the names padded to one width. `style` is that of the stream they go to. */
+export function facts(style: Output["style"], pairs: readonly (readonly [name: string, value: string])[]): string {
   const width = Math.max(...pairs.map(([name]) => name.length));
-  return pairs.map(([name, value]) => `${output.style("dim", name.padEnd(width))}  ${visible(value)}`).join("\n");
+  return pairs.map(([name, value]) => `${style("dim", name.padEnd(width))}  ${visible(value)}`).join("\n");
 }

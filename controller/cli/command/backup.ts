@@ -2,19 +2,26 @@
 import type { Command } from "commander";
 import { SkepError } from "../../../shared/errors.ts";
 import { runStartedSchema } from "../../api/schemas.ts";
-import { accessApi, addApiOptions, addKitOption, addStoreOptions, type ApiOptions } from "../access.ts";
+import {
+  accessApi,
+  addApiOptions,
+  addKitOption,
+  addStoreOptions,
+  needControllerKey,
+  type ApiOptions,
+} from "../access.ts";
+import { withControllerKey } from "../catalogue-access.ts";
 import type { BackupDocument } from "../documents.ts";
 import { exitCodeOfStatus, exitCodes, type ExitCode } from "../exit-code.ts";
 import { followRun } from "../follow.ts";
 import { concludingWords } from "../run-report.ts";
 import { describe, run, type Session } from "../session.ts";
 import { backupHere } from "../standalone/backup.ts";
-import { addHostOptions, withHost, type HostOptions } from "../standalone/host.ts";
+import { addHostOptions, openHost, type HostOptions } from "../standalone/host.ts";
 
 interface BackupOptions extends ApiOptions, HostOptions {
   wait?: boolean;
   schedule?: string;
-  standalone?: boolean;
   volumes?: string[];
 }
 
@@ -73,15 +80,16 @@ async function backupStandalone(session: Session, options: BackupOptions): Promi
       hint: "let cron or a systemd timer call `skep backup --standalone`",
     });
   }
-  const ended = await withHost(session, options, async (host) => {
-    if (host.node.role === "standalone") {
-      output.say(`${host.node.hostname} is not in a swarm: no Raft part and no definitions, volumes alone`);
-    } else if (host.node.role === "worker") {
-      output.say(
-        `${host.node.hostname} is a worker: Raft state and definitions are the managers', its volumes are taken`,
-      );
+  const controllerKey = await needControllerKey(options);
+  const ended = await withControllerKey(session, options, controllerKey, async (opened) => {
+    const host = await openHost(session, options, opened.access, opened.repository, opened.repositoryKey);
+    const { role, hostname } = host.node;
+    if (role === "standalone") {
+      output.say(`${hostname} is not in a swarm: no Raft part and no definitions, volumes alone`);
+    } else if (role === "worker") {
+      output.say(`${hostname} is a worker: Raft state and definitions are the managers', its volumes are taken`);
     }
-    return await backupHere(session, host, { volumes: options.volumes ?? null });
+    return await backupHere(session, { opened, controllerKey, host, volumes: options.volumes ?? null });
   });
   const document: BackupDocument = { runId: ended.id, run: ended };
   output.document(document);

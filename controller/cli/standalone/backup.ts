@@ -1,6 +1,7 @@
 // A run without controller and Redis: this machine's jobs one after the other, then the run object, signed with the
 // kit's controller key. On a swarm manager Raft state and definitions are part of it; elsewhere they can't be.
 import type { TaskOf } from "../../../shared/contract/job.ts";
+import type { ControllerKey } from "../../../shared/repository/controller-key.ts";
 import { readPolicy } from "../../../shared/repository/catalogue.ts";
 import { newRunId } from "../../../shared/repository/layout.ts";
 import { appendRun } from "../../../shared/repository/run-chain.ts";
@@ -15,20 +16,25 @@ import {
   type Outcome,
   type RunOutcomes,
 } from "../../run-plan.ts";
+import type { OpenedCatalogue } from "../catalogue-access.ts";
 import type { Session } from "../session.ts";
 import { JobDesk, type Label } from "./desk.ts";
 import type { Host } from "./host.ts";
 
-export interface StandaloneChoice {
+export interface StandaloneRun {
+  opened: OpenedCatalogue;
+  controllerKey: ControllerKey;
+  host: Host;
   /** Globs on NAME or HOSTNAME/NAME instead of the policy's selection. */
   volumes: readonly string[] | null;
 }
 
 /** The run as it was written. Throws where not even a run object could be written. */
-export async function backupHere(session: Session, host: Host, choice: StandaloneChoice): Promise<Run> {
+export async function backupHere(session: Session, wanted: StandaloneRun): Promise<Run> {
+  const { opened, controllerKey, host } = wanted;
   const startedAt = Date.now();
   const runId = newRunId(startedAt);
-  const { policy, version } = await choosePolicy(host, choice, session.signal);
+  const { policy, version } = await choosePolicy(wanted, session.signal);
   const desk = new JobDesk(session, host.node.nodeId, `Run ${runId} on ${host.node.hostname}`);
   let outcomes: RunOutcomes;
   try {
@@ -51,8 +57,8 @@ export async function backupHere(session: Session, host: Host, choice: Standalon
     outcomes,
   );
   const nodes = run.nodes.length > 0 ? run.nodes : [thisNode(host)];
-  const { incarnation } = host.repository;
-  return await appendRun(host.store, host.controllerKey, incarnation, { ...run, nodes }, session.signal);
+  const { store, repository } = opened;
+  return await appendRun(store, controllerKey, repository.incarnation, { ...run, nodes }, session.signal);
 }
 
 function thisNode({ node }: Host): RunNode {
@@ -61,12 +67,11 @@ function thisNode({ node }: Host): RunNode {
 }
 
 async function choosePolicy(
-  host: Host,
-  { volumes }: StandaloneChoice,
+  { opened, volumes }: StandaloneRun,
   signal: AbortSignal,
 ): Promise<{ policy: Policy; version: number | null }> {
-  const stored = await readPolicy(host.catalogue, policySchema, undefined, signal);
-  const policy = stored?.content ?? policySchema.parse(host.access.cluster?.policy ?? { version: 1 });
+  const stored = await readPolicy(opened.catalogue, policySchema, undefined, signal);
+  const policy = stored?.content ?? policySchema.parse(opened.access.cluster?.policy ?? { version: 1 });
   if (volumes === null) return { policy, version: stored?.version ?? null };
   const select = { ...policy.select, volumes: { include: [...volumes], exclude: [] } };
   return { policy: { ...policy, select }, version: null };

@@ -1,0 +1,116 @@
+// What `skep doctor` looks at from where the operator sits: kit, store, keys, and that the controller and some
+// manager's agent are there. Each check gives findings; what it throws becomes one.
+import { X509Certificate } from "node:crypto";
+import { readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { toErrorRecord } from "../../shared/errors.ts";
+import type { StoreAbilities } from "../../shared/store/store.ts";
+import type { Agent, Finding } from "../api/schemas.ts";
+import * as format from "./format.ts";
+import { readInputFile } from "./input-file.ts";
+import type { Kit } from "./kit.ts";
+
+export type Finder = () => Promise<Finding[]>;
+
+/** The findings of all checks, in their order. An interruption is not a finding: it is thrown. */
+export async function gather(finders: readonly Finder[], signal: AbortSignal): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for (const find of finders) {
+    try {
+      findings.push(...(await find()));
+    } catch (error) {
+      signal.throwIfAborted();
+      const { code, message, hint } = toErrorRecord(error);
+      findings.push({ level: "error", code, message, ...(hint === undefined ? {} : { hint }) });
+    }
+  }
+  return findings;
+}
+
+const daysMs = 24 * 60 * 60 * 1000;
+
+/** `now` in ms since 1970. */
+export async function checkKit(kit: Kit, now: number): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  const names = await readdir(kit.folder);
+  const open: string[] = [];
+  for (const name of names) {
+    const { mode } = await stat(join(kit.folder, name));
+    if ((mode & 0o077) !== 0) open.push(name);
+  }
+  if (open.length > 0) {
+    findings.push({
+      level: "warning",
+      code: "SKEP_DOCTOR_KIT_READABLE",
+      message: `others on this machine may read ${open.join(", ")} in ${kit.folder}`,
+      hint: `chmod 600 ${kit.folder}/*`,
+    });
+  }
+  if (names.includes(kit.context.identityFile)) {
+    findings.push({
+      level: "warning",
+      code: "SKEP_DOCTOR_IDENTITY_ONLINE",
+      message: `the identity ${kit.context.identityFile} lies in the kit: who gets the kit opens every backup`,
+      hint: "move it offline, in two copies, and name it with --identity when it is needed",
+    });
+  }
+  const certificate = new X509Certificate(await readInputFile(kit.path("certificateFile"), "the API certificate"));
+  const leftMs = Date.parse(certificate.validTo) - now;
+  if (leftMs < 60 * daysMs) {
+    findings.push({
+      level: leftMs < 0 ? "error" : "warning",
+      code: "SKEP_DOCTOR_CERTIFICATE_ENDS",
+      message: `the API certificate ends ${format.age(new Date(certificate.validTo).toISOString(), now)}`,
+      hint: "make a new kit's api.pem and api.crt, and deploy with a higher SKEP_KIT_VERSION",
+    });
+  }
+  return findings.length > 0 ? findings : [ok("SKEP_DOCTOR_KIT", `the kit ${kit.folder} is whole and private`)];
+}
+
+export function judgeStore(address: string, { conditionalWrites, versions, objectLock }: StoreAbilities): Finding[] {
+  const findings = [ok("SKEP_DOCTOR_STORE", `${address} takes, gives back and removes objects`)];
+  if (!conditionalWrites) {
+    findings.push({
+      level: "warning",
+      code: "SKEP_DOCTOR_STORE_UNCONDITIONAL",
+      message: `${address} does not keep two writers from creating the same object`,
+      hint: "never let two controllers work on it at once",
+    });
+  }
+  if (!versions && !objectLock) {
+    findings.push({
+      level: "warning",
+      code: "SKEP_DOCTOR_STORE_DELETABLE",
+      message: `${address} keeps neither versions nor locks: who may write there can destroy backups`,
+      hint: "switch on versioning or object lock, or keep a copy elsewhere; give agents keys that only create",
+    });
+  }
+  return findings;
+}
+
+/** An agent is there when it was heard within this. */
+export const presentMs = 60_000;
+
+/** Raft state and definitions are taken by a manager's agent: without one no run is whole. */
+export function judgeManagers(agents: readonly Agent[], now: number): Finding[] {
+  const managers = agents.filter(({ role }) => role === "manager");
+  const able = managers.filter(
+    ({ state, lastSeenAt }) => state === "enrolled" && lastSeenAt !== null && now - Date.parse(lastSeenAt) < presentMs,
+  );
+  if (able.length > 0) {
+    const names = able.map(({ hostname }) => format.visible(hostname)).join(", ");
+    return [ok("SKEP_DOCTOR_MANAGER_AGENT", `Raft state can be taken on ${names}`)];
+  }
+  return [
+    {
+      level: "error",
+      code: "SKEP_DOCTOR_NO_MANAGER_AGENT",
+      message: "no manager has an agent that works: no run has its Raft part",
+      hint: "drained managers run no global task: start the agent there as a container or systemd unit (docs/OPERATIONS.md)",
+    },
+  ];
+}
+
+export function ok(code: Finding["code"], message: string): Finding {
+  return { level: "ok", code, message };
+}
