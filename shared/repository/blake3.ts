@@ -12,6 +12,11 @@ export function keyedDigest(key: KeyBytes, bytes: Uint8Array): string {
   return Blake3Hasher.newKeyed(asBuffer(key)).update(asBuffer(bytes)).digest("hex");
 }
 
+/** 32 bytes. */
+export function keyedDigestBytes(key: KeyBytes, bytes: Uint8Array): Buffer {
+  return Blake3Hasher.newKeyed(asBuffer(key)).update(asBuffer(bytes)).digestBuffer();
+}
+
 /** The digest of what comes in pieces. */
 export class Digester {
   readonly #hasher: Blake3Hasher;

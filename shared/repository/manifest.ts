@@ -10,6 +10,9 @@ const sizeBytes = z.int().min(0);
 export const extentSchema = z.tuple([z.string().regex(digestPattern).nullable(), sizeBytes, sizeBytes]);
 export type Extent = z.infer<typeof extentSchema>;
 
+/** Of one line: keeps a file of a terabyte from being one line of 80 MB. */
+export const maxLineExtents = 4096;
+
 /** Text where the bytes are valid UTF-8, else base64 in the field of the same name with `Base64`. */
 const path = z.string().max(1024 * 1024);
 
@@ -26,7 +29,9 @@ export const manifestEntrySchema = z.strictObject({
   mtimeNs: z.string().regex(/^-?\d{1,20}$/),
   /** Files only: exactly what the extents add up to. */
   sizeBytes: sizeBytes.optional(),
-  extents: z.array(extentSchema).optional(),
+  extents: z.array(extentSchema).max(maxLineExtents).optional(),
+  /** A file of more extents goes on in so many lines that follow, each `{"extents": […]}`. */
+  moreLines: z.int().min(1).optional(),
   /** Of a file with several names, all but the first carry the first one's path and no extents. */
   hardLinkTo: path.optional(),
   hardLinkToBase64: path.optional(),
@@ -40,6 +45,9 @@ export const manifestEntrySchema = z.strictObject({
   changedWhileRead: z.literal(true).optional(),
 });
 export type ManifestEntry = z.infer<typeof manifestEntrySchema>;
+
+/** A line that carries on with the extents of the file before it. */
+export const manifestContinuationSchema = z.strictObject({ extents: z.array(extentSchema).min(1).max(maxLineExtents) });
 
 export const manifestRootSchema = z.strictObject({
   format: z.literal(1),

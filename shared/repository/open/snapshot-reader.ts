@@ -1,0 +1,226 @@
+// Reads one snapshot back: its tree in order, and the content of each file. What comes out was checked: digests of
+// manifest and refs, the names of all chunks, the digest of the tree's lines and their number.
+import { zstdDecompressSync } from "node:zlib";
+import type { SkepError } from "../../errors.ts";
+import type { RestoreKeys } from "../../contract/job.ts";
+import type { Store } from "../../store/store.ts";
+import { Digester } from "../blake3.ts";
+import { decodeContinuationLine, decodeEntryLine, manifestInvalid } from "../manifest-lines.ts";
+import { manifestRootSchema, type Extent, type ManifestEntry, type ManifestRoot } from "../manifest.ts";
+import { pathBytes, sortKeyOf } from "../path-order.ts";
+import type { StoredObject } from "../run.ts";
+import { getChecked } from "../stored-object.ts";
+import { findHeaderEnd, openAgePayload } from "./age.ts";
+import { ChunkFetcher } from "./chunk-fetcher.ts";
+import { ChunkPlaces } from "./chunk-places.ts";
+import { maxManifestRootBytes } from "./file-keys.ts";
+import { readRefs } from "./refs-reader.ts";
+
+/** A path of 1 MiB, 4096 extents and xattrs fit. */
+const maxLineBytes = 8 * 1024 * 1024;
+const zeros = Buffer.alloc(256 * 1024);
+
+/** Content comes as bytes, or as a number of zero bytes that may become a hole. */
+export type ContentPiece = { bytes: Uint8Array } | { zeroBytes: number };
+
+export interface SnapshotEntry extends ManifestEntry {
+  /** Where the line after this entry's first one begins, in the manifest's lines: leads to further extents. */
+  nextLineAt: number;
+}
+
+export interface Snapshot {
+  root: ManifestRoot;
+  /** In path order, a folder before what is in it. Ends with SKEP_MANIFEST_INVALID unless all of it was right. */
+  entries(): AsyncIterable<SnapshotEntry>;
+  /** The file's content from its beginning to its end; nothing for what is no file. */
+  content(entry: SnapshotEntry): AsyncIterable<Uint8Array>;
+  /** The same; zero bytes that lie nowhere come as their number. */
+  pieces(entry: SnapshotEntry): AsyncIterable<ContentPiece>;
+  close(): void;
+}
+
+/**
+ * Throws SKEP_OBJECT_MISSING, SKEP_OBJECT_DAMAGED, SKEP_SEALED_INVALID, SKEP_AGE_INVALID, SKEP_REFS_INVALID,
+ * SKEP_MANIFEST_INVALID, SKEP_RESTORE_KEYS_INCOMPLETE; reading also SKEP_CHUNK_DAMAGED, SKEP_CHUNK_UNKNOWN.
+ */
+export async function openSnapshot(options: {
+  store: Store;
+  repositoryId: string;
+  writerId: string;
+  manifest: StoredObject;
+  refs: StoredObject;
+  keys: RestoreKeys;
+  signal?: AbortSignal;
+}): Promise<Snapshot> {
+  const { store, repositoryId, writerId, keys, signal } = options;
+  const place = `${options.manifest.key} at ${store.address}`;
+  const root = await readRoot(store, options.manifest, keys.manifest, signal);
+  if (root.repositoryId !== repositoryId || root.writerId !== writerId) {
+    throw manifestInvalid(place, `it belongs to writer ${root.writerId} of repository ${root.repositoryId}`);
+  }
+  const sealKey = Buffer.from(keys.sealKey, "base64");
+  const refs = await readRefs({ store, repositoryId, writerId, sealKey }, options.refs, signal);
+  if (refs.header.runId !== root.runId) {
+    throw manifestInvalid(place, `it is of run ${root.runId}, its refs are of ${refs.header.runId}`);
+  }
+  const places = new ChunkPlaces();
+  try {
+    await places.load(refs.packs, keys.packs, options.refs.key);
+  } catch (error) {
+    places.close();
+    throw error;
+  }
+  const fetcher = new ChunkFetcher(store, places, Buffer.from(keys.chunkNameKey, "base64"), signal);
+  return new OpenedSnapshot(root, place, places, fetcher);
+}
+
+async function readRoot(
+  store: Store,
+  manifest: StoredObject,
+  fileKey: string,
+  signal: AbortSignal | undefined,
+): Promise<ManifestRoot> {
+  const place = `${manifest.key} at ${store.address}`;
+  const file = await getChecked(store, manifest, maxManifestRootBytes, signal);
+  const payload = file.subarray(findHeaderEnd(file) ?? file.length);
+  const compressed = openAgePayload(payload, Buffer.from(fileKey, "base64"), place);
+  let json: unknown;
+  try {
+    json = JSON.parse(zstdDecompressSync(compressed, { maxOutputLength: 4 * maxManifestRootBytes }).toString("utf8"));
+  } catch (error) {
+    throw manifestInvalid(place, "its root does not unpack", error);
+  }
+  const root = manifestRootSchema.safeParse(json);
+  if (!root.success) throw manifestInvalid(place, `its root has another shape: ${root.error.message}`);
+  return root.data;
+}
+
+class OpenedSnapshot implements Snapshot {
+  readonly root: ManifestRoot;
+  readonly #place: string;
+  readonly #places: ChunkPlaces;
+  readonly #fetcher: ChunkFetcher;
+
+  constructor(root: ManifestRoot, place: string, places: ChunkPlaces, fetcher: ChunkFetcher) {
+    this.root = root;
+    this.#place = place;
+    this.#places = places;
+    this.#fetcher = fetcher;
+  }
+
+  close(): void {
+    this.#places.close();
+  }
+
+  async *entries(): AsyncGenerator<SnapshotEntry> {
+    const digester = new Digester();
+    let count = 0;
+    let before: Buffer | null = null;
+    let continuations = 0;
+    for await (const { line, endsAt } of this.#lines(0, digester)) {
+      if (continuations > 0) {
+        continuations--;
+        continue;
+      }
+      const place = `${this.#place} entry ${++count}`;
+      const entry = decodeEntryLine(line, place);
+      checkEntry(entry, place);
+      const sortKey = sortKeyOf(entry);
+      if (before !== null && Buffer.compare(before, sortKey) >= 0) throw manifestInvalid(place, "it is out of order");
+      before = sortKey;
+      continuations = entry.moreLines ?? 0;
+      yield { ...entry, nextLineAt: endsAt };
+    }
+    if (continuations > 0 || count !== this.root.entries) {
+      throw manifestInvalid(this.#place, `it has ${count} entries, not ${this.root.entries}`);
+    }
+    if (digester.hex() !== this.root.linesDigest) throw manifestInvalid(this.#place, "its lines have another digest");
+  }
+
+  async *content(entry: SnapshotEntry): AsyncGenerator<Uint8Array> {
+    for await (const piece of this.pieces(entry)) {
+      if ("bytes" in piece) {
+        yield piece.bytes;
+        continue;
+      }
+      for (let left = piece.zeroBytes; left > 0; left -= zeros.length) yield zeros.subarray(0, left);
+    }
+  }
+
+  async *pieces(entry: SnapshotEntry): AsyncGenerator<ContentPiece> {
+    let read = 0;
+    for await (const extents of this.#allExtents(entry)) {
+      for (const extent of extents) {
+        const piece = await this.#read(extent);
+        read += "bytes" in piece ? piece.bytes.length : piece.zeroBytes;
+        yield piece;
+      }
+    }
+    if (read !== (entry.sizeBytes ?? 0)) {
+      const path = entry.path ?? entry.pathBase64 ?? "";
+      throw manifestInvalid(this.#place, `the extents of ${path} add up to ${read} bytes, not ${entry.sizeBytes ?? 0}`);
+    }
+  }
+
+  async *#allExtents(entry: SnapshotEntry): AsyncGenerator<Extent[]> {
+    yield entry.extents ?? [];
+    let left = entry.moreLines ?? 0;
+    if (left === 0) return;
+    for await (const { line } of this.#lines(entry.nextLineAt)) {
+      yield decodeContinuationLine(line, `${this.#place} at byte ${entry.nextLineAt}`);
+      if (--left === 0) return;
+    }
+  }
+
+  async #read([name, offset, length]: Extent): Promise<ContentPiece> {
+    if (name === null) return { zeroBytes: length };
+    const chunk = await this.#fetcher.get(name);
+    if (offset + length > chunk.length) {
+      throw manifestInvalid(this.#place, `an extent reaches beyond the ${chunk.length} bytes of chunk ${name}`);
+    }
+    return { bytes: chunk.subarray(offset, offset + length) };
+  }
+
+  /** Lines from a byte on, each with the place of the byte after its end. */
+  async *#lines(from: number, digester?: Digester): AsyncGenerator<{ line: string; endsAt: number }> {
+    let rest: Buffer = Buffer.alloc(0);
+    let at = from;
+    let extentStart = 0;
+    for (const extent of this.root.extents) {
+      const skipped = Math.max(0, from - extentStart);
+      extentStart += extent[2];
+      if (skipped >= extent[2]) continue;
+      const piece = await this.#read(extent);
+      const bytes = "bytes" in piece ? piece.bytes : Buffer.alloc(Math.min(piece.zeroBytes, maxLineBytes));
+      digester?.update(bytes);
+      rest = Buffer.concat([rest, bytes.subarray(skipped)]);
+      let start = 0;
+      for (let end = rest.indexOf(10, start); end >= 0; end = rest.indexOf(10, start)) {
+        at += end + 1 - start;
+        yield { line: rest.toString("utf8", start, end), endsAt: at };
+        start = end + 1;
+      }
+      rest = rest.subarray(start);
+      if (rest.length > maxLineBytes) throw manifestInvalid(this.#place, `a line is longer than ${maxLineBytes} bytes`);
+    }
+    if (rest.length > 0) throw manifestInvalid(this.#place, "its last line has no end");
+  }
+}
+
+function checkEntry(entry: ManifestEntry, place: string): void {
+  const wrong = (why: string): SkepError => manifestInvalid(place, why);
+  const { path, pathBase64, type, sizeBytes, extents } = entry;
+  if ((path === undefined) === (pathBase64 === undefined)) throw wrong("it has no path, or two");
+  const text = pathBytes(path, pathBase64).toString("latin1");
+  if (text.includes("\0") || (text !== "" && text.split("/").some(isNoName))) {
+    throw wrong("its path is no path below the volume's root");
+  }
+  const isLink = entry.hardLinkTo !== undefined || entry.hardLinkToBase64 !== undefined;
+  if (type === "file" ? (sizeBytes === undefined || extents === undefined) !== isLink : extents !== undefined) {
+    throw wrong("its content does not fit its type");
+  }
+}
+
+function isNoName(segment: string): boolean {
+  return segment === "" || segment === "." || segment === "..";
+}

@@ -1,0 +1,85 @@
+// Fills one pack after the other, in a pack worker: frame by frame into the age payload, straight into the buffer
+// that goes to the store.
+import { makeAgeHeader, PayloadSealer, type AgeHeader } from "./age.ts";
+import { sealedPayloadBytes } from "./age-payload.ts";
+import { digest } from "./blake3.ts";
+import { encodeChunkFrame } from "./chunk-frame.ts";
+import { encodeChunkTable, maxPackChunks, maxPackPlainBytes, packTargetBytes, type PackRow } from "./pack-format.ts";
+import type { SealedPack } from "./pack-worker-messages.ts";
+
+/** Room for the header of one recipient, also a post-quantum one (about 2 KiB). */
+const maxHeaderBytes = 8192;
+export const packBufferBytes = maxHeaderBytes + sealedPayloadBytes(maxPackPlainBytes);
+
+class OpenPack {
+  readonly buffer: ArrayBuffer;
+  readonly bytes: Buffer;
+  readonly headerBytes: number;
+  readonly sealer: PayloadSealer;
+  readonly rows: PackRow[] = [];
+  /** Of the whole file so far. */
+  used: number;
+  plainBytes = 0;
+
+  constructor(buffer: ArrayBuffer, { header, fileKey }: AgeHeader) {
+    this.buffer = buffer;
+    this.bytes = Buffer.from(buffer);
+    this.bytes.set(header);
+    this.used = this.headerBytes = header.length;
+    this.sealer = new PayloadSealer(fileKey, (sealed) => {
+      this.bytes.set(sealed, this.used);
+      this.used += sealed.length;
+    });
+  }
+}
+
+export class PackBuilder {
+  readonly #recipient: string;
+  readonly #takeBuffer: () => Promise<ArrayBuffer>;
+  readonly #emit: (pack: SealedPack, buffer: ArrayBuffer) => void;
+  #open: OpenPack | null = null;
+
+  /** `takeBuffer` gives packBufferBytes, and waits until one is free; `emit` takes the buffer over. */
+  constructor(
+    recipient: string,
+    takeBuffer: () => Promise<ArrayBuffer>,
+    emit: (pack: SealedPack, buffer: ArrayBuffer) => void,
+  ) {
+    this.#recipient = recipient;
+    this.#takeBuffer = takeBuffer;
+    this.#emit = emit;
+  }
+
+  /** `name`: 32 bytes, kept. `plain`: 1 byte to maxChunkBytes, not kept. */
+  async add(name: Uint8Array, plain: Buffer): Promise<void> {
+    const pack = (this.#open ??= await this.#start());
+    const frame = encodeChunkFrame(plain);
+    pack.sealer.write(frame);
+    pack.plainBytes += frame.length;
+    pack.rows.push({ name, frameBytes: frame.length, plainBytes: plain.length });
+    if (pack.plainBytes >= packTargetBytes || pack.rows.length >= maxPackChunks) this.finish();
+  }
+
+  /** Closes and emits the open pack; nothing where none is. */
+  finish(): void {
+    const pack = this.#open;
+    if (pack === null) return;
+    this.#open = null;
+    pack.sealer.write(encodeChunkTable(pack.rows));
+    pack.sealer.finish();
+    this.#emit(
+      {
+        pack: digest(pack.bytes.subarray(0, pack.used)),
+        headerBytes: pack.headerBytes,
+        sizeBytes: pack.used,
+        chunks: pack.rows,
+      },
+      pack.buffer,
+    );
+  }
+
+  async #start(): Promise<OpenPack> {
+    const header = await makeAgeHeader([this.#recipient]);
+    return new OpenPack(await this.#takeBuffer(), header);
+  }
+}

@@ -1,0 +1,81 @@
+// What the snapshot writer (main thread) and its pack workers say to each other. Byte arrays of packs and their
+// buffers are transferred, everything else is copied.
+import type { ErrorRecord } from "../errors.ts";
+import type { KeyBytes } from "./keys.ts";
+import type { PackRow } from "./pack-format.ts";
+
+export interface PackWorkerSettings {
+  chunkNameKey: KeyBytes;
+  chunkerKey: KeyBytes;
+  /** Of the epoch. */
+  recipient: string;
+  /** To be read for what is known; null: nothing is. */
+  cachePath: string | null;
+  /** 64-bit slots: which chunks some worker of this snapshot took on itself (ChunkClaims). */
+  claims: SharedArrayBuffer;
+}
+
+export interface FileToRead {
+  /** Bytes of the path as latin1, which survives any name and copies cheaply. */
+  path: string;
+  sizeBytes: number;
+  /** As it was when the tree was walked. */
+  mtimeNs: bigint;
+  ctimeNs: bigint;
+  inode: bigint;
+}
+
+export interface FileRead {
+  /** Null: read. */
+  fault: { kind: "vanished" | "unreadable"; message: string } | null;
+  /** Read bytes: the extents add up to it. */
+  sizeBytes: number;
+  /** As it was when it was read; where `steady` is false, afterwards. */
+  mtimeNs: bigint;
+  ctimeNs: bigint;
+  inode: bigint;
+  /** False: it changed while it was read. */
+  steady: boolean;
+  /** ExtentList records. */
+  extents: Uint8Array;
+  /** Of small files: the keyed digest of the content, under which the cache finds its extent again. */
+  contentDigest: Uint8Array | null;
+}
+
+export type PackTask =
+  /** Whole files that share chunks; read again once where they change. */
+  | { kind: "small-files"; files: FileToRead[] }
+  /** Bytes [start, end) of one file. */
+  | { kind: "segment"; file: FileToRead; start: number; end: number }
+  /** The next lines of the manifest. */
+  | { kind: "lines"; bytes: Uint8Array }
+  | { kind: "end-lines" }
+  /** Closes the open pack, however small. */
+  | { kind: "flush" }
+  /** Moves the cache's log into the cache, which waits for the disk. */
+  | { kind: "checkpoint" };
+
+export interface PackTaskResult {
+  /** In the order of the task's files. */
+  files: FileRead[];
+  /** Of end-lines. */
+  lines: Uint8Array | null;
+  /** Plain bytes of chunks that were not there before. */
+  newBytes: number;
+}
+
+export interface SealedPack {
+  /** BLAKE3-256 of the file. */
+  pack: string;
+  headerBytes: number;
+  sizeBytes: number;
+  chunks: PackRow[];
+}
+
+export type ToPackWorker = { kind: "task"; id: number; task: PackTask } | { kind: "buffer"; buffer: ArrayBuffer };
+
+export type FromPackWorker =
+  | { kind: "done"; id: number; result: PackTaskResult }
+  /** The first sizeBytes of the buffer; it comes back when they are stored. */
+  | { kind: "pack"; pack: SealedPack; buffer: ArrayBuffer }
+  | { kind: "failed"; error: ErrorRecord };

@@ -1,0 +1,143 @@
+// A thread that carries files through all stages: read, cut, name, compress, pack, encrypt, in reused buffers. Many
+// of them make one snapshot; the main thread walks, stores and remembers, and never waits for a computation.
+import { parentPort, workerData } from "node:worker_threads";
+import { toErrorRecord } from "../errors.ts";
+import { ChunkClaims } from "./chunk-claims.ts";
+import { makeGearTable, maxChunkBytes } from "./chunker.ts";
+import { ChunkSink } from "./chunk-sink.ts";
+import { ExtentList } from "./extent-records.ts";
+import { faultedFile, isReadFault } from "./file-reading.ts";
+import { KnownChunks } from "./known-chunks.ts";
+import { packBufferBytes, PackBuilder } from "./pack-builder.ts";
+import type {
+  FileRead,
+  FromPackWorker,
+  PackTask,
+  PackTaskResult,
+  PackWorkerSettings,
+  ToPackWorker,
+} from "./pack-worker-messages.ts";
+import { readSegment } from "./segment-reader.ts";
+import { SmallFileReader } from "./small-file-reader.ts";
+
+/** One is filled while the other is stored. */
+const packBuffers = 2;
+const readBufferBytes = 2 * maxChunkBytes;
+
+const port = parentPort;
+if (port === null) throw new TypeError("this file is a worker thread");
+const settings = workerData as PackWorkerSettings;
+
+const post = (message: FromPackWorker, transfer: ArrayBuffer[] = []): void => {
+  port.postMessage(message, transfer);
+};
+
+const freeBuffers: ArrayBuffer[] = [];
+let madeBuffers = 0;
+let waitingForBuffer: ((buffer: ArrayBuffer) => void) | null = null;
+
+function takeBuffer(): Promise<ArrayBuffer> {
+  const free = freeBuffers.pop();
+  if (free !== undefined) return Promise.resolve(free);
+  if (madeBuffers < packBuffers) {
+    madeBuffers++;
+    return Promise.resolve(new ArrayBuffer(packBufferBytes));
+  }
+  return new Promise((resolve) => {
+    waitingForBuffer = resolve;
+  });
+}
+
+function giveBuffer(buffer: ArrayBuffer): void {
+  if (waitingForBuffer === null) {
+    freeBuffers.push(buffer);
+    return;
+  }
+  waitingForBuffer(buffer);
+  waitingForBuffer = null;
+}
+
+const packs = new PackBuilder(settings.recipient, takeBuffer, (pack, buffer) => {
+  post({ kind: "pack", pack, buffer }, [buffer]);
+});
+const known = settings.cachePath === null ? null : new KnownChunks(settings.cachePath);
+const sink = new ChunkSink({
+  nameKey: settings.chunkNameKey,
+  gear: makeGearTable(settings.chunkerKey),
+  known,
+  claims: new ChunkClaims(settings.claims),
+  packs,
+});
+const readBuffer = Buffer.allocUnsafeSlow(readBufferBytes);
+const smallFiles = new SmallFileReader(settings.chunkNameKey, known, sink, readBuffer);
+
+// The manifest's lines, on the one worker that gets them.
+let lineBuffer: Buffer | null = null;
+let lineBytes = 0;
+const lineExtents = new ExtentList();
+
+async function addLines(bytes: Uint8Array, isEnd: boolean): Promise<void> {
+  lineBuffer ??= Buffer.allocUnsafeSlow(readBufferBytes);
+  for (let taken = 0; taken < bytes.length || isEnd;) {
+    const part = bytes.subarray(taken, taken + lineBuffer.length - lineBytes);
+    lineBuffer.set(part, lineBytes);
+    lineBytes += part.length;
+    taken += part.length;
+    const at = await sink.storeCut(lineBuffer, 0, lineBytes, isEnd && taken === bytes.length, lineExtents);
+    lineBuffer.copyWithin(0, at, lineBytes);
+    lineBytes -= at;
+    if (isEnd && taken === bytes.length) return;
+  }
+}
+
+async function perform(task: PackTask): Promise<PackTaskResult> {
+  const result = (files: FileRead[], lines: Uint8Array | null = null): PackTaskResult => {
+    return { files, lines, newBytes: sink.takeNewBytes() };
+  };
+  switch (task.kind) {
+    case "small-files":
+      return result(await smallFiles.read(task.files));
+    case "segment":
+      try {
+        return result([await readSegment(task.file, task.start, task.end, readBuffer, sink)]);
+      } catch (error) {
+        if (!isReadFault(error)) throw error;
+        return result([faultedFile(task.file, error)]);
+      }
+    case "lines":
+      await addLines(task.bytes, false);
+      return result([]);
+    case "end-lines":
+      await addLines(new Uint8Array(0), true);
+      return result([], lineExtents.take());
+    case "flush":
+      packs.finish();
+      return result([]);
+    case "checkpoint":
+      known?.checkpoint();
+      return result([]);
+  }
+}
+
+const queue: { id: number; task: PackTask }[] = [];
+let working = false;
+
+async function work(): Promise<void> {
+  if (working) return;
+  working = true;
+  for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+    post({ kind: "done", id: next.id, result: await perform(next.task) });
+  }
+  working = false;
+}
+
+port.on("message", (message: ToPackWorker) => {
+  if (message.kind === "buffer") {
+    giveBuffer(message.buffer);
+    return;
+  }
+  queue.push(message);
+  work().catch((error: unknown) => {
+    post({ kind: "failed", error: toErrorRecord(error) });
+  });
+});
