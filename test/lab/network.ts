@@ -102,11 +102,18 @@ export async function createLeg(id: string, machine: string, index: number, subn
   const namespace = namespaceName(id, machine);
   const leg = legName(id, index);
   await command(["ip", "netns", "add", namespace]);
-  await command(["ip", "link", "add", leg, "type", "veth", "peer", "name", "eth0", "netns", namespace]);
+  const peer = ["name", "eth0", "address", hardwareAddress(id, index), "netns", namespace];
+  await command(["ip", "link", "add", leg, "type", "veth", "peer", ...peer]);
   await command(["ip", "-n", namespace, "address", "add", `${subnet}.${index}/24`, "dev", "eth0"]);
   await command(["ip", "-n", namespace, "link", "set", "lo", "up"]);
   await command(["ip", "-n", namespace, "link", "set", "eth0", "up"]);
   await command(["ip", "link", "set", leg, "master", bridgeName(id), "up"]);
+}
+
+/** The same for each machine that comes to have this address: others would send to the burned one's for up to 30 s. */
+function hardwareAddress(id: string, index: number): string {
+  const bytes = [...(id.match(/../g) ?? []), index.toString(16).padStart(2, "0")];
+  return ["02", ...bytes].join(":");
 }
 
 export async function removeLeg(id: string, machine: string, index: number): Promise<void> {
