@@ -60,7 +60,7 @@ function absentIsNull(error: unknown): null {
 
 async function openKit(given: string): Promise<Kit> {
   const folder = resolve(given);
-  const context = await readJsonFile(join(folder, kitFileNames.context), "the kit's", kitContextSchema);
+  const context = await readJsonFile(join(folder, kitFileNames.context), "the kit's file", kitContextSchema);
   return { folder, context, path: (name) => join(folder, context[name]) };
 }
 

@@ -3,18 +3,29 @@
 import { Command, CommanderError } from "commander";
 import { SkepError } from "../../shared/errors.ts";
 import { skepVersion } from "../../shared/version.ts";
-import { register as registerAgents } from "./command/agents.ts";
-import { register as registerBackup } from "./command/backup.ts";
-import { register as registerDaemons } from "./command/daemon.ts";
-import { register as registerDoctor } from "./command/doctor.ts";
-import { register as registerHealthy } from "./command/healthy.ts";
-import { register as registerInit } from "./command/init.ts";
-import { register as registerPolicy } from "./command/policy.ts";
-import { register as registerRuns } from "./command/runs.ts";
-import { register as registerShow } from "./command/show.ts";
-import { register as registerVersion } from "./command/version.ts";
 import { exitCodes } from "./exit-code.ts";
 import { makeOutput, printFailure } from "./output.ts";
+
+interface CommandFile {
+  register: (program: Command) => void;
+}
+
+const daemons = (): Promise<CommandFile> => import("./command/daemon.ts");
+
+/** In the order of `skep --help`. Only the asked one is loaded: a health check shall not load an S3 client. */
+const commands = new Map<string, () => Promise<CommandFile>>([
+  ["init", () => import("./command/init.ts")],
+  ["doctor", () => import("./command/doctor.ts")],
+  ["agents", () => import("./command/agents.ts")],
+  ["backup", () => import("./command/backup.ts")],
+  ["runs", () => import("./command/runs.ts")],
+  ["show", () => import("./command/show.ts")],
+  ["policy", () => import("./command/policy.ts")],
+  ["agent", daemons],
+  ["controller", daemons],
+  ["version", () => import("./command/version.ts")],
+  ["healthy", () => import("./command/healthy.ts")],
+]);
 
 const program = new Command("skep")
   .description("Backs up a whole Docker Swarm, and brings it back.")
@@ -25,19 +36,8 @@ const program = new Command("skep")
   .configureOutput({ outputError: () => undefined })
   .exitOverride();
 
-const commands = [
-  registerInit,
-  registerDoctor,
-  registerAgents,
-  registerBackup,
-  registerRuns,
-  registerShow,
-  registerPolicy,
-  registerDaemons,
-  registerVersion,
-  registerHealthy,
-];
-for (const register of commands) register(program);
+const asked = commands.get(process.argv[2] ?? "");
+for (const load of new Set(asked === undefined ? commands.values() : [asked])) (await load()).register(program);
 
 // A reader that had enough (`skep runs | head`) is no failure.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
@@ -53,10 +53,8 @@ try {
     process.exitCode = error.exitCode === 0 ? exitCodes.done : exitCodes.failed;
   } else if (!(error instanceof CommanderError && error.exitCode === 0)) {
     process.exitCode = exitCodes.failed;
-    printFailure(
-      makeOutput(process.argv.includes("--json")),
-      error instanceof CommanderError ? usageError(error) : error,
-    );
+    const fault = error instanceof CommanderError ? usageError(error) : error;
+    printFailure(makeOutput(process.argv.includes("--json")), fault);
   }
 }
 
