@@ -64,11 +64,15 @@ function openWith(bytes: Uint8Array, unlockKey: Uint8Array | null): Uint8Array {
   return key;
 }
 
-/** The headers' values, sealed with the unlock key, or in clear where it is null. */
-export function dataKeyHeader(key: Uint8Array, unlockKey: Uint8Array | null): string {
+/** A header's value, sealed with the unlock key as `how` says, or in clear where it is null. */
+export function dataKeyHeader(
+  key: Uint8Array,
+  unlockKey: Uint8Array | null,
+  how: number = algorithm.secretbox,
+): string {
   const record =
     unlockKey === null
       ? encodeSealedRecord({ algorithm: algorithm.none, data: key, nonce: new Uint8Array(0) })
-      : sealRecord(key, unlockKey);
+      : sealRecord(key, unlockKey, how);
   return Buffer.from(record).toString("base64");
 }

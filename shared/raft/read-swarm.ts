@@ -11,6 +11,7 @@ import type { RaftProof } from "./proof.ts";
 import { newestSnapshot, type FoundSnapshot } from "./newest-snapshot.ts";
 import type { RaftMember } from "./raft-messages.ts";
 import { RecordOpener, Replay, type LoadedSnapshot } from "./replay.ts";
+import { algorithm } from "./sealed-record.ts";
 import { neededSegments, snapshotDirectory, walDirectory } from "./segments.ts";
 import { readWhole, type SwarmFiles } from "./swarm-files.ts";
 import { decodeMessage, unknownFields } from "./swarmkit/message-types.ts";
@@ -39,6 +40,8 @@ export interface SwarmState {
   clusterId: string;
   keyFile: KeyFile;
   keys: DataKeys;
+  /** How this swarm's engines seal: Fernet in FIPS mode. */
+  sealedWith: number;
   certificate: NodeCertificate;
   /** What is no reason to refuse, but to look. For people. */
   warnings: string[];
@@ -141,6 +144,7 @@ export async function readSwarm(files: SwarmFiles, options: ReadOptions = {}): P
     clusterId: certificate.clusterId,
     keyFile,
     keys,
+    sealedWith: certificate.clusterId.startsWith("FIPS.") ? algorithm.fernet : algorithm.secretbox,
     certificate,
     warnings,
   };

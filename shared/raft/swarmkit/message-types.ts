@@ -82,11 +82,18 @@ type OneofValue<N extends MessageName, O extends string> =
   | { case: undefined; value?: undefined };
 
 /** A decoded message: absent messages are undefined, absent scalars their zero, oneofs `{ case, value }`. */
-export type Message<N extends MessageName> = {
-  [
-    F in keyof Messages[N] as Messages[N][F] extends readonly [number, string] ? F : never
-  ]: Messages[N][F] extends readonly [number, infer T] ? Field<T> : never;
-} & { [O in OneofName<N>]: OneofValue<N, O> } & { $unknown?: UnknownField[] };
+export type Message<N extends MessageName> = PlainFields<Messages[N]> & {
+  -readonly [O in OneofName<N>]: OneofValue<N, O>;
+} & { $unknown?: UnknownField[] };
+
+type PlainFields<T> = {
+  -readonly [F in keyof T as T[F] extends readonly [number, string] ? F : never]: T[F] extends readonly [
+    number,
+    infer E,
+  ]
+    ? Field<E>
+    : never;
+};
 
 /** Throws SKEP_RAFT_FORMAT where the bytes are no such message. */
 export function decodeMessage<N extends MessageName>(name: N, bytes: Uint8Array): Message<N> {

@@ -174,6 +174,8 @@ async function makeCertificates(): Promise<Map<string, Uint8Array>> {
     ["certificates/swarm-node.key", encodeKeyFile({ blockType: "PRIVATE KEY", headers, der })],
     ["certificates/swarm-node.crt", Buffer.from(made.cert)],
     ["certificates/swarm-root-ca.crt", Buffer.from(root.cert)],
+    // No file of an engine: the key that signs certificates of this swarm.
+    ["test/root.key", Buffer.from(root.private)],
   ]);
 }
 
