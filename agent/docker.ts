@@ -69,6 +69,8 @@ export interface Docker {
     config: { name: string; labels: Record<string, string>; data: Uint8Array },
     signal?: AbortSignal,
   ): Promise<string>;
+  /** Replaces a config's labels (its data never changes); no error where it is gone. */
+  relabelConfig(config: NamedObject, labels: Record<string, string>, signal?: AbortSignal): Promise<void>;
   /** Removing what is not there is no error. */
   removeConfig(id: string, signal?: AbortSignal): Promise<void>;
   /** Without their data, which the API never gives. */
@@ -247,6 +249,11 @@ export function connectDocker(socketPath: string): Docker {
       const body = { Name: name, Labels: labels, Data: Buffer.from(data).toString("base64") };
       const created = z.looseObject({ ID: z.string() });
       return (await call(created, { method: "POST", path: "/configs/create", body, signal })).ID;
+    },
+    relabelConfig: async ({ ID, Version, Spec }, labels, signal) => {
+      const path = `/configs/${at(ID)}/update`;
+      const body = { ...Spec, Labels: labels };
+      await nullWhereMissing(call(ignored, { method: "POST", path, query: { version: Version.Index }, body, signal }));
     },
     removeConfig: async (id, signal) => {
       await nullWhereMissing(call(ignored, { method: "DELETE", path: `/configs/${at(id)}`, signal }));

@@ -1,14 +1,5 @@
-// A file of a swarm archive, as the archive's writer takes it.
-
-export interface ArchiveFile {
-  /** Relative, `/` between segments. */
-  path: string;
-  mode: number;
-  /** ms since 1970. */
-  mtimeMs: number;
-  sizeBytes: number;
-  content: Uint8Array;
-}
+// Files of an archive that are made of what the engine said.
+import type { ArchiveFile } from "../../shared/repository/archive-writer.ts";
 
 export function bytesFile(path: string, content: Uint8Array, mode = 0o600, mtimeMs = 0): ArchiveFile {
   return { path, mode, mtimeMs, sizeBytes: content.length, content };

@@ -1,10 +1,11 @@
 // The swarm's definitions as the API tells them, one JSON file for each object: what a rebuild re-creates, and
 // what a person reads. Secrets come without their data, which only the Raft copy holds.
 import type { TaskResultOf } from "../../shared/contract/job.ts";
+import type { ArchiveFile } from "../../shared/repository/archive-writer.ts";
 import type { RunNode } from "../../shared/repository/run.ts";
 import type { Docker } from "../docker.ts";
 import type { SwarmNode, SwarmService } from "../docker-objects.ts";
-import { jsonFile, type ArchiveFile } from "./archive-file.ts";
+import { jsonFile } from "./archive-file.ts";
 
 const stackLabel = "com.docker.stack.namespace";
 

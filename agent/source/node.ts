@@ -3,11 +3,12 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import path from "node:path";
 import type { TaskResultOf } from "../../shared/contract/job.ts";
+import type { ArchiveFile } from "../../shared/repository/archive-writer.ts";
 import type { NotCovered, Warning } from "../../shared/repository/run.ts";
 import type { Docker } from "../docker.ts";
 import type { Container, EngineInfo, SwarmNode, SwarmService, Volume } from "../docker-objects.ts";
 import { resolveHostPath } from "../host-path.ts";
-import { bytesFile, jsonFile, type ArchiveFile } from "./archive-file.ts";
+import { bytesFile, jsonFile } from "./archive-file.ts";
 import { hostAddresses } from "./host-addresses.ts";
 import { sharedIdOf, volumeFacts, volumeKind } from "./volume-kind.ts";
 

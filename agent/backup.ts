@@ -1,0 +1,127 @@
+// What an agent does for a run: takes one part, puts it into the store, and says what it took. It holds the
+// recipients only: nothing that it reaches can open what it wrote.
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import path from "node:path";
+import type { Job, TaskOf, TaskResult, TaskResultOf } from "../shared/contract/job.ts";
+import { SkepError } from "../shared/errors.ts";
+import { backupVolume } from "./backup-volume.ts";
+import type { AgentContext, Attempt } from "./context.ts";
+import type { Docker } from "./docker.ts";
+import { resolveHostPath } from "./host-path.ts";
+import { findOwnContainer } from "./own-container.ts";
+import { cutWarnings, partOf, storeArchive } from "./part.ts";
+import { readDefinitions } from "./source/definitions.ts";
+import { readNodeFacts } from "./source/node.ts";
+import { takeRaftCopy } from "./source/raft.ts";
+
+export type BackupTask = TaskOf<"raft" | "definitions" | "node" | "volume">;
+
+export function backup(job: Job, task: BackupTask, context: AgentContext, attempt: Attempt): Promise<TaskResult> {
+  switch (task.kind) {
+    case "raft":
+      return backupRaft(task, context, attempt);
+    case "definitions":
+      return backupDefinitions(task, context, attempt);
+    case "node":
+      return backupNode(task, context, attempt);
+    case "volume":
+      return backupVolume(job, task, context, attempt);
+  }
+}
+
+/** Raft state of this manager. Throws SKEP_RAFT_… where no copy could be proven. */
+async function backupRaft(
+  task: TaskOf<"raft">,
+  context: AgentContext,
+  attempt: Attempt,
+): Promise<TaskResultOf<"raft">> {
+  const startedAt = new Date();
+  const info = await context.docker.info(attempt.signal);
+  const swarmDirectory = await resolveHostPath(context.hostRoot, path.join(info.DockerRootDir, "swarm"));
+  const staging = path.join(context.stateDir, "staging");
+  await mkdir(staging, { recursive: true, mode: 0o700 });
+  const stagingDirectory = await mkdtemp(path.join(staging, "raft-"));
+  try {
+    const copy = await takeRaftCopy({
+      swarmDirectory,
+      stagingDirectory,
+      markerWrite: () => writeMarker(context.docker, info.Swarm.NodeID, attempt.signal),
+      signal: attempt.signal,
+    });
+    const mtimeMs = startedAt.getTime();
+    const files = copy.files.map((file) => ({
+      path: `swarm/${file.path}`,
+      mode: file.mode,
+      mtimeMs,
+      sizeBytes: file.sizeBytes,
+      content: file.content(),
+    }));
+    const stored = await storeArchive(files, task.runId, context, attempt.signal);
+    const subject = { kind: "raft", name: "raft", hostname: info.Name } as const;
+    const part = partOf(subject, context, attempt, startedAt);
+    return { kind: "raft", part: { ...part, ...stored, status: "done", raft: copy.proof } };
+  } finally {
+    await rm(stagingDirectory, { recursive: true, force: true });
+  }
+}
+
+/** One write that changes nothing: the node's own spec. The version index that it got. */
+async function writeMarker(docker: Docker, nodeId: string, signal: AbortSignal): Promise<number> {
+  const triesOnConflict = 5;
+  for (let tries = 1; ; tries++) {
+    const { Version, Spec } = await docker.node(nodeId, signal);
+    try {
+      await docker.updateNode(nodeId, Version.Index, Spec, signal);
+    } catch (error) {
+      const conflict = error instanceof SkepError && error.code === "SKEP_DOCKER_CONFLICT";
+      if (conflict && tries < triesOnConflict) continue;
+      throw error;
+    }
+    return (await docker.node(nodeId, signal)).Version.Index;
+  }
+}
+
+async function backupDefinitions(
+  task: TaskOf<"definitions">,
+  context: AgentContext,
+  attempt: Attempt,
+): Promise<TaskResultOf<"definitions">> {
+  const startedAt = new Date();
+  const info = await context.docker.info(attempt.signal);
+  const read = await readDefinitions(context.docker, info.Swarm.Cluster?.ID ?? "", attempt.signal);
+  const stored = await storeArchive(read.files, task.runId, context, attempt.signal);
+  const subject = { kind: "definitions", name: "definitions", hostname: info.Name } as const;
+  return {
+    kind: "definitions",
+    part: { ...partOf(subject, context, attempt, startedAt), ...stored, status: "done" },
+    clusterId: read.clusterId,
+    nodes: read.nodes,
+    services: read.services,
+  };
+}
+
+async function backupNode(
+  task: TaskOf<"node">,
+  context: AgentContext,
+  attempt: Attempt,
+): Promise<TaskResultOf<"node">> {
+  const startedAt = new Date();
+  const { docker, hostRoot } = context;
+  const info = await docker.info(attempt.signal);
+  const canReadMounted = (await findOwnContainer(docker, attempt.signal)) !== null;
+  const host = { root: hostRoot, canReadMounted };
+  const facts = await readNodeFacts(docker, info, host, startedAt.getTime(), attempt.signal);
+  const stored = await storeArchive(facts.files, task.runId, context, attempt.signal);
+  const subject = { kind: "node", name: info.Name, hostname: info.Name } as const;
+  return {
+    kind: "node",
+    part: {
+      ...partOf(subject, context, attempt, startedAt),
+      ...stored,
+      status: "done",
+      ...cutWarnings(facts.warnings, 0),
+    },
+    volumes: facts.volumes,
+    notCovered: facts.notCovered,
+  };
+}

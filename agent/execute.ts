@@ -1,0 +1,34 @@
+// Carries out one job, whichever door it came through.
+import type { Job, TaskResult } from "../shared/contract/job.ts";
+import { backup } from "./backup.ts";
+import type { AgentContext, Attempt } from "./context.ts";
+import { hold, release } from "./quiesce.ts";
+import { discardRestore, prepareRestore, restoreVolume, undoRestore, type RestoreTools } from "./restore.ts";
+
+export async function executeJob(
+  job: Job,
+  context: AgentContext,
+  tools: RestoreTools,
+  attempt: Attempt,
+): Promise<TaskResult> {
+  const { task } = job;
+  switch (task.kind) {
+    case "raft":
+    case "definitions":
+    case "node":
+    case "volume":
+      return backup(job, task, context, attempt);
+    case "restore-prepare":
+      return prepareRestore(task, context, tools.keyring, attempt);
+    case "restore-volume":
+      return restoreVolume(task, context, tools, attempt);
+    case "restore-undo":
+      return undoRestore(task, context, tools.journal, attempt);
+    case "restore-discard":
+      return discardRestore(task, tools.journal);
+    case "hold":
+      return hold(task, context, attempt);
+    case "release":
+      return release(task, context);
+  }
+}

@@ -1,0 +1,125 @@
+// One job, read from standard input, without a queue: on a single Docker host, in a helper container, over SSH in a
+// recovery. Lines of JSON on standard output, the last one is the result or the error; nothing else is written there.
+import { chmod, mkdir } from "node:fs/promises";
+import path from "node:path";
+import type { TaskResult } from "../shared/contract/job.ts";
+import { maxOnceInputBytes, onceInputSchema, type OnceInput, type OnceLine } from "../shared/contract/once.ts";
+import { SkepError, toErrorRecord } from "../shared/errors.ts";
+import { deriveWriterKeys } from "../shared/repository/keys.ts";
+import { openStore } from "../shared/store/open.ts";
+import { connectDocker } from "./docker.ts";
+import { executeJob } from "./execute.ts";
+import { Journal } from "./journal.ts";
+import { RestoreKeyring } from "./restore-keys.ts";
+import { recoverRestores } from "./restore.ts";
+import { readSwaps } from "./volume-swap.ts";
+
+const progressMs = 1000;
+
+function write(line: OnceLine): void {
+  process.stdout.write(`${JSON.stringify(line)}\n`);
+}
+
+async function main(): Promise<number> {
+  const stop = new AbortController();
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
+    process.once(signal, () => {
+      stop.abort(new SkepError({ code: "SKEP_AGENT_STOPPING", message: `stopped by ${signal}`, permanent: false }));
+    });
+  }
+  try {
+    write({ result: await runOnce(await readInput(), stop.signal) });
+    return 0;
+  } catch (error) {
+    write({ error: toErrorRecord(error) });
+    return 1;
+  }
+}
+
+async function readInput(): Promise<OnceInput> {
+  const pieces: Buffer[] = [];
+  let bytes = 0;
+  for await (const piece of process.stdin as AsyncIterable<Buffer>) {
+    bytes += piece.length;
+    if (bytes > maxOnceInputBytes) throw invalid(`it is longer than ${maxOnceInputBytes} bytes`);
+    pieces.push(piece);
+  }
+  let json: unknown;
+  try {
+    json = JSON.parse(Buffer.concat(pieces).toString("utf8"));
+  } catch {
+    // The parser's message would quote the input, and keys with it.
+    throw invalid("it is no JSON");
+  }
+  const parsed = onceInputSchema.safeParse(json);
+  if (parsed.success) return parsed.data;
+  throw invalid(`wrong at ${parsed.error.issues.map((issue) => issue.path.join(".") || "the top").join(", ")}`);
+}
+
+function invalid(why: string): SkepError {
+  return new SkepError({
+    code: "SKEP_ONCE_INPUT_INVALID",
+    message: `standard input holds no job for agent/once.ts: ${why}`,
+    permanent: true,
+    hint: "shared/contract/once.ts says what it takes; CLI and agent must be of one version",
+  });
+}
+
+async function runOnce(input: OnceInput, stop: AbortSignal): Promise<TaskResult> {
+  const { job, stateDir } = input;
+  await mkdir(stateDir, { recursive: true, mode: 0o700 });
+  await chmod(stateDir, 0o700);
+  const docker = connectDocker(input.dockerSocket);
+  const store = openStore(input.store, input.credentials);
+  const writerKey = Buffer.from(input.writerKey, "base64");
+  // Within a helper the agent that started it keeps the journal.
+  const isHelper = input.mountedAt !== undefined;
+  const journal = new Journal(isHelper ? ":memory:" : path.join(stateDir, "journal.sqlite"));
+  const expiry = AbortSignal.timeout(Math.min(2 ** 31 - 1, Math.max(0, Date.parse(job.expiresAt) - Date.now())));
+  let reportedAt = 0;
+  try {
+    if (job.task.kind.startsWith("restore-")) await recoverRestores(readSwaps(journal), docker, journal);
+    return await executeJob(
+      job,
+      {
+        docker,
+        dockerSocket: input.dockerSocket,
+        hostRoot: input.hostRoot,
+        stateDir,
+        store,
+        storeLocation: input.store,
+        credentials: input.credentials,
+        repositoryId: job.repositoryId,
+        incarnation: job.incarnation,
+        writerId: input.writerId,
+        writerKey,
+        writerKeys: deriveWriterKeys(writerKey, job.repositoryId),
+        epoch: input.epoch,
+        mountedAt: input.mountedAt ?? null,
+      },
+      { journal, keyring: new RestoreKeyring(), identityKeys: input.identityKeys ?? null },
+      {
+        jobId: job.id,
+        number: input.attempt ?? 1,
+        signal: AbortSignal.any([stop, expiry]),
+        onProgress: (progress) => {
+          if (Date.now() - reportedAt < progressMs) return;
+          reportedAt = Date.now();
+          write({ progress });
+        },
+      },
+    );
+  } catch (error) {
+    if (!expiry.aborted || error !== expiry.reason) throw error;
+    throw new SkepError({
+      code: "SKEP_JOB_EXPIRED",
+      message: `job ${job.id} was ended at its expiry, ${job.expiresAt}`,
+      permanent: true,
+    });
+  } finally {
+    journal.close();
+    await store.close();
+  }
+}
+
+process.exitCode = await main();

@@ -1,0 +1,152 @@
+// The queue's side of an agent: fetches jobs, hands them to the desk, takes results and errors back.
+//
+// A job is locked for 15 s and the lock renewed while it runs: what a killed agent had begun comes back to the queue
+// within half a minute. The connection is tried for ever, and a result that Redis could not take is kept by the desk.
+import { randomUUID } from "node:crypto";
+import { DelayedError, Queue, QueueEvents, UnrecoverableError, Worker } from "bullmq";
+import { queueNames, queuePrefix, type EnrolmentRequest } from "../shared/contract/queues.ts";
+import type { SealedResult } from "../shared/contract/signed-job.ts";
+import { encodeErrorMessage, SkepError, toErrorRecord } from "../shared/errors.ts";
+import type { Logger } from "../shared/log.ts";
+import type { JobDesk } from "./job-desk.ts";
+
+export interface RedisAddress {
+  host: string;
+  port: number;
+  password: string;
+}
+
+/** Options of ioredis, for BullMQ's own connections and the heartbeat's. */
+export function redisOptions(address: RedisAddress): RedisAddress & {
+  maxRetriesPerRequest: null;
+  retryStrategy: (times: number) => number;
+} {
+  return { ...address, maxRetriesPerRequest: null, retryStrategy: (times) => Math.min(2000, 100 * times) };
+}
+
+const lockMs = 15_000;
+const progressMs = 1000;
+/** How long a job that the stopping agent gave back waits, so that not the same one takes it. */
+const givenBackMs = 3000;
+/** The journal counts attempts; BullMQ's own count of lost locks must not end a job before. */
+const manyStalls = 1000;
+
+export interface JobTaker {
+  /** Takes no more jobs; resolves when those under way have come to their end. */
+  close(): Promise<void>;
+}
+
+export function takeJobs(options: {
+  redis: RedisAddress;
+  queue: string;
+  /** Jobs at once. */
+  concurrency: number;
+  desk: JobDesk;
+  log: Logger;
+}): JobTaker {
+  const { desk, log } = options;
+  const worker = new Worker<unknown, SealedResult>(
+    options.queue,
+    async (job, token) => {
+      const id = job.id ?? "";
+      const jobLog = log.child({ job: id, task: job.name });
+      let reportedAt = 0;
+      jobLog.info("begins");
+      try {
+        const result = await desk.carry({
+          id,
+          data: job.data,
+          onProgress: (progress) => {
+            const now = Date.now();
+            if (now - reportedAt < progressMs) return;
+            reportedAt = now;
+            job.updateProgress(progress).catch((error: unknown) => {
+              jobLog.warn({ err: error }, "progress was not taken");
+            });
+          },
+        });
+        jobLog.info("done");
+        return result;
+      } catch (error) {
+        const { code, message, permanent } = toErrorRecord(error);
+        if (code === "SKEP_AGENT_STOPPING") {
+          jobLog.info("given back");
+          await job.moveToDelayed(Date.now() + givenBackMs, token);
+          throw new DelayedError();
+        }
+        jobLog.error({ code, permanent, ...(code === "SKEP_INTERNAL" ? { err: error } : {}) }, message);
+        const encoded = encodeErrorMessage(error);
+        throw permanent ? new UnrecoverableError(encoded) : new Error(encoded);
+      }
+    },
+    {
+      connection: redisOptions(options.redis),
+      prefix: queuePrefix,
+      concurrency: options.concurrency,
+      lockDuration: lockMs,
+      stalledInterval: lockMs / 3,
+      maxStalledCount: manyStalls,
+      runRetryDelay: 1000,
+    },
+  );
+  worker.on("completed", (job) => {
+    desk.acknowledged(job.id ?? "");
+  });
+  const complain = onceInAWhile((error) => {
+    log.warn({ queue: options.queue, reason: error.message }, "the queue is not reached, or lost sight of a job");
+  });
+  worker.on("error", complain);
+  return { close: () => worker.close() };
+}
+
+/** ioredis reports every failed try; one line each half minute is enough. */
+export function onceInAWhile(tell: (error: Error) => void): (error: Error) => void {
+  let toldAt = 0;
+  return (error) => {
+    if (Date.now() - toldAt < 30_000) return;
+    toldAt = Date.now();
+    tell(error);
+  };
+}
+
+/** The controller's answer, unchecked. Throws SKEP_ENROLMENT_UNANSWERED after the time, and what it failed with. */
+export async function askController(
+  redis: RedisAddress,
+  request: EnrolmentRequest,
+  timeoutMs: number,
+  onError: (error: Error) => void,
+): Promise<unknown> {
+  const connection = redisOptions(redis);
+  const queue = new Queue<EnrolmentRequest>(queueNames.enrolment, { connection, prefix: queuePrefix });
+  const events = new QueueEvents(queueNames.enrolment, { connection, prefix: queuePrefix });
+  queue.on("error", onError);
+  events.on("error", onError);
+  const unanswered = (): SkepError =>
+    new SkepError({
+      code: "SKEP_ENROLMENT_UNANSWERED",
+      message: `the controller did not answer within ${timeoutMs / 1000} s`,
+      permanent: false,
+      hint: "is the controller running, and are Redis' address and password right?",
+    });
+  const timeout = Promise.withResolvers<never>();
+  const timer = setTimeout(() => {
+    timeout.reject(unanswered());
+  }, timeoutMs);
+  try {
+    const ask = async (): Promise<unknown> => {
+      await events.waitUntilReady();
+      const job = await queue.add("enrol", request, {
+        jobId: randomUUID(),
+        removeOnComplete: { age: 60 },
+        removeOnFail: { age: 60 },
+      });
+      return job.waitUntilFinished(events);
+    };
+    const answer = ask();
+    answer.catch(() => undefined); // when the time is over first, nobody waits for it any more
+    return await Promise.race([answer, timeout.promise]);
+  } finally {
+    clearTimeout(timer);
+    await Promise.allSettled([events.disconnect(), queue.disconnect()]);
+  }
+}

@@ -1,0 +1,439 @@
+// What an agent takes of a real swarm, and gives back to it: each task by agent/once.ts, on nodes of a lab.
+import { execFileSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { mkdir, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { expect } from "chai";
+import { connectDocker, type Docker } from "../../agent/docker.ts";
+import { holdLabel, releaseOverdue } from "../../agent/quiesce.ts";
+import type { TaskOf } from "../../shared/contract/job.ts";
+import { readArchive } from "../../shared/repository/open/archive-reader.ts";
+import { openAsOperator } from "../../shared/repository/open/operator.ts";
+import type { Part } from "../../shared/repository/run.ts";
+import { nodeImage } from "../lab/image.ts";
+import { Lab } from "../lab/lab.ts";
+import type { LabNode } from "../lab/node.ts";
+import { failureOf, newRun, restoreTask, Rig, until, volumeTask } from "./agent-rig.ts";
+
+const image = nodeImage();
+const idle = ["node", "-e", "process.on('SIGTERM', () => process.exit()); setInterval(() => {}, 1e6)"];
+const patient = new AbortController().signal;
+
+function newRestoreId(): string {
+  return randomBytes(6).toString("hex");
+}
+
+describe("the agent's tasks", () => {
+  let lab: Lab;
+  let manager: LabNode;
+  let engine: Docker;
+  let rig: Rig;
+
+  before(async function () {
+    this.timeout(600_000);
+    lab = await Lab.up({ nodes: 2, managers: 1, images: [image] });
+    manager = lab.node("node1");
+    engine = connectDocker(manager.dockerSocketPath);
+    rig = await Rig.make();
+  });
+  after(async () => {
+    await lab.down();
+    await rig.down();
+  });
+
+  const docker = async (...argv: string[]): Promise<string> => (await manager.run(["docker", ...argv])).trim();
+
+  /** The volume's folder, seen from the host. */
+  async function folderOf(volume: string): Promise<string> {
+    const found = await engine.volume(volume);
+    if (found === null) throw new Error(`no volume ${volume}`);
+    return manager.hostPath(found.Mountpoint);
+  }
+
+  async function newVolume(name: string, content: Record<string, string>): Promise<string> {
+    await docker("volume", "create", "--label", "purpose=test", name);
+    const folder = await folderOf(name);
+    for (const [path, text] of Object.entries(content)) {
+      await mkdir(join(folder, path, ".."), { recursive: true });
+      await writeFile(join(folder, path), text);
+    }
+    return folder;
+  }
+
+  async function backup(volume: string, more: Partial<TaskOf<"volume">> = {}): Promise<Part> {
+    return (await rig.once(manager, { ...volumeTask(volume), ...more })).part;
+  }
+
+  async function restore(part: Part, targetName: string, restoreId = newRestoreId()): Promise<string> {
+    await rig.once(manager, restoreTask(part, restoreId, targetName), { identityKeys: await rig.restoreKeys(part) });
+    return restoreId;
+  }
+
+  async function archiveOf(part: Part): Promise<Map<string, string>> {
+    const operator = await openAsOperator(rig.store, rig.repository.identityFile);
+    if (part.archive === undefined || part.epoch === undefined) throw new Error("the part has no archive");
+    const identity = await operator.epochIdentity(part.epoch);
+    const files = new Map<string, string>();
+    for await (const { path, content } of readArchive({ store: rig.store, archive: part.archive, identity })) {
+      const pieces: Uint8Array[] = [];
+      for await (const piece of content) pieces.push(piece);
+      files.set(path, Buffer.concat(pieces).toString("utf8"));
+    }
+    return files;
+  }
+
+  const listing = (folder: string): string =>
+    execFileSync("bash", [
+      "-c",
+      `cd "$1"; find . -printf '%P|%y|%m|%U:%G|%.16T+|%l|%s\\n' | sort; find . -type f -print0 | sort -z | xargs -0r sha256sum`,
+      "-",
+      folder,
+    ]).toString("latin1");
+
+  describe("for a run", () => {
+    it("takes the Raft state of a manager, with a marker, proven", async () => {
+      const { part } = await rig.once(manager, { kind: "raft", runId: newRun() });
+      expect(part).to.include({ kind: "raft", status: "done", hostname: "node1" });
+      expect(part.raft?.walked).to.be.true;
+      expect(part.raft?.markerIndex).to.be.greaterThan(0);
+      expect(part.raft?.commitIndex).to.be.at.least(part.raft?.markerIndex ?? Infinity);
+      const files = [...(await archiveOf(part)).keys()];
+      expect(files).to.include("swarm/certificates/swarm-node.key");
+      expect(files.some((path) => path.endsWith(".wal"))).to.be.true;
+      expect(await readdir(join(rig.folder, "state-node1", "staging")), "staged copies left").to.deep.equal([]);
+    });
+
+    it("refuses the Raft part on a worker", async () => {
+      const error = await failureOf(rig.once(lab.node("node2"), { kind: "raft", runId: newRun() }));
+      expect(error).to.include({ code: "SKEP_DOCKER_NOT_MANAGER", permanent: true });
+    });
+
+    it("takes services, configs, secrets without data, networks, nodes and stacks", async () => {
+      await manager.exec(["docker", "config", "create", "--label", "com.docker.stack.namespace=shop", "motd", "-"], {
+        input: "hello",
+      });
+      await manager.exec(["docker", "secret", "create", "key", "-"], { input: "hunter2" });
+      await docker("network", "create", "-d", "overlay", "backend");
+      const mount = "type=volume,src=shop_data,dst=/data";
+      const bind = "type=bind,src=/etc/hostname,dst=/h";
+      await docker(
+        ...["service", "create", "-d", "--name", "shop_web", "--label", "com.docker.stack.namespace=shop"],
+        ...["--replicas", "0", "--mount", mount, "--mount", bind, image.tag, ...idle],
+      );
+      await manager.run(["docker", "node", "update", "--label-add", "disk=ssd", "node2"]);
+
+      const result = await rig.once(manager, { kind: "definitions", runId: newRun() });
+
+      expect(result.nodes.map(({ hostname, role }) => `${hostname} ${role}`).sort()).to.deep.equal([
+        "node1 manager",
+        "node2 worker",
+      ]);
+      expect(result.services).to.have.length(1);
+      expect(result.services[0]).to.deep.include({
+        name: "shop_web",
+        mode: "replicated",
+        replicas: 0,
+        volumes: ["shop_data"],
+        binds: ["/etc/hostname"],
+      });
+      const files = await archiveOf(result.part);
+      const named = (start: string): unknown => {
+        const text = [...files].find(([path]) => path.startsWith(`definitions/${start}`))?.[1];
+        if (text === undefined) throw new Error(`no ${start} in ${[...files.keys()].join(", ")}`);
+        return JSON.parse(text);
+      };
+      expect(named("configs/motd")).to.have.nested.property("Spec.Data", Buffer.from("hello").toString("base64"));
+      expect(named("secrets/key")).not.to.have.nested.property("Spec.Data");
+      expect(named("networks/backend")).to.include({ Driver: "overlay" });
+      expect(named("nodes/node2")).to.have.nested.property("Spec.Labels.disk", "ssd");
+      expect(named("stacks.json"))
+        .to.have.property("shop")
+        .that.deep.include({ services: ["shop_web"], configs: ["motd"] });
+      expect([...files.values()].join()).not.to.match(/SWMTKN|hunter2/);
+      await docker("service", "rm", "shop_web");
+    });
+
+    it("tells a node's volumes, what it does not cover and why, and how the machine is set up", async () => {
+      await newVolume("plain", { x: "x" });
+      await docker("volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", "memory");
+      await docker(
+        "volume",
+        "create",
+        "-o",
+        "type=nfs",
+        "-o",
+        "o=addr=nas,password=hunter2",
+        "-o",
+        "device=:/x",
+        "share",
+      );
+      await mkdir(manager.hostPath("/srv/bound"), { recursive: true });
+      await docker("volume", "create", "-o", "type=none", "-o", "o=bind", "-o", "device=/srv/bound", "bound");
+      await docker("run", "-d", "--name", "user", "-v", "plain:/p", "-v", "/srv:/srv", image.tag, ...idle);
+
+      const { part, volumes, notCovered } = await rig.once(manager, { kind: "node", runId: newRun() });
+
+      expect(part).to.include({ kind: "node", status: "done", name: "node1" });
+      expect(volumes.map(({ facts }) => facts.name)).to.include.members(["plain", "bound"]);
+      expect(volumes.find(({ facts }) => facts.name === "plain")).to.deep.include({ usedBy: ["user"], sharedId: null });
+      const reasons = Object.fromEntries(notCovered.map(({ name, reason }) => [name, reason]));
+      expect(reasons).to.deep.include({
+        "node1/memory": "tmpfs",
+        "node1/share": "unsupported",
+        "node1:/srv": "bind-mount",
+      });
+      expect(JSON.stringify({ volumes, notCovered })).not.to.contain("hunter2");
+      const files = await archiveOf(part);
+      expect(files.get("node/files/etc/docker/daemon.json")).to.contain("overlay2");
+      const machine = JSON.parse(files.get("node/machine.json") ?? "null") as Record<string, unknown>;
+      expect(machine["addresses"]).to.include(manager.address);
+      expect(machine["engineCommandLine"]).to.be.an("array").that.includes("/usr/sbin/dockerd");
+      await docker("rm", "-f", "user");
+      await docker("volume", "rm", "memory", "share");
+    });
+
+    it("takes a volume that is a folder elsewhere on the host", async () => {
+      await writeFile(manager.hostPath("/srv/bound/file"), "content");
+      const part = await backup("bound");
+      expect(part.status).to.equal("done");
+      expect(part.totals).to.include({ files: 1, sourceBytes: 7 });
+    });
+
+    it("says that a volume is gone, or of memory, or only seen by a container", async () => {
+      expect(await failureOf(backup("nowhere"))).to.include({ code: "SKEP_SOURCE_VOLUME_GONE", permanent: true });
+      await docker("volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", "memory");
+      expect(await failureOf(backup("memory"))).to.include({ code: "SKEP_SOURCE_UNSUPPORTED" });
+      await docker("volume", "create", "-o", "type=nfs", "-o", "o=addr=127.0.0.1", "-o", "device=:/x", "share");
+      expect(await failureOf(backup("share"))).to.include({ code: "SKEP_VOLUME_NEEDS_IMAGE" });
+      await docker("volume", "rm", "memory", "share");
+    });
+
+    it("ends cleanly when it is told to stop in the middle", async () => {
+      const folder = await newVolume("large", {});
+      execFileSync("dd", ["if=/dev/urandom", `of=${folder}/random`, "bs=1M", "count=64", "status=none"]);
+      const task = { ...volumeTask("large"), maxBytesPerSecond: 4 * 1024 * 1024 };
+      const stopped = rig.once(manager, task, {
+        onLine: (line, child) => {
+          if ("progress" in line) child.kill("SIGTERM");
+        },
+      });
+      expect(await failureOf(stopped)).to.include({ code: "SKEP_AGENT_STOPPING", permanent: false });
+      await docker("volume", "rm", "large");
+    });
+  });
+
+  describe("for a restore", () => {
+    let folder: string;
+    let part: Part;
+    let taken: string;
+    before(async () => {
+      folder = await newVolume("db", { "a/committed": "before the run", b: "b" });
+      execFileSync("bash", [
+        "-c",
+        'cd "$1"; ln b a/b2; ln -s /etc/passwd link; chown -R 7:8 a; chmod 750 a',
+        "-",
+        folder,
+      ]);
+      taken = listing(folder);
+      part = await backup("db");
+      expect(part.status).to.equal("done");
+    });
+    beforeEach(async () => {
+      await rm(join(folder, "a"), { recursive: true, force: true });
+      await writeFile(join(folder, "later"), "after the run");
+    });
+    const siblings = (): Promise<string[]> => readdir(join(folder, ".."));
+
+    it("puts the content of the run in place, keeps the present one, and puts it back", async () => {
+      const present = listing(folder);
+      const restoreId = await restore(part, "db");
+      expect(listing(folder)).to.equal(taken);
+      expect(await siblings()).to.have.members(["_data", `_data.skep-old-${restoreId}`]);
+      await rig.once(manager, { kind: "restore-undo", restoreId });
+      expect(listing(folder)).to.equal(present);
+      expect(await siblings()).to.deep.equal(["_data"]);
+      expect(await failureOf(rig.once(manager, { kind: "restore-undo", restoreId }))).to.include({
+        code: "SKEP_RESTORE_UNKNOWN",
+      });
+    });
+
+    it("discards the former content, and says how much that freed", async () => {
+      await writeFile(join(folder, "heavy"), randomBytes(1024 * 1024));
+      const restoreId = await restore(part, "db");
+      const { freedBytes } = await rig.once(manager, { kind: "restore-discard", restoreId });
+      expect(freedBytes).to.be.at.least(1024 * 1024);
+      expect(await siblings()).to.deep.equal(["_data"]);
+      expect(listing(folder)).to.equal(taken);
+    });
+
+    it("makes a volume anew that is missing, with its labels; undo removes it", async () => {
+      const restoreId = await restore(part, "db-copy");
+      expect(listing(await folderOf("db-copy"))).to.equal(taken);
+      expect((await engine.volume("db-copy"))?.Labels).to.deep.equal({ purpose: "test" });
+      expect(await readdir(join(await folderOf("db-copy"), ".."))).to.deep.equal(["_data"]);
+      await rig.once(manager, { kind: "restore-undo", restoreId });
+      expect(await engine.volume("db-copy")).to.equal(null);
+    });
+
+    it("refuses a volume in use, names who uses it, and touches nothing", async () => {
+      await docker("run", "-d", "--name", "database", "-v", "db:/data", image.tag, ...idle);
+      const present = listing(folder);
+      const prepared = await rig.once(manager, {
+        kind: "restore-prepare",
+        restoreId: newRestoreId(),
+        volume: part.volume ?? { name: "", driver: "", options: {}, labels: {}, scope: "local" },
+        targetName: "db",
+        sourceBytes: part.totals?.sourceBytes ?? 0,
+      });
+      expect(prepared).to.deep.include({ target: "exists", usedBy: [{ container: "database", serviceId: null }] });
+      const error = await failureOf(restore(part, "db"));
+      expect(error).to.include({ code: "SKEP_RESTORE_VOLUME_IN_USE", permanent: true });
+      expect(error.message).to.contain("database");
+      expect(listing(folder)).to.equal(present);
+      await docker("stop", "-t", "2", "database");
+      await rig.once(manager, { kind: "restore-discard", restoreId: await restore(part, "db") });
+      await docker("start", "database");
+      expect(await docker("exec", "database", "node", "-p", "fs.readFileSync('/data/a/committed','utf8')")).to.equal(
+        "before the run",
+      );
+      await docker("rm", "-f", "database");
+    });
+
+    it("refuses to begin without enough room", async () => {
+      const task = { ...restoreTask(part, newRestoreId(), "db"), sourceBytes: 2 ** 50 };
+      const identityKeys = await rig.restoreKeys(part);
+      expect(await failureOf(rig.once(manager, task, { identityKeys }))).to.include({
+        code: "SKEP_RESTORE_NO_SPACE",
+        permanent: true,
+      });
+    });
+
+    it("refuses a target with a mount of its own, and drops the driver only under a new name", async () => {
+      await docker("volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", "memory");
+      expect(await failureOf(restore(part, "memory"))).to.include({ code: "SKEP_RESTORE_TARGET_UNSUPPORTED" });
+      await docker("volume", "rm", "memory");
+      const share: Part = {
+        ...part,
+        volume: { name: "share", driver: "local", options: { type: "nfs", device: ":/x" }, labels: {}, scope: "local" },
+      };
+      expect(await failureOf(restore(share, "share"))).to.include({ code: "SKEP_RESTORE_TARGET_UNSUPPORTED" });
+      expect(await engine.volume("share")).to.equal(null);
+      const task = restoreTask(share, newRestoreId(), "share-copy");
+      const { warnings } = await rig.once(manager, task, { identityKeys: await rig.restoreKeys(part) });
+      expect(warnings.map(({ code }) => code)).to.deep.equal(["SKEP_RESTORE_DRIVER_DROPPED"]);
+      expect((await engine.volume("share-copy"))?.Options ?? {}).to.deep.equal({});
+    });
+
+    it("leaves the volume as it was, and nothing beside it, when a pack is missing", async () => {
+      const present = listing(folder);
+      const keys = await rig.restoreKeys(part);
+      for (const pack of Object.keys(keys.packs)) await rig.store.delete([`packs/${pack.slice(0, 2)}/${pack}`]);
+      const task = restoreTask(part, newRestoreId(), "db");
+      await failureOf(rig.once(manager, task, { identityKeys: keys }));
+      expect(listing(folder)).to.equal(present);
+      expect(await siblings()).to.deep.equal(["_data"]);
+    });
+  });
+
+  describe("for a hold", () => {
+    let serviceId: string;
+    beforeEach(async () => {
+      serviceId = await docker(
+        ...["service", "create", "-d", "--name", "held", "--replicas", "2", "--stop-grace-period", "2s"],
+        ...[image.tag, ...idle],
+      );
+      await until(async () => (await running()) === 2);
+    });
+    afterEach(async () => {
+      await docker("service", "rm", "held");
+      for (const config of await engine.configs({ label: [holdLabel] })) await engine.removeConfig(config.ID);
+    });
+
+    const running = async (): Promise<number> =>
+      (await engine.tasks({ service: ["held"], "desired-state": ["running"] })).filter(
+        ({ Status }) => Status.State === "running",
+      ).length;
+    const replicas = async (): Promise<unknown> => (await engine.service("held"))?.Spec.Mode.Replicated?.Replicas;
+    const holdTask = (holdId: string, deadlineMs = 60_000): TaskOf<"hold"> => ({
+      kind: "hold",
+      holdId,
+      serviceIds: [serviceId],
+      deadlineAt: new Date(Date.now() + deadlineMs).toISOString(),
+    });
+    it("has no task left when it is held, and all replicas again when it is released", async () => {
+      const holdId = newRestoreId();
+      const { held } = await rig.once(manager, holdTask(holdId));
+      expect(held).to.deep.equal([{ serviceId, name: "held", replicas: 2 }]);
+      expect(await running()).to.equal(0);
+      expect(await rig.once(manager, { kind: "release", holdId })).to.deep.include({
+        released: ["held"],
+        leftAlone: [],
+      });
+      expect(await replicas()).to.equal(2);
+      expect((await engine.service("held"))?.Spec.Labels).to.deep.equal({});
+      await until(async () => (await running()) === 2);
+      // A copied job, or a late one, holds nothing again.
+      expect(await failureOf(rig.once(manager, holdTask(holdId)))).to.include({ code: "SKEP_HOLD_OVER" });
+      expect(await replicas()).to.equal(2);
+    });
+
+    it("leaves a service alone that its owner scaled meanwhile", async () => {
+      const holdId = newRestoreId();
+      await rig.once(manager, holdTask(holdId));
+      await docker("service", "scale", "-d", "held=1");
+      expect(await rig.once(manager, { kind: "release", holdId })).to.deep.include({
+        released: [],
+        leftAlone: ["held"],
+      });
+      expect(await replicas()).to.equal(1);
+    });
+
+    it("is released by whoever comes by after its deadline, without the controller", async () => {
+      const holdId = newRestoreId();
+      const task = holdTask(holdId, 8000);
+      await rig.once(manager, task);
+      expect(await releaseOverdue(engine, Date.now(), patient)).to.deep.equal([]);
+      expect(await releaseOverdue(engine, Date.parse(task.deadlineAt) + 1, patient)).to.deep.equal(["held"]);
+      expect(await replicas()).to.equal(2);
+      expect(await engine.configs({ label: [holdLabel] })).to.deep.equal([]);
+    });
+
+    it("refuses a service that cannot be scaled to zero, and holds none", async () => {
+      await docker("service", "create", "-d", "--name", "everywhere", "--mode", "global", image.tag, ...idle);
+      const [everywhere] = (await engine.services()).filter(({ Spec }) => Spec.Name === "everywhere");
+      const task = { ...holdTask(newRestoreId()), serviceIds: [serviceId, everywhere?.ID ?? ""] };
+      const error = await failureOf(rig.once(manager, task));
+      expect(error).to.include({ code: "SKEP_HOLD_UNSUPPORTED", permanent: true });
+      expect(await replicas()).to.equal(2);
+      await docker("service", "rm", "everywhere");
+    });
+  });
+
+  it("works on a host that is in no swarm", async () => {
+    const alone = await lab.addNode({ images: [image] });
+    await alone.run(["docker", "volume", "create", "data"]);
+    await writeFile(alone.hostPath("/var/lib/docker/volumes/data/_data/x"), "x");
+    const { part, volumes } = await rig.once(alone, { kind: "node", runId: newRun() });
+    expect(part.nodeId).to.match(/^s[0-9a-f]{24}$/);
+    expect(volumes.map(({ facts }) => facts.name)).to.deep.equal(["data"]);
+    const taken = await rig.once(alone, volumeTask("data"));
+    expect(taken.part.totals).to.include({ files: 1 });
+    const error = await failureOf(rig.once(alone, { kind: "raft", runId: newRun() }));
+    expect(error.code).to.equal("SKEP_DOCKER_NOT_MANAGER");
+  });
+
+  it("refuses a document on standard input that is no job, without quoting it", async () => {
+    const error = await failureOf(
+      rig.once(manager, { kind: "raft", runId: newRun() }, { change: { writerKey: "hunter2" } }),
+    );
+    expect(error).to.include({ code: "SKEP_ONCE_INPUT_INVALID", permanent: true });
+    expect(error.message).to.contain("writerKey").and.not.contain("hunter2");
+  });
+
+  it("keeps its state for its owner alone", async () => {
+    await rig.once(manager, { kind: "node", runId: newRun() });
+    const state = join(rig.folder, "state-node1");
+    expect((await stat(state)).mode & 0o777).to.equal(0o700);
+    expect(await readdir(state)).to.include("journal.sqlite");
+  });
+});
