@@ -20,6 +20,7 @@ const commands = new Map<string, () => Promise<CommandFile>>([
   ["backup", () => import("./command/backup.ts")],
   ["runs", () => import("./command/runs.ts")],
   ["show", () => import("./command/show.ts")],
+  ["restore", () => import("./command/restore.ts")],
   ["policy", () => import("./command/policy.ts")],
   ["agent", daemons],
   ["controller", daemons],

@@ -1,0 +1,193 @@
+// A restore on a living swarm. The controller passes the jobs on, and could read no key: the agent makes a one-time
+// recipient, proves with its MAC that it is its own, and what the identity opens is encrypted to that recipient.
+import { openResult } from "../../shared/contract/signed-job.ts";
+import type { TaskResultOf } from "../../shared/contract/job.ts";
+import { fromErrorRecord, SkepError } from "../../shared/errors.ts";
+import { encryptAge } from "../../shared/repository/age.ts";
+import { collectRestoreKeys } from "../../shared/repository/open/file-keys.ts";
+import type { Operator } from "../../shared/repository/open/operator.ts";
+import { agentsSchema, restoreSchema, restoreStartedSchema, type Agent, type Restore } from "../api/schemas.ts";
+import { accessApi } from "./access.ts";
+import type { ApiClient } from "./api-client.ts";
+import { withOperator, type OpenedCatalogue } from "./catalogue-access.ts";
+import type { EndOptions, RestoreOptions } from "./restore-options.ts";
+import { agree } from "./confirm.ts";
+import { exitCodes, type ExitCode } from "./exit-code.ts";
+import * as format from "./format.ts";
+import { followRestore } from "./follow.ts";
+import { findNode } from "./nodes.ts";
+import { reportEnd, reportRestore } from "./restore-report.ts";
+import {
+  findSnapshot,
+  planDocument,
+  refuseWhileUsed,
+  renderPlan,
+  type Snapshot,
+  type VolumeAddress,
+} from "./restore-plan.ts";
+import type { Session } from "./session.ts";
+
+export async function restoreInSwarm(
+  session: Session,
+  options: RestoreOptions,
+  address: VolumeAddress,
+): Promise<ExitCode> {
+  const { output, signal } = session;
+  const api = await accessApi(options);
+  const { agents } = await api.call({ path: "/v1/agents", schema: agentsSchema }, signal);
+  return await withOperator(session, options, async (opened) => {
+    const snapshot = await snapshotOf(session, opened, options, address);
+    const target = targetNode(agents, options.toNode, snapshot);
+    const targetName = options.as ?? snapshot.part.volume.name;
+    const restoreId = await begin(session, api, options, snapshot, target, targetName);
+    const prepared = await waitUntilPrepared(session, api, opened.operator, restoreId, target);
+    const plan = planDocument(snapshot, { ...target, targetName }, prepared, options.stop ?? false);
+    output.say(renderPlan(output.styleWords, plan, Date.now()));
+    refuseWhileUsed(prepared, targetName, options.stop ?? false);
+    if (!(await agree(session, options.yes ?? false, `Restore volume ${targetName} on ${target.hostname}?`))) {
+      await api.call({ method: "POST", path: `/v1/restores/${restoreId}/discard`, body: {}, schema: restoreSchema });
+      return reportRestore(output, restoreId, plan, null, "");
+    }
+    const keys = await collectRestoreKeys(opened.store, opened.operator, snapshot.part, signal);
+    const sealed = await encryptAge(Buffer.from(JSON.stringify(keys), "utf8"), [prepared.recipient]);
+    const body = { sealedKeys: Buffer.from(sealed).toString("base64") };
+    await api.call({ method: "POST", path: `/v1/restores/${restoreId}/keys`, body, schema: restoreSchema }, signal);
+    const under = { title: `Restore ${restoreId}`, states: ["prepared", "restoring"] as const };
+    const ended = await followRestore(session, api, restoreId, under);
+    return reportRestore(output, restoreId, plan, resultOf(ended, "restore-volume"), "");
+  });
+}
+
+/** The snapshot that was asked for; says so where newer runs had to be passed over. */
+export async function snapshotOf(
+  { output, signal }: Session,
+  { catalogue }: OpenedCatalogue,
+  { run }: Pick<RestoreOptions, "run">,
+  address: VolumeAddress,
+): Promise<Snapshot> {
+  const snapshot = await findSnapshot(catalogue, address, run === "latest" ? null : run, {
+    signal,
+    onFault: (fault, key) => {
+      output.warn(`${key} is passed over: ${format.visible(fault.message)}`);
+    },
+  });
+  for (const newer of snapshot.passedOver) {
+    output.warn(`run ${newer.id} is newer, but has no snapshot of ${address.node}/${address.volume}`);
+  }
+  return snapshot;
+}
+
+function targetNode(agents: readonly Agent[], wanted: string | undefined, { part }: Snapshot): Agent {
+  if (wanted !== undefined) return findNode(agents, wanted);
+  const same = agents.find(({ nodeId }) => nodeId === part.nodeId);
+  if (same !== undefined) return same;
+  throw new SkepError({
+    code: "SKEP_CLI_NODE_UNKNOWN",
+    message: `node ${part.hostname} (${part.nodeId}), on which the volume was taken, has no agent now`,
+    permanent: true,
+    hint: "name the node to restore to with --to-node; `skep agents` lists them",
+  });
+}
+
+async function begin(
+  { signal }: Session,
+  api: ApiClient,
+  { stop }: RestoreOptions,
+  { run, part }: Snapshot,
+  target: Agent,
+  targetName: string,
+): Promise<string> {
+  const body = {
+    runId: run.id,
+    nodeId: part.nodeId,
+    volume: part.volume.name,
+    toNodeId: target.nodeId,
+    targetName,
+    stop: stop ?? false,
+  };
+  const call = { method: "POST", path: "/v1/restores", body, schema: restoreStartedSchema } as const;
+  return (await api.call(call, signal)).restoreId;
+}
+
+/** What the agent found, once it is certain that this agent said so. Throws SKEP_RESULT_INVALID. */
+async function waitUntilPrepared(
+  session: Session,
+  api: ApiClient,
+  operator: Operator,
+  restoreId: string,
+  target: Agent,
+): Promise<TaskResultOf<"restore-prepare">> {
+  const under = { title: `Restore ${restoreId}: asking ${target.hostname}`, states: ["preparing"] as const };
+  const { prepared, error } = await followRestore(session, api, restoreId, under);
+  if (prepared === undefined) throw error === undefined ? unexpected(restoreId) : failureOf(error);
+  const { jobId, sealedResult } = prepared;
+  const opened = openResult(sealedResult, jobId, (writerId) => operator.writerKeys(writerId).result);
+  if (opened.writerId !== target.nodeId || opened.result.kind !== "restore-prepare") throw unexpected(restoreId);
+  return opened.result;
+}
+
+/** Throws the restore's own error. */
+function resultOf<K extends "restore-volume" | "restore-undo" | "restore-discard">(
+  restore: Restore,
+  kind: K,
+): TaskResultOf<K> {
+  if (restore.error !== undefined) throw failureOf(restore.error);
+  if (restore.result?.kind !== kind) throw unexpected(restore.restoreId);
+  return restore.result as TaskResultOf<K>;
+}
+
+function failureOf({ hint, ...record }: NonNullable<Restore["error"]>): SkepError {
+  return fromErrorRecord(hint === undefined ? record : { ...record, hint });
+}
+
+function unexpected(restoreId: string): SkepError {
+  return new SkepError({
+    code: "SKEP_API_ANSWER_INVALID",
+    message: `restore ${restoreId} ended without a result of the node that it was for`,
+    permanent: true,
+    hint: "are the CLI and the controller of one version? `skep version` shows both",
+  });
+}
+
+const endStates = {
+  undo: { under: "undoing", ended: "undone" },
+  discard: { under: "discarding", ended: "discarded" },
+} as const;
+
+export async function endRestore(
+  session: Session,
+  options: EndOptions,
+  restoreId: string,
+  what: "undo" | "discard",
+): Promise<ExitCode> {
+  const { output, signal } = session;
+  const api = await accessApi(options);
+  const before = await api.call({ path: `/v1/restores/${restoreId}`, schema: restoreSchema }, signal);
+  const volume = before.targetName;
+  if (!(await agree(session, options.yes ?? false, endQuestion(what, `volume ${volume}`)))) {
+    output.say("nothing was changed");
+    return exitCodes.done;
+  }
+  await api.call(
+    { method: "POST", path: `/v1/restores/${restoreId}/${what}`, body: {}, schema: restoreSchema },
+    signal,
+  );
+  const under = {
+    title: `Restore ${restoreId}: ${endStates[what].under}`,
+    states: ["done", endStates[what].under] as const,
+  };
+  const ended = await followRestore(session, api, restoreId, under);
+  const state = endStates[what].ended;
+  if (what === "undo") {
+    resultOf(ended, "restore-undo");
+    return reportEnd(output, { restoreId, volume, state, freedBytes: null });
+  }
+  const { freedBytes } = resultOf(ended, "restore-discard");
+  return reportEnd(output, { restoreId, volume, state, freedBytes });
+}
+
+export function endQuestion(what: "undo" | "discard", subject: string): string {
+  return what === "undo"
+    ? `Put ${subject} back as it was, and drop what was restored?`
+    : `Remove for good what ${subject} was before?`;
+}

@@ -1,0 +1,153 @@
+// What a restore will do, before it does it: which snapshot, from which run, and what happens to what is there now.
+import { SkepError } from "../../shared/errors.ts";
+import type { Catalogue } from "../../shared/repository/catalogue.ts";
+import { volumeNameSchema, type TaskResultOf } from "../../shared/contract/job.ts";
+import { readRuns } from "../../shared/repository/run-chain.ts";
+import type { Part, Run, VolumeFacts } from "../../shared/repository/run.ts";
+import type { RestorePlanDocument } from "./documents.ts";
+import * as format from "./format.ts";
+import type { Output } from "./output.ts";
+import { facts } from "./table.ts";
+
+/** NODE/NAME; NODE is a hostname or a node's id as the run has it. */
+export interface VolumeAddress {
+  node: string;
+  volume: string;
+}
+
+export function parseVolumeAddress(text: string): VolumeAddress {
+  const slash = text.indexOf("/");
+  const [node, volume] = [text.slice(0, slash), text.slice(slash + 1)];
+  if (slash > 0 && volumeNameSchema.safeParse(volume).success) return { node, volume };
+  throw new SkepError({
+    code: "SKEP_CLI_USAGE",
+    message: `${JSON.stringify(text)} names no volume`,
+    permanent: true,
+    hint: "write NODE/NAME, for example node2/pgdata; `skep show latest` lists the volumes",
+  });
+}
+
+export interface Snapshot {
+  run: Run;
+  part: Part & { volume: VolumeFacts };
+  /** Newer runs that name the volume and have no snapshot of it. */
+  passedOver: Run[];
+}
+
+/** The volume in one run, or in the newest that has it. Throws SKEP_RUN_UNKNOWN, SKEP_RESTORE_NO_SNAPSHOT. */
+export async function findSnapshot(
+  catalogue: Catalogue,
+  address: VolumeAddress,
+  runId: string | null,
+  options: { signal: AbortSignal; onFault: (fault: SkepError, key: string) => void },
+): Promise<Snapshot> {
+  const passedOver: Run[] = [];
+  let seen = 0;
+  for await (const { run } of readRuns(catalogue, options)) {
+    seen++;
+    if (runId !== null && run.id !== runId) continue;
+    const part = run.parts.find((candidate) => isOf(candidate, address));
+    if (part?.manifest !== undefined && part.volume !== undefined) {
+      return { run, part: { ...part, volume: part.volume }, passedOver };
+    }
+    if (runId !== null) throw noSnapshot(address, run, part);
+    if (part !== undefined) passedOver.push(run);
+  }
+  if (runId !== null) {
+    throw new SkepError({
+      code: "SKEP_RUN_UNKNOWN",
+      message: `there is no run ${runId} at ${catalogue.store.address}`,
+      permanent: true,
+      hint: "`skep runs` lists the runs",
+    });
+  }
+  throw new SkepError({
+    code: "SKEP_RESTORE_NO_SNAPSHOT",
+    message: `none of ${format.plural(seen, "run")} at ${catalogue.store.address} has a snapshot of ${address.node}/${address.volume}`,
+    permanent: true,
+    hint: "`skep show RUN` lists what a run has, and why something is missing",
+  });
+}
+
+function isOf(part: Part, { node, volume }: VolumeAddress): boolean {
+  return part.kind === "volume" && part.volume?.name === volume && (part.hostname === node || part.nodeId === node);
+}
+
+function noSnapshot({ node, volume }: VolumeAddress, run: Run, part: Part | undefined): SkepError {
+  return new SkepError({
+    code: "SKEP_RESTORE_NO_SNAPSHOT",
+    message: `run ${run.id} has no snapshot of ${node}/${volume}${part?.error === undefined ? "" : `: ${part.error.message}`}`,
+    permanent: true,
+    hint: "leave --run away to take the newest run that has one",
+  });
+}
+
+/** Plain bytes that the restore will write. */
+export function sourceBytesOf({ part }: Snapshot): number {
+  return part.totals?.sourceBytes ?? 0;
+}
+
+export function planDocument(
+  { run, part }: Snapshot,
+  to: { nodeId: string; hostname: string; targetName: string },
+  prepared: TaskResultOf<"restore-prepare">,
+  stop: boolean,
+): RestorePlanDocument {
+  return {
+    runId: run.id,
+    takenAt: part.startedAt,
+    source: { nodeId: part.nodeId, hostname: part.hostname, volume: part.volume.name },
+    target: {
+      nodeId: to.nodeId,
+      hostname: to.hostname,
+      targetName: to.targetName,
+      exists: prepared.target === "exists",
+    },
+    files: part.totals?.files ?? 0,
+    sourceBytes: part.totals?.sourceBytes ?? 0,
+    freeBytes: prepared.freeBytes,
+    usedBy: prepared.usedBy.map(({ container }) => container),
+    stop,
+    whole: part.status === "done",
+  };
+}
+
+/** `now` in ms since 1970; `style` is that of the stream it goes to. */
+export function renderPlan(style: Output["style"], plan: RestorePlanDocument, now: number): string {
+  const { source, target } = plan;
+  const after = target.exists
+    ? "kept beside it, until `skep restore discard`; `skep restore undo` puts it back"
+    : "there is none: the volume will be made";
+  const users = plan.usedBy.length === 0 ? "nobody" : plan.usedBy.join(", ");
+  return facts(style, [
+    ["restore", `${source.hostname}/${source.volume}`],
+    ["from", `run ${plan.runId}, taken ${format.time(plan.takenAt)}, ${format.age(plan.takenAt, now)}`],
+    ["to", `volume ${target.targetName} on ${target.hostname}`],
+    [
+      "size",
+      `${format.bytes(plan.sourceBytes)} in ${format.plural(plan.files, "file")}; ${format.bytes(plan.freeBytes)} are free`,
+    ],
+    ["used by", plan.stop && plan.usedBy.length > 0 ? `${users}: their services are held, then released` : users],
+    ["what is there", after],
+    ...(plan.whole ? [] : ([["beware", "this snapshot is not whole: `skep show` tells what it lacks"]] as const)),
+  ]);
+}
+
+/** `stop`: may services be held? Null where there is no controller that could. Throws SKEP_RESTORE_VOLUME_IN_USE. */
+export function refuseWhileUsed(
+  { usedBy }: TaskResultOf<"restore-prepare">,
+  volume: string,
+  stop: boolean | null,
+): void {
+  const inTheWay = stop === true ? usedBy.filter(({ serviceId }) => serviceId === null) : usedBy;
+  if (inTheWay.length === 0) return;
+  const canBeHeld = stop === false && usedBy.every(({ serviceId }) => serviceId !== null);
+  throw new SkepError({
+    code: "SKEP_RESTORE_VOLUME_IN_USE",
+    message: `volume ${volume} is in use by ${inTheWay.map(({ container }) => container).join(", ")}`,
+    permanent: true,
+    hint: canBeHeld
+      ? "add --stop: the services are held while the volume is restored, and released afterwards"
+      : "stop these containers, or restore beside with --as NEWNAME",
+  });
+}

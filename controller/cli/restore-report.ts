@@ -1,0 +1,47 @@
+// The last words of a restore: what was done, and how to undo it or to make it final.
+import type { TaskResultOf } from "../../shared/contract/job.ts";
+import type { RestoreDocument, RestoreEndDocument, RestorePlanDocument } from "./documents.ts";
+import { exitCodes, type ExitCode } from "./exit-code.ts";
+import * as format from "./format.ts";
+import type { Output } from "./output.ts";
+
+/** `flags`: what undo and discard need to be told again, e.g. " --standalone". */
+export function reportRestore(
+  output: Output,
+  restoreId: string,
+  plan: RestorePlanDocument,
+  result: TaskResultOf<"restore-volume"> | null,
+  flags: string,
+): ExitCode {
+  const document: RestoreDocument = { restoreId, plan, result };
+  output.document(document);
+  if (result === null) {
+    output.say("nothing was changed");
+    return exitCodes.done;
+  }
+  const { target } = plan;
+  output.print(
+    `${target.hostname}/${target.targetName} is as it was in run ${plan.runId}: ` +
+      `${format.bytes(result.restoredBytes)} in ${format.plural(result.files, "file")}`,
+  );
+  for (const { message } of result.warnings) output.warn(format.visible(message));
+  if (result.keptOld) {
+    output.say(`What was there before is kept.`);
+    output.say(`  put it back:     skep restore undo ${restoreId}${flags}`);
+    output.say(`  remove for good: skep restore discard ${restoreId}${flags}`);
+  }
+  if (plan.whole) return exitCodes.done;
+  output.warn("the snapshot was not whole: `skep show` tells what it lacks");
+  return exitCodes.partial;
+}
+
+export function reportEnd(output: Output, document: RestoreEndDocument): ExitCode {
+  output.document(document);
+  const { restoreId, volume, state, freedBytes } = document;
+  output.print(
+    state === "undone"
+      ? `volume ${volume} is as it was before restore ${restoreId}`
+      : `what volume ${volume} was before restore ${restoreId} is gone${freedBytes === null ? "" : `: ${format.bytes(freedBytes)} freed`}`,
+  );
+  return exitCodes.done;
+}

@@ -1,0 +1,112 @@
+// A restore on this machine without a controller: the keys go to the job on its standard input.
+import { randomInt } from "node:crypto";
+import type { TaskOf, TaskResultOf } from "../../../shared/contract/job.ts";
+import { collectRestoreKeys } from "../../../shared/repository/open/file-keys.ts";
+import { describeProgress, makeBoard } from "../board.ts";
+import { withCatalogue, withOperator } from "../catalogue-access.ts";
+import type { EndOptions, RestoreOptions } from "../restore-options.ts";
+import { agree } from "../confirm.ts";
+import { exitCodes, type ExitCode } from "../exit-code.ts";
+import { endQuestion, snapshotOf } from "../restore-in-swarm.ts";
+import { planDocument, refuseWhileUsed, renderPlan, sourceBytesOf, type VolumeAddress } from "../restore-plan.ts";
+import { reportEnd, reportRestore } from "../restore-report.ts";
+import type { Session } from "../session.ts";
+import { openHost, type Host } from "./host.ts";
+
+export async function restoreHere(
+  session: Session,
+  options: RestoreOptions,
+  address: VolumeAddress,
+): Promise<ExitCode> {
+  const { output, signal } = session;
+  return await withOperator(session, options, async (opened) => {
+    const snapshot = await snapshotOf(session, opened, options, address);
+    const { part } = snapshot;
+    const host = await openHost(session, options, opened.access, opened.repository, opened.repositoryKey);
+    const restoreId = newRestoreId();
+    const targetName = options.as ?? part.volume.name;
+    const shared = { restoreId, volume: part.volume, targetName, sourceBytes: sourceBytesOf(snapshot) };
+    const prepared = await host.work("restore-prepare", { kind: "restore-prepare", ...shared });
+    const plan = planDocument(
+      snapshot,
+      { nodeId: host.node.nodeId, hostname: host.node.hostname, targetName },
+      prepared,
+      false,
+    );
+    output.say(renderPlan(output.styleWords, plan, Date.now()));
+    refuseWhileUsed(prepared, targetName, null);
+    if (!(await agree(session, options.yes ?? false, `Restore volume ${targetName} on ${host.node.hostname}?`))) {
+      return reportRestore(output, restoreId, plan, null, "");
+    }
+    const identityKeys = await collectRestoreKeys(opened.store, opened.operator, part, signal);
+    const { manifest, refs } = part;
+    if (manifest === undefined || refs === undefined) throw new TypeError("a snapshot without manifest or refs");
+    const task: TaskOf<"restore-volume"> = {
+      kind: "restore-volume",
+      ...shared,
+      manifest,
+      refs,
+      writerId: part.nodeId,
+      sealedKeys: "",
+    };
+    const result = await carryOut(session, host, task, identityKeys);
+    return reportRestore(output, restoreId, plan, result, " --standalone");
+  });
+}
+
+/** As restoreIdSchema: twelve of digits and small letters. */
+function newRestoreId(): string {
+  return Array.from({ length: 12 }, () => randomInt(36).toString(36)).join("");
+}
+
+async function carryOut(
+  { output }: Session,
+  host: Host,
+  task: TaskOf<"restore-volume">,
+  identityKeys: Awaited<ReturnType<typeof collectRestoreKeys>>,
+): Promise<TaskResultOf<"restore-volume">> {
+  const board = makeBoard(output);
+  const title = `Restore ${task.restoreId}`;
+  const show = (state: "running" | "done" | "failed", detail: string, share: number | null): void => {
+    board.update(title, [{ id: task.restoreId, label: `volume ${task.targetName}`, state, detail, share }]);
+  };
+  try {
+    show("running", "", null);
+    const result = await host.work("restore-volume", task, {
+      identityKeys,
+      onProgress: (progress) => {
+        const { detail, share } = describeProgress(progress);
+        show("running", detail, share);
+      },
+    });
+    show("done", "", null);
+    return result;
+  } catch (error) {
+    show("failed", "", null);
+    throw error;
+  } finally {
+    board.close();
+  }
+}
+
+export async function endRestoreHere(
+  session: Session,
+  options: EndOptions,
+  restoreId: string,
+  what: "undo" | "discard",
+): Promise<ExitCode> {
+  const { output } = session;
+  return await withCatalogue(session, options, async ({ access, repository, repositoryKey }) => {
+    const host = await openHost(session, options, access, repository, repositoryKey);
+    if (!(await agree(session, options.yes ?? false, endQuestion(what, `the volume of restore ${restoreId}`)))) {
+      output.say("nothing was changed");
+      return exitCodes.done;
+    }
+    if (what === "undo") {
+      const { volume } = await host.work("restore-undo", { kind: "restore-undo", restoreId });
+      return reportEnd(output, { restoreId, volume, state: "undone", freedBytes: null });
+    }
+    const { volume, freedBytes } = await host.work("restore-discard", { kind: "restore-discard", restoreId });
+    return reportEnd(output, { restoreId, volume, state: "discarded", freedBytes });
+  });
+}
