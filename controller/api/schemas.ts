@@ -130,6 +130,7 @@ export const startRestoreSchema = z.strictObject({
   /** Hold the services that use the volume, and release them afterwards. */
   stop: z.boolean(),
 });
+export type StartRestore = z.infer<typeof startRestoreSchema>;
 export const restoreStartedSchema = z.strictObject({ restoreId: restoreIdSchema });
 
 export const restoreStates = [
