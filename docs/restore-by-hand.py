@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""Restores one volume from a copy of a Skep repository with age, zstd and Python alone: docs/FORMAT.md as a program.
+
+usage: restore-by-hand.py STORE EPOCH_IDENTITY MANIFEST TARGET
+"""
+import base64, json, os, pathlib, struct, subprocess, sys
+
+store, identity, manifest, target = sys.argv[1:5]
+
+
+def run(command, data=None):
+    return subprocess.run(command, input=data, stdout=subprocess.PIPE, check=True).stdout
+
+
+def decrypt(path):
+    return run(["age", "-d", "-i", identity, str(path)])
+
+
+def unzstd(data):
+    return run(["zstd", "-d", "-q", "-c"], data)
+
+
+# Every pack's own table: chunk name -> (pack, offset of its frame, length of the frame, length of the chunk)
+places = {}
+for pack in sorted(pathlib.Path(store, "packs").glob("*/*")):
+    plain = decrypt(pack)
+    count, version, magic = struct.unpack("<II8s", plain[-16:])
+    if magic != b"SKEPPACK" or version != 1:
+        sys.exit(f"{pack} does not end with a chunk table")
+    offset, start = 0, len(plain) - 16 - 40 * count
+    for row in range(count):
+        name, frame, length = struct.unpack_from("<32sII", plain, start + 40 * row)
+        places[name.hex()] = (pack, offset, frame, length)
+        offset += frame
+
+opened = {}
+
+
+def chunk(name):
+    pack, offset, frame, length = places[name]
+    if pack not in opened:
+        opened.clear()
+        opened[pack] = decrypt(pack)
+    content = unzstd(opened[pack][offset : offset + frame])
+    if len(content) != length:
+        sys.exit(f"chunk {name} of {pack} has another length")
+    return content
+
+
+def content(extents):
+    for name, offset, length in extents:
+        yield bytes(length) if name is None else chunk(name)[offset : offset + length]
+
+
+def text(entry, field):
+    if field + "Base64" in entry:
+        return base64.b64decode(entry[field + "Base64"])
+    return entry[field].encode()
+
+
+root = json.loads(unzstd(decrypt(manifest)))
+lines = b"".join(content(root["extents"])).splitlines()
+folders = []
+number = 0
+while number < len(lines):
+    entry = json.loads(lines[number])
+    number += 1
+    path = os.path.join(os.fsencode(target), text(entry, "path")).rstrip(b"/")
+    kind, mtime = entry["type"], int(entry["mtimeNs"])
+    if kind == "directory":
+        os.makedirs(path, exist_ok=True)
+        folders.append((path, entry))
+        continue
+    if "hardLinkTo" in entry or "hardLinkToBase64" in entry:
+        os.link(os.path.join(os.fsencode(target), text(entry, "hardLinkTo")), path)
+        continue
+    if kind == "symlink":
+        os.symlink(text(entry, "linkTarget"), path)
+    elif kind == "file":
+        extents = list(entry["extents"])
+        for _ in range(entry.get("moreLines", 0)):
+            extents += json.loads(lines[number])["extents"]
+            number += 1
+        with open(path, "wb") as file:
+            for part in content(extents):
+                file.write(part)
+        if os.path.getsize(path) != entry["sizeBytes"]:
+            sys.exit(f"{path} has another length")
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        print(f"left out: {kind} {path!r}", file=sys.stderr)
+        continue
+    if os.geteuid() == 0:
+        os.chown(path, entry["uid"], entry["gid"], follow_symlinks=False)
+    if kind != "symlink":
+        os.chmod(path, entry["mode"])
+    os.utime(path, ns=(mtime, mtime), follow_symlinks=False)
+for path, entry in reversed(folders):
+    if os.geteuid() == 0:
+        os.chown(path, entry["uid"], entry["gid"])
+    os.chmod(path, entry["mode"])
+    os.utime(path, ns=(int(entry["mtimeNs"]), int(entry["mtimeNs"])))
