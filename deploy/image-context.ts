@@ -30,12 +30,22 @@ exec node /opt/skep/controller/cli/main.ts "$@"
 
 /** Fills `folder` (made if missing, should be empty). Takes some seconds, most of it npm. */
 export async function layOutImageContext(folder: string, platform: Platform): Promise<void> {
+  await layOutSources(folder);
+  await installModules(folder, platform);
+}
+
+/** All of the context but node_modules. */
+export async function layOutSources(folder: string): Promise<void> {
   await mkdir(folder, { recursive: true });
   for (const path of copied) await cp(join(projectRoot, path), join(folder, path), { recursive: true });
-  const target = ["--os=linux", `--cpu=${platforms[platform]}`, "--libc=glibc"];
-  await run("npm", ["ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", ...target], { cwd: folder });
   await mkdir(join(folder, "bin"), { recursive: true });
   await writeFile(join(folder, "bin", "skep"), launcher);
   await chmod(join(folder, "bin", "skep"), 0o755);
   await cp(join(import.meta.dirname, "Dockerfile"), join(folder, "Dockerfile"));
+}
+
+/** node_modules of production for `platform`, in `folder`, by the package.json and package-lock.json that are there. */
+export async function installModules(folder: string, platform: Platform): Promise<void> {
+  const target = ["--os=linux", `--cpu=${platforms[platform]}`, "--libc=glibc"];
+  await run("npm", ["ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", ...target], { cwd: folder });
 }

@@ -114,8 +114,11 @@ function tagOf(tag: string): string {
 
 const busybox = "/bin/busybox";
 const folders = ["bin", "dev", "etc", "etc/ssl", "etc/ssl/certs", "lib64", "proc", "root", "run", "sys", "usr", "var"];
-/** Loaded by glibc when a name is looked up: no program names them as its libraries. */
-const nameServices = ["libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2"];
+/** Of glibc, beside those that the programs name: for looking up names, and for add-ons that a program loads later. */
+const moreLibraries = [
+  ...["libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2"],
+  ...["librt.so.1", "libdl.so.2", "libpthread.so.0", "libm.so.6", "libutil.so.1"],
+];
 const users = [
   "root:x:0:0:root:/root:/bin/sh",
   "redis:x:999:999::/data:/bin/sh",
@@ -123,6 +126,9 @@ const users = [
   "nobody:x:65534:65534::/:/bin/false",
 ];
 const groups = ["root:x:0:", "docker:x:998:", "redis:x:999:", "node:x:1000:", "nogroup:x:65534:"];
+
+/** What every base image has; a change of it makes other images. */
+export const baseLayout = { folders, users, groups, moreLibraries };
 
 async function packBase(tar: Pack, image: BaseImage): Promise<void> {
   for (const name of folders) tar.entry({ name, type: "directory", mode: 0o755 });
@@ -137,7 +143,7 @@ async function packBase(tar: Pack, image: BaseImage): Promise<void> {
   const loaded = new Set<string>();
   for (const program of Object.values(files)) for (const library of await librariesOf(program)) loaded.add(library);
   const [libc] = [...loaded].filter((library) => library.endsWith("/libc.so.6"));
-  if (libc !== undefined) for (const name of nameServices) loaded.add(join(dirname(libc), name));
+  if (libc !== undefined) for (const name of moreLibraries) loaded.add(join(dirname(libc), name));
   for (const library of loaded) await packFile(tar, library, library, 0o755);
   for (const [name, program] of Object.entries(files)) await packFile(tar, name, program, 0o755);
   for (const applet of (await command([busybox, "--list"])).trim().split("\n")) {

@@ -206,9 +206,9 @@ export class Lab {
     return await this.#add(options.name, seed);
   }
 
-  async #add(name: string | undefined, seed: string | null): Promise<LabNode> {
+  async #add(name: string | undefined, seed: string | null, inMemory = false): Promise<LabNode> {
     const node = await this.#reserve(name);
-    await node.create();
+    await node.create({ inMemory });
     if (seed !== null) await plantSeed(seed, node);
     await node.start();
     this.nodes.push(node);
@@ -222,7 +222,8 @@ export class Lab {
       withBuilder: async (seed, work) => {
         const lab = await Lab.up({ engine, say });
         try {
-          await work(await lab.#add(undefined, seed));
+          // An engine waits for the disk at every step of a build: in memory a tenth of the time is enough.
+          await work(await lab.#add(undefined, seed, true));
         } finally {
           await lab.down();
         }

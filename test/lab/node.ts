@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import Dockerode from "dockerode";
 import { SkepError } from "../../shared/errors.ts";
 import { command, tryCommand, type CommandOptions, type CommandResult } from "./command.ts";
-import { Machine } from "./machine.ts";
+import { Machine, unmount } from "./machine.ts";
 import { createLeg, cutLeg, healLeg, isCut, namespaceName, removeLeg } from "./network.ts";
 import { cgroupOf, labFolder, type LabState, type MachineState } from "./state.ts";
 
@@ -79,10 +79,16 @@ export class LabNode {
     };
   }
 
-  /** Makes the node as a machine fresh from its installation: no swarm, no image, no volume. It is off. */
-  async create(): Promise<void> {
+  /**
+   * Makes the node as a machine fresh from its installation: no swarm, no image, no volume. It is off.
+   * `inMemory`: its data root is kept in the host's memory, at most 4 GiB.
+   */
+  async create(options: { inMemory?: boolean } = {}): Promise<void> {
     await createLeg(this.#lab.id, this.name, this.index, this.#lab.subnet);
     await this.#machine.create();
+    if (options.inMemory === true) {
+      await command(["mount", "-t", "tmpfs", "-o", "size=4g,mode=710", "skep-lab", this.hostPath(dataRoot)]);
+    }
     const at = (path: string) => join(this.#machine.root, path);
     const { subnet } = this.#lab;
     await writeFile(at("etc/hostname"), `${this.name}\n`);
@@ -159,6 +165,8 @@ export class LabNode {
 
   /** Power loss, and its disks are gone. lab.burn() calls it and strikes the node off the lab's list. */
   async remove(): Promise<void> {
+    await this.#machine.crash();
+    await unmount(this.hostPath(dataRoot));
     await this.#machine.remove();
     await removeLeg(this.#lab.id, this.name, this.index);
   }

@@ -1,7 +1,8 @@
 // Before the end-to-end tests: what labs are made of is built here, where no test's time runs meanwhile.
-import { nodeImage, redisImage } from "./image.ts";
+import { redisImage } from "./image.ts";
 import { Lab } from "./lab.ts";
+import { skepImages } from "./skep-image.ts";
 
 export async function mochaGlobalSetup(): Promise<void> {
-  await Lab.prepare([redisImage(), nodeImage()]);
+  await Lab.prepare([redisImage(), ...(await skepImages())]);
 }

@@ -1,10 +1,10 @@
 // Root file systems of the lab's machines: built once by mmdebstrap from the machine's own mirrors, then kept in a
 // cache folder under a name made of everything that they are built from. A finished one is never written to again.
 import { createHash } from "node:crypto";
-import { readdirSync } from "node:fs";
-import { mkdir, readFile, rename, rm, stat, utimes } from "node:fs/promises";
+import { mkdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { debianTargets, sourcesFor, type Suite } from "./apt-sources.ts";
+import { cacheFolder, removeUnused, touch } from "./cache.ts";
 import { command } from "./command.ts";
 import { withLock } from "./lock.ts";
 
@@ -14,11 +14,6 @@ export interface RootfsRecipe {
   packages: readonly string[];
   /** Run by /bin/sh inside the new root once the packages are in; fixed text of ours, no data in it. */
   finish: string;
-}
-
-/** Folder of what can always be built again; SKEP_LAB_CACHE names another. */
-export function cacheFolder(): string {
-  return process.env["SKEP_LAB_CACHE"] ?? "/var/cache/skep-lab";
 }
 
 const nodePackages = [
@@ -85,20 +80,17 @@ export function s3Recipe(): RootfsRecipe {
 export async function ensureRootfs(recipe: RootfsRecipe, say: (line: string) => void): Promise<string> {
   const digest = createHash("sha256").update(JSON.stringify(recipe)).digest("hex").slice(0, 12);
   const folder = join(cacheFolder(), `${recipe.name}-${recipe.suite}-${digest}`);
-  if (await exists(folder)) {
-    await utimes(folder, new Date(), new Date());
-    return folder;
-  }
+  if (await touch(folder)) return folder;
   await mkdir(cacheFolder(), { recursive: true });
   return await withLock(`${folder}.lock`, async () => {
-    if (await exists(folder)) return folder;
+    if (await touch(folder)) return folder;
     say(`building the ${recipe.name} root file system (Debian ${recipe.suite}); this happens once`);
     const startedMs = performance.now();
     const building = `${folder}.building`;
     await rm(building, { recursive: true, force: true });
     await mmdebstrap(recipe, building);
     await rename(building, folder);
-    await removeUnused(recipe);
+    await removeUnused(new RegExp(`^${recipe.name}-${recipe.suite}-[0-9a-f]+$`), 14);
     say(`built the ${recipe.name} root file system in ${((performance.now() - startedMs) / 1000).toFixed(0)} s`);
     return folder;
   });
@@ -130,26 +122,4 @@ function hostEnvironment(): Record<string, string> {
   return Object.fromEntries(
     Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined),
   );
-}
-
-/** Editions of the recipe that nobody asked for in 14 days: other checkouts of the project may use theirs meanwhile. */
-async function removeUnused(recipe: RootfsRecipe): Promise<void> {
-  const prefix = `${recipe.name}-${recipe.suite}-`;
-  const oldestMs = Date.now() - 14 * 24 * 3600 * 1000;
-  const mounts = await readFile("/proc/self/mounts", "utf8");
-  for (const entry of readdirSync(cacheFolder())) {
-    const folder = join(cacheFolder(), entry);
-    if (!entry.startsWith(prefix) || entry.includes(".") || mounts.includes(folder)) continue;
-    if ((await stat(folder)).mtimeMs < oldestMs) await rm(folder, { recursive: true, force: true });
-  }
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
-    throw error;
-  }
 }

@@ -3,14 +3,14 @@
 // finished); only to an engine that runs already they are loaded the long way.
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdir, readdir, rename, rm, stat, utimes } from "node:fs/promises";
+import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Suite } from "./apt-sources.ts";
+import { cacheFolder, linkTree, removeUnused, touch } from "./cache.ts";
 import { command } from "./command.ts";
-import { followProgress, makeImage, type LabImage } from "./image.ts";
+import { baseLayout, followProgress, makeImage, type LabImage } from "./image.ts";
 import { withLock } from "./lock.ts";
 import type { LabNode } from "./node.ts";
-import { cacheFolder } from "./rootfs.ts";
 
 /** What seeds are made with. */
 export interface Seed {
@@ -20,14 +20,12 @@ export interface Seed {
   say: (line: string) => void;
 }
 
-/** Folders of an engine's data root that hold its images. */
-const imageFolders = ["overlay2", "image"];
-
 /**
- * The folder with the layers of `images`, made in that order; makes it when the cache has none.
+ * The folder with the layers of `wanted`; makes it when the cache has none.
  * A seed of the list without its last, built image is kept as well: a change of sources then costs one build.
  */
-export async function ensureSeed(images: readonly LabImage[], seed: Seed): Promise<string> {
+export async function ensureSeed(wanted: readonly LabImage[], seed: Seed): Promise<string> {
+  const images = inOrder(wanted);
   const { engine, withBuilder, say } = seed;
   const folder = join(cacheFolder(), `seed-${engine}-${await keyOf(images)}`);
   if (await touch(folder)) return folder;
@@ -46,17 +44,27 @@ export async function ensureSeed(images: readonly LabImage[], seed: Seed): Promi
       // Cleanly: an engine that was killed may owe the disk the end of a layer.
       await node.stop();
       await mkdir(building);
-      await linkFolders(node.hostPath("/var/lib/docker"), building);
+      await keepLayers(node.hostPath("/var/lib/docker"), parent, building);
     });
     await rename(building, folder);
-    await removeUnused();
+    // Sources change often.
+    await removeUnused(/^seed-\w+-[0-9a-f]+(\.tar)?$/, 2);
     return folder;
   });
 }
 
+/** Bases first, by name, so that the same images make the same seed in whatever order they are named. */
+function inOrder(images: readonly LabImage[]): LabImage[] {
+  const bases = images.filter((image) => image.kind === "base").sort((a, b) => (a.tag < b.tag ? -1 : 1));
+  return [...bases, ...images.filter((image) => image.kind === "built")];
+}
+
 /** Gives the layers of `seed` to a node that is off and has no image. */
 export async function plantSeed(seed: string, node: LabNode): Promise<void> {
-  await linkFolders(seed, node.hostPath("/var/lib/docker"));
+  const dataRoot = node.hostPath("/var/lib/docker");
+  await linkTree(join(seed, "overlay2"), join(dataRoot, "overlay2"));
+  // Small files about the layers, some of which an engine changes.
+  await command(["cp", "--archive", join(seed, "image"), join(dataRoot, "image")]);
 }
 
 /** Loads `images` into engines that run already: some seconds a node. */
@@ -85,7 +93,7 @@ async function keyOf(images: readonly LabImage[]): Promise<string> {
       hash.update(JSON.stringify([kind, tag, image.key, image.args]));
       continue;
     }
-    hash.update(JSON.stringify([kind, tag, image.changes]));
+    hash.update(JSON.stringify([kind, tag, image.changes, baseLayout]));
     for (const [name, program] of Object.entries(image.programs)) {
       const { size, mtimeMs } = await stat(program);
       hash.update(JSON.stringify([name, program, size, mtimeMs]));
@@ -94,32 +102,22 @@ async function keyOf(images: readonly LabImage[]): Promise<string> {
   return hash.digest("hex").slice(0, 16);
 }
 
-async function linkFolders(from: string, to: string): Promise<void> {
-  const canLink = (await stat(from)).dev === (await stat(to)).dev;
-  for (const name of imageFolders) {
-    // image/ holds small files about the layers, some of which an engine changes.
-    const how = name === "overlay2" && canLink ? "--link" : "--reflink=auto";
-    await command(["cp", "--archive", how, join(from, name), join(to, name)]);
-  }
-}
-
-/** Marks a thing in the cache as used now; false when it is not there. */
-async function touch(path: string): Promise<boolean> {
-  try {
-    await utimes(path, new Date(), new Date());
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
-    throw error;
-  }
-}
-
-/** Seeds that nobody asked for in two days: sources change often. */
-async function removeUnused(): Promise<void> {
-  const oldestMs = Date.now() - 2 * 24 * 3600 * 1000;
-  for (const entry of await readdir(cacheFolder())) {
-    if (!/^seed-\w+-[0-9a-f]+(\.tar)?$/.test(entry)) continue;
-    const path = join(cacheFolder(), entry);
-    if ((await stat(path)).mtimeMs < oldestMs) await rm(path, { recursive: true, force: true });
-  }
+/** Keeps the layers of an engine that is off as seed `to`; those that `parent` has already are linked from there. */
+async function keepLayers(dataRoot: string, parent: string | null, to: string): Promise<void> {
+  const known = parent === null ? [] : await readdir(join(parent, "overlay2"));
+  const layers = (await readdir(join(dataRoot, "overlay2"))).filter((name) => name !== "l");
+  const target = join(to, "overlay2");
+  await mkdir(target);
+  const sources = (from: string, names: string[]) => names.map((name) => join(from, "overlay2", name));
+  const inherited =
+    parent === null
+      ? []
+      : sources(
+          parent,
+          layers.filter((name) => known.includes(name)),
+        );
+  const added = sources(dataRoot, ["l", ...layers.filter((name) => !known.includes(name))]);
+  if (inherited.length > 0) await command(["cp", "--archive", "--link", "--target-directory", target, ...inherited]);
+  await command(["cp", "--archive", "--target-directory", target, ...added]);
+  await command(["cp", "--archive", join(dataRoot, "image"), join(to, "image")]);
 }
