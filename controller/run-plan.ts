@@ -4,11 +4,9 @@
 import { createHash } from "node:crypto";
 import type { TaskResultOf } from "../shared/contract/job.ts";
 import type { ErrorRecord } from "../shared/errors.ts";
-import type { NotCovered, Part, Run, RunNode, VolumeFacts } from "../shared/repository/run.ts";
+import type { NewRun } from "../shared/repository/run-chain.ts";
+import type { NotCovered, Part, RunNode, VolumeFacts } from "../shared/repository/run.ts";
 import { selectsVolume, type Policy } from "./policy.ts";
-
-/** A run object before it has its place in the chain. */
-export type NewRun = Omit<Run, "format" | "repositoryId" | "incarnation" | "sequence" | "previousDigest">;
 
 /** A child that ended without a result. */
 export interface Failure {
@@ -154,7 +152,8 @@ export function concludeRun(frame: RunFrame, outcomes: RunOutcomes): NewRun {
     });
   }
   const facts = new Map<string, NodeFacts>();
-  for (const [nodeId, { hostname, outcome }] of outcomes.nodes) {
+  const asked = [...outcomes.nodes].sort(([, a], [, b]) => compare(a.hostname, b.hostname));
+  for (const [nodeId, { hostname, outcome }] of asked) {
     parts.push(partOf(outcome, { kind: "node", name: hostname, nodeId, hostname }, (result) => result.part));
     if (outcome.state === "done") facts.set(nodeId, outcome.result);
   }

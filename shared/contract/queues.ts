@@ -30,10 +30,9 @@ export const enrolmentRequestSchema = z.strictObject({
 });
 export type EnrolmentRequest = z.infer<typeof enrolmentRequestSchema>;
 
-/** Shown to people on both sides, to compare: 16 bytes of SHA-256 of the recipient, as eight groups of hex digits. */
+/** Shown to people on both sides, to compare: `SHA256:` and base64 of SHA-256 over the recipient's text, unpadded. */
 export function fingerprintOf(recipient: string): string {
-  const hash = createHash("sha256").update(recipient).digest("hex");
-  return Array.from({ length: 8 }, (_, group) => hash.slice(group * 4, group * 4 + 4)).join(":");
+  return `SHA256:${createHash("sha256").update(recipient).digest("base64").replace(/=+$/, "")}`;
 }
 
 /** The answer; what is secret in it is encrypted to the agent's recipient. */

@@ -73,7 +73,7 @@ export const sealedResultSchema = z.strictObject({
 });
 export type SealedResult = z.infer<typeof sealedResultSchema>;
 
-const resultPayloadSchema = z.strictObject({ jobId: z.string().max(128), result: taskResultSchema });
+export const resultPayloadSchema = z.strictObject({ jobId: z.string().max(128), result: taskResultSchema });
 
 function macOf(payload: string, writerId: string, resultKey: KeyBytes): Buffer {
   return createHmac("sha256", resultKey).update(`skep/v1 result\0${writerId}\0${payload}`, "utf8").digest();

@@ -1,0 +1,222 @@
+// The controller, put together: what the API asks for, and what goes on by itself while it runs.
+import { setTimeout as sleep } from "node:timers/promises";
+import { fingerprintOf, queueNames } from "../shared/contract/queues.ts";
+import { SkepError, toErrorRecord } from "../shared/errors.ts";
+import type { Logger } from "../shared/log.ts";
+import { Agents } from "./agents.ts";
+import type { Backend } from "./api/backend.ts";
+import type { Agent, RunAnswer, RunSummary } from "./api/schemas.ts";
+import { examine } from "./doctor.ts";
+import { Enrolments } from "./enrolments.ts";
+import { Policies, type PolicyInForce } from "./policies.ts";
+import type { JobQueue } from "./queue.ts";
+import type { Repository } from "./repository.ts";
+import { Restores } from "./restores.ts";
+import { RunBook } from "./run-book.ts";
+import { runProgressOf, runSummaryOf } from "./run-progress.ts";
+import { dataOf, runKind, Runs } from "./runs.ts";
+import { Schedules } from "./schedules.ts";
+import { defaultTenderTimings, Tender, type TenderTimings } from "./tender.ts";
+
+export interface ControllerOptions {
+  queue: JobQueue;
+  repository: Repository;
+  /** Text of skep.yaml, whose `policy` seeds the first version. */
+  seedText: string;
+  log: Logger;
+  timings?: TenderTimings;
+}
+
+/** The repository object is looked at again this often, ms: a recovery fences this controller by a new one. */
+const refreshMs = 60_000;
+const scheduleMs = 5_000;
+
+export class Controller implements Backend {
+  readonly #queue: JobQueue;
+  readonly #repository: Repository;
+  readonly #log: Logger;
+  readonly #agents: Agents;
+  readonly #enrolments: Enrolments;
+  readonly #policies: Policies;
+  readonly #book: RunBook;
+  readonly #runs: Runs;
+  readonly #restores: Restores;
+  readonly #tender: Tender;
+  readonly #schedules: Schedules;
+
+  private constructor({ queue, repository, log, timings = defaultTenderTimings }: ControllerOptions) {
+    this.#queue = queue;
+    this.#repository = repository;
+    this.#log = log;
+    this.#agents = new Agents(timings.watchMs);
+    this.#enrolments = new Enrolments(repository, this.#agents, log);
+    this.#policies = new Policies(repository);
+    this.#book = new RunBook(repository, log);
+    const { graceMs } = timings;
+    const [agents, policies, book] = [this.#agents, this.#policies, this.#book];
+    this.#runs = new Runs({ queue, repository, agents, policies, book, log, graceMs });
+    this.#restores = new Restores(queue, () => repository);
+    const dispatching = this.#runs.dispatching.bind(this.#runs);
+    this.#tender = new Tender({ queue, agents, dispatching, log, timings });
+    this.#schedules = new Schedules({ policies, book, runs: this.#runs, queue, log });
+  }
+
+  /** Reads from the store what it has to know; nothing is served yet. Throws what the store throws. */
+  static async open(options: ControllerOptions): Promise<Controller> {
+    const controller = new Controller(options);
+    await controller.#policies.load(options.seedText, Date.now());
+    const { seedFault } = controller.#policies;
+    if (seedFault !== null) options.log.error({ error: seedFault }, seedFault.message);
+    await Promise.all([controller.#enrolments.load(), controller.#book.load()]);
+    return controller;
+  }
+
+  /** Serves agents and flows and keeps the schedules, until the signal. Throws SKEP_REPOSITORY_FENCED. */
+  async work(signal: AbortSignal): Promise<void> {
+    this.#queue.serveRequests(queueNames.enrolment, (data) => this.#enrolments.answer(data, Date.now()));
+    this.#queue.serveFlows({ [runKind]: (flow) => this.#runs.step(flow), ...this.#restores.handlers });
+    const stop = new AbortController();
+    const until = AbortSignal.any([signal, stop.signal]);
+    try {
+      await Promise.all([
+        this.#tender.run(until),
+        this.#repeat(scheduleMs, until, "the schedules", () => this.#schedules.look(Date.now())),
+        this.#repeat(refreshMs, until, "the repository object", () => this.#repository.refresh(until)),
+      ]);
+    } finally {
+      stop.abort();
+    }
+  }
+
+  /** What fails is said, once for each reason, and tried again; only being fenced ends it. */
+  async #repeat(everyMs: number, signal: AbortSignal, what: string, act: () => Promise<void>): Promise<void> {
+    let told = "";
+    while (!signal.aborted) {
+      try {
+        await act();
+        told = "";
+      } catch (error) {
+        if (error instanceof SkepError && error.code === "SKEP_REPOSITORY_FENCED") throw error;
+        const record = toErrorRecord(error);
+        if (record.message !== told) this.#log.warn({ error: record }, `${what} could not be looked at; trying on`);
+        told = record.message;
+      }
+      await sleep(everyMs, undefined, { signal }).catch(() => undefined);
+    }
+  }
+
+  async agents(): Promise<Agent[]> {
+    const enrolled = [...this.#enrolments.enrolled.values()].map((enrolment) => {
+      const { nodeId, hostname, recipient, enrolledAt } = enrolment;
+      return this.#agent(nodeId, hostname, recipient, { state: "enrolled", enrolledAt });
+    });
+    const waiting = [...this.#enrolments.waiting.values()].map(({ request }) => {
+      const { nodeId, hostname, recipient } = request;
+      return this.#agent(nodeId, hostname, recipient, { state: "waiting", enrolledAt: null });
+    });
+    const all = [...enrolled, ...waiting];
+    return Promise.resolve(all.sort((a, b) => (a.hostname < b.hostname ? -1 : a.hostname > b.hostname ? 1 : 0)));
+  }
+
+  #agent(nodeId: string, hostname: string, recipient: string, standing: Pick<Agent, "state" | "enrolledAt">): Agent {
+    const heard = this.#agents.last(nodeId);
+    const { role, leader, skepVersion, engineVersion, problems } = heard?.heartbeat ?? unheard;
+    const lastSeenAt = heard === null ? null : new Date(heard.heardAt).toISOString();
+    const fingerprint = fingerprintOf(recipient);
+    return {
+      nodeId,
+      hostname,
+      fingerprint,
+      ...standing,
+      lastSeenAt,
+      role,
+      leader,
+      skepVersion,
+      engineVersion,
+      problems,
+    };
+  }
+
+  async approveAgent(nodeId: string, fingerprint: string): Promise<Agent> {
+    await this.#enrolments.approve(nodeId, fingerprint, Date.now());
+    const approved = (await this.agents()).find((agent) => agent.nodeId === nodeId && agent.state === "enrolled");
+    if (approved === undefined) throw new Error(`${nodeId} was approved and is not enrolled`);
+    return approved;
+  }
+
+  startRun(schedule: string | null): Promise<string> {
+    return this.#runs.command(schedule, Date.now());
+  }
+
+  async runs(limit: number): Promise<RunSummary[]> {
+    const flows = await this.#queue.flows(runKind);
+    const open = flows.flatMap((flow) => {
+      const data = dataOf(flow);
+      return data === null || this.#book.has(data.runId) ? [] : [runSummaryOf(flow, data)];
+    });
+    return [...open, ...this.#book.summaries].slice(0, limit);
+  }
+
+  async run(id: string): Promise<RunAnswer> {
+    const flows = await this.#queue.flows(runKind);
+    const written = await this.#book.run(id);
+    const [newest] = flows;
+    const flow = id === "latest" ? undefined : flows.find((each) => dataOf(each)?.runId === id);
+    if (written !== null) return { run: written };
+    const wanted = id === "latest" ? newest : flow;
+    const data = wanted === undefined ? null : dataOf(wanted);
+    if (wanted?.state === "open" && data !== null) {
+      const [queue, repository, agents] = [this.#queue, this.#repository, this.#agents];
+      const volumes = await this.#runs.volumeJobsOf(wanted, data);
+      return { progress: await runProgressOf(wanted, data, { queue, repository, agents, volumes }) };
+    }
+    throw new SkepError({
+      code: "SKEP_RUN_UNKNOWN",
+      message: id === "latest" ? "there is no run yet" : `there is no run ${id}`,
+      permanent: true,
+      hint: "`skep runs` lists them; one that Redis lost before it was written never became a run",
+    });
+  }
+
+  policy(): Promise<{ version: number; policy: unknown }> {
+    return Promise.resolve(told(this.#policies.require()));
+  }
+
+  async setPolicy(yaml: string): Promise<{ version: number; policy: unknown }> {
+    return told(await this.#policies.put(yaml, Date.now()));
+  }
+
+  doctor(): ReturnType<Backend["doctor"]> {
+    const [repository, agents, enrolments] = [this.#repository, this.#agents, this.#enrolments];
+    const [policies, book, redis] = [this.#policies, this.#book, this.#queue.side];
+    return examine({ repository, agents, enrolments, policies, book, redis }, Date.now());
+  }
+
+  startRestore(request: Parameters<Backend["startRestore"]>[0]): Promise<string> {
+    return this.#restores.start(request);
+  }
+  restores(): ReturnType<Backend["restores"]> {
+    return this.#restores.list();
+  }
+  restore(id: string): ReturnType<Backend["restore"]> {
+    return this.#restores.view(id);
+  }
+  giveRestoreKeys(id: string, sealedKeys: string): Promise<void> {
+    return this.#restores.giveKeys(id, sealedKeys);
+  }
+  takeBackRestore(id: string, kind: "undo" | "discard"): Promise<void> {
+    return this.#restores.takeBack(id, kind);
+  }
+}
+
+const unheard: Pick<Agent, "role" | "leader" | "skepVersion" | "engineVersion" | "problems"> = {
+  role: "worker",
+  leader: false,
+  skepVersion: "",
+  engineVersion: "",
+  problems: [],
+};
+
+function told({ version, policy }: PolicyInForce): { version: number; policy: unknown } {
+  return { version, policy };
+}

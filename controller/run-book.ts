@@ -1,0 +1,93 @@
+// The runs that are written, as the store has them: read at start, added to at each commit. A cache of the chain.
+import { SkepError, toErrorRecord } from "../shared/errors.ts";
+import type { Logger } from "../shared/log.ts";
+import { appendRun, readRun, readRuns, type NewRun } from "../shared/repository/run-chain.ts";
+import type { Run } from "../shared/repository/run.ts";
+import type { RunSummary } from "./api/schemas.ts";
+import type { Repository } from "./repository.ts";
+
+/** Most that are read at start and listed. */
+const keptSummaries = 1000;
+/** Whole runs that stay in memory. */
+const keptRuns = 10;
+
+export class RunBook {
+  readonly #repository: Repository;
+  readonly #log: Logger;
+  /** Newest first. */
+  #summaries: RunSummary[] = [];
+  #runs: Run[] = [];
+  /** Objects under runs/ that are no runs of ours. */
+  readonly faults = new Map<string, SkepError>();
+
+  constructor(repository: Repository, log: Logger) {
+    this.#repository = repository;
+    this.#log = log;
+  }
+
+  async load(): Promise<void> {
+    const summaries: RunSummary[] = [];
+    const runs: Run[] = [];
+    const onFault = (fault: SkepError, key: string): void => {
+      this.faults.set(key, fault);
+      this.#log.error({ key, error: toErrorRecord(fault) }, fault.message);
+    };
+    for await (const { run, chain, key } of readRuns(this.#repository.catalogue, { onFault })) {
+      if (chain === "broken") onFault(chainBroken(key, this.#repository.store.address), key);
+      summaries.push(summaryOf(run));
+      if (runs.length < keptRuns) runs.push(run);
+      if (summaries.length >= keptSummaries) break;
+    }
+    this.#summaries = summaries;
+    this.#runs = runs;
+  }
+
+  get summaries(): readonly RunSummary[] {
+    return this.#summaries;
+  }
+
+  has(runId: string): boolean {
+    return this.#summaries.some(({ id }) => id === runId);
+  }
+
+  /** By id, or "latest"; null where there is none. */
+  async run(id: string): Promise<Run | null> {
+    const kept = id === "latest" ? this.#runs[0] : this.#runs.find((run) => run.id === id);
+    if (kept !== undefined) return kept;
+    if (!this.has(id)) return null;
+    return (await readRun(this.#repository.catalogue, id, { onFault: () => undefined }))?.run ?? null;
+  }
+
+  /** Writes it as the next of the chain; once, however often it is called. */
+  async append(run: NewRun): Promise<Run> {
+    const written = await appendRun(this.#repository.store, this.#repository.key, this.#repository.incarnation, run);
+    if (!this.has(written.id)) {
+      this.#summaries = [summaryOf(written), ...this.#summaries].slice(0, keptSummaries);
+      this.#runs = [written, ...this.#runs].slice(0, keptRuns);
+    }
+    return written;
+  }
+}
+
+function chainBroken(key: string, address: string): SkepError {
+  return new SkepError({
+    code: "SKEP_RUN_CHAIN_BROKEN",
+    message: `the run before ${key} at ${address}, which it names, is missing or another one`,
+    permanent: true,
+    hint: "somebody removed or replaced a run: check who can write to the store, and its former versions",
+  });
+}
+
+export function summaryOf(run: Run): RunSummary {
+  const parts = { done: 0, partial: 0, failed: 0 };
+  let sourceBytes = 0;
+  let storedBytes = 0;
+  for (const part of run.parts) {
+    parts[part.status]++;
+    sourceBytes += part.totals?.sourceBytes ?? 0;
+    storedBytes += part.totals?.storedBytes ?? 0;
+  }
+  const { id, status, trigger, schedule, startedAt, endedAt } = run;
+  const [notCovered, warnings] = [run.notCovered.length, run.warnings.length];
+  return { id, status, trigger, schedule, startedAt, endedAt, parts, notCovered, warnings, sourceBytes, storedBytes };
+}

@@ -1,0 +1,276 @@
+// A run, as a flow in four steps, each of which may be done again after a crash:
+//
+//   swarm    Raft and definitions, by any manager's agent
+//   nodes    node facts, by every agent that is there
+//   volumes  one job for each volume that the policy selects, held back until there is a place for it
+//   commit   all outcomes are opened and checked, and the run object is written, last
+//
+// What a step needs it reads from authenticated results; what stands in Redis as the flow's data only says where it is.
+import { z } from "zod";
+import { queueNames, volumesAtOnce } from "../shared/contract/queues.ts";
+import { SkepError } from "../shared/errors.ts";
+import type { Logger } from "../shared/log.ts";
+import { newRunId, runIdPattern } from "../shared/repository/layout.ts";
+import type { RunNode, Warning } from "../shared/repository/run.ts";
+import { skepVersion } from "../shared/version.ts";
+import type { Agents } from "./agents.ts";
+import type { ChildOutcome, Flow, FlowNext, FlowView, NewChild } from "./flow.ts";
+import type { Policies } from "./policies.ts";
+import type { Policy } from "./policy.ts";
+import type { JobQueue } from "./queue.ts";
+import type { Repository } from "./repository.ts";
+import type { RunBook } from "./run-book.ts";
+import { childId, concludeRun, jobBytesPerSecond, nodesToAsk, type VolumeJob } from "./run-plan.ts";
+import { checkObjects, openNodes, openSwarm, openVolumes, volumeJobs } from "./run-results.ts";
+import { dueJobId, type DueRun } from "./schedule.ts";
+import type { Dispatching } from "./tender.ts";
+
+export const runKind = "run";
+
+export const runDataSchema = z.strictObject({
+  runId: z.string().regex(runIdPattern),
+  trigger: z.enum(["schedule", "command"]),
+  schedule: z.string().max(200).nullable(),
+  policyVersion: z.int().min(1),
+  /** Null until the first step. */
+  startedAt: z.iso.datetime().nullable(),
+  /** When the volumes' jobs were added. */
+  volumesAt: z.iso.datetime().nullable(),
+  /** The step to be done next. */
+  step: z.enum(["swarm", "nodes", "volumes", "commit"]),
+});
+export type RunData = z.infer<typeof runDataSchema>;
+
+/** Attempts at each job of a run, with back-off. */
+const attempts = 3;
+/** Raft, definitions and node facts take seconds; this is for a busy store, ms. */
+const smallJobMs = 30 * 60_000;
+
+/** What one run's volume jobs are, kept while it is open. */
+interface RunPlan {
+  policy: Policy;
+  jobs: Map<string, VolumeJob>;
+  nodes: number;
+}
+
+export class Runs {
+  readonly #queue: JobQueue;
+  readonly #repository: Repository;
+  readonly #agents: Agents;
+  readonly #policies: Policies;
+  readonly #book: RunBook;
+  readonly #log: Logger;
+  readonly #graceMs: number;
+  readonly #plans = new Map<string, RunPlan>();
+
+  constructor(options: {
+    queue: JobQueue;
+    repository: Repository;
+    agents: Agents;
+    policies: Policies;
+    book: RunBook;
+    log: Logger;
+    /** How long a silent agent is waited for, ms. */
+    graceMs: number;
+  }) {
+    this.#queue = options.queue;
+    this.#repository = options.repository;
+    this.#agents = options.agents;
+    this.#policies = options.policies;
+    this.#book = options.book;
+    this.#log = options.log;
+    this.#graceMs = options.graceMs;
+  }
+
+  /** Begins a run by command, in the name of a schedule or of none. Throws SKEP_RUN_IN_PROGRESS, SKEP_POLICY_MISSING, SKEP_SCHEDULE_UNKNOWN. */
+  async command(schedule: string | null, now: number): Promise<string> {
+    const { policy } = this.#policies.require();
+    if (schedule !== null && !policy.schedules.some(({ name }) => name === schedule)) {
+      throw new SkepError({
+        code: "SKEP_SCHEDULE_UNKNOWN",
+        message: `the policy has no schedule "${schedule}"`,
+        permanent: true,
+        hint: `its schedules: ${policy.schedules.map(({ name }) => name).join(", ") || "none"}`,
+      });
+    }
+    const runId = newRunId(now);
+    const open = await this.#open(runId, { runId, trigger: "command", schedule });
+    if (open === runId) return runId;
+    const other = dataOf(await this.#queue.flow(open))?.runId ?? open;
+    throw new SkepError({
+      code: "SKEP_RUN_IN_PROGRESS",
+      message: `run ${other} is in progress`,
+      permanent: false,
+      hint: `wait for its end: \`skep show ${other}\``,
+    });
+  }
+
+  /** Offers a due run to the queue, which takes each due time once. False while another run is in progress. */
+  async due(run: DueRun, now: number): Promise<boolean> {
+    const id = dueJobId(run);
+    return (await this.#open(id, { runId: newRunId(now), trigger: "schedule", schedule: run.schedule })) === id;
+  }
+
+  #open(id: string, run: Pick<RunData, "runId" | "trigger" | "schedule">): Promise<string> {
+    const { version: policyVersion } = this.#policies.require();
+    const data: RunData = { ...run, policyVersion, startedAt: null, volumesAt: null, step: "swarm" };
+    return this.#queue.openFlow(runKind, id, data, runKind);
+  }
+
+  /** The handler of its flows. */
+  async step(flow: Flow): Promise<FlowNext> {
+    const parsed = runDataSchema.safeParse(flow.data);
+    if (!parsed.success) throw notOurs(flow.id);
+    const { data } = parsed;
+    if (this.#book.has(data.runId)) return this.#ended(flow, data, "was written before");
+    const now = Date.now();
+    switch (data.step) {
+      case "swarm":
+        this.#log.info({ run: data.runId, trigger: data.trigger, schedule: data.schedule }, "run begins");
+        await flow.addChildren(
+          ["raft" as const, "definitions" as const].map((kind) => this.#swarmJob(data, kind, now)),
+        );
+        await flow.save({ ...data, step: "nodes", startedAt: data.startedAt ?? new Date(now).toISOString() });
+        return { next: "children" };
+      case "nodes":
+        await flow.addChildren(this.#nodeJobs(data, await flow.outcomes(), now));
+        await flow.save({ ...data, step: "volumes" });
+        return { next: "children" };
+      case "volumes": {
+        const plan = await this.#plan(flow.id, data, await flow.outcomes());
+        const children = [...plan.jobs].map(([id, { nodeId }]) => ({
+          queue: queueNames.node(nodeId),
+          id,
+          data: null,
+          attempts,
+        }));
+        await flow.addChildren(children);
+        this.#log.info({ run: data.runId, volumes: children.length, nodes: plan.nodes }, "volumes are planned");
+        await flow.save({ ...data, step: "commit", volumesAt: new Date(now).toISOString() });
+        return { next: "children" };
+      }
+      case "commit":
+        return this.#commit(flow, data);
+    }
+  }
+
+  #swarmJob(data: RunData, kind: "raft" | "definitions", now: number): NewChild {
+    const id = childId(data.runId, kind);
+    const task = { kind, runId: data.runId };
+    const order = { id, target: { kind: "managers" as const }, task, timeoutMs: smallJobMs };
+    return { queue: queueNames.managers, id, attempts, data: this.#repository.order(order, now) };
+  }
+
+  #nodeJobs(data: RunData, children: ReadonlyMap<string, ChildOutcome>, now: number): NewChild[] {
+    const nodes = this.#nodesOf(data, children);
+    return nodesToAsk(nodes, this.#agents.presences(), this.#graceMs).map(({ nodeId }) => {
+      const id = childId(data.runId, "node", nodeId);
+      const task = { kind: "node" as const, runId: data.runId };
+      const order = { id, target: { kind: "node" as const, nodeId }, task, timeoutMs: smallJobMs };
+      return { queue: queueNames.node(nodeId), id, attempts, data: this.#repository.order(order, now) };
+    });
+  }
+
+  /** Null where the definitions are missing. */
+  #nodesOf(data: RunData, children: ReadonlyMap<string, ChildOutcome>): RunNode[] | null {
+    const { definitions } = openSwarm(data.runId, children, this.#repository);
+    return definitions.state === "done" ? definitions.result.nodes : null;
+  }
+
+  async #plan(flowId: string, data: RunData, children: ReadonlyMap<string, ChildOutcome>): Promise<RunPlan> {
+    const known = this.#plans.get(flowId);
+    if (known !== undefined) return known;
+    const policy = await this.#policies.version(data.policyVersion);
+    const nodes = openNodes(data.runId, children, this.#repository, () => "");
+    const jobs = volumeJobs(data.runId, nodes, policy.select.volumes);
+    const plan = { policy, jobs, nodes: new Set([...jobs.values()].map(({ nodeId }) => nodeId)).size };
+    this.#plans.set(flowId, plan);
+    return plan;
+  }
+
+  /** What its volume jobs are, by child id; none before they are planned. */
+  async volumeJobsOf(flow: FlowView, data: RunData): Promise<ReadonlyMap<string, VolumeJob>> {
+    if (data.step !== "commit" || flow.state !== "open") return new Map();
+    return (await this.#plan(flow.id, data, await this.#queue.outcomes(flow.id))).jobs;
+  }
+
+  /** For the tender: how this run's held jobs go out. */
+  async dispatching(flow: FlowView): Promise<Dispatching | null> {
+    const data = dataOf(flow);
+    if (data === null || data.step !== "commit" || data.volumesAt === null) return null;
+    const { runId } = data;
+    const known = this.#plans.get(flow.id);
+    const plan = known ?? (await this.#plan(flow.id, data, await this.#queue.outcomes(flow.id)));
+    const { limits, select } = plan.policy;
+    const maxBytesPerSecond = jobBytesPerSecond(limits, plan.nodes, volumesAtOnce);
+    return {
+      nodesAtOnce: limits.nodesAtOnce,
+      jobsPerNode: volumesAtOnce,
+      jitterMs: limits.jitterSeconds * 1000,
+      since: Date.parse(data.volumesAt),
+      runId,
+      order: (id, now) => {
+        const job = plan.jobs.get(id);
+        if (job === undefined) return null;
+        const { nodeId, volume } = job;
+        const { excludePaths } = select;
+        const task = { kind: "volume" as const, runId, volume: volume.name, excludePaths, maxBytesPerSecond };
+        const timeoutMs = limits.jobTimeoutMinutes * 60_000;
+        return this.#repository.order({ id, target: { kind: "node", nodeId }, task, timeoutMs }, now);
+      },
+    };
+  }
+
+  async #commit(flow: Flow, data: RunData): Promise<FlowNext> {
+    const { runId, trigger, schedule, policyVersion } = data;
+    const children = await flow.outcomes();
+    const { policy } = await this.#plan(flow.id, data, children);
+    const nodeRecords = this.#nodesOf(data, children) ?? [];
+    const hostnameOf = (nodeId: string): string =>
+      nodeRecords.find(({ id }) => id === nodeId)?.hostname ?? this.#agents.last(nodeId)?.heartbeat.hostname ?? nodeId;
+    const nodes = openNodes(runId, children, this.#repository, hostnameOf);
+    const jobs = volumeJobs(runId, nodes, policy.select.volumes);
+    const volumes = openVolumes(jobs, children, this.#repository);
+    const swarm = openSwarm(runId, children, this.#repository);
+    const outcomes = await checkObjects(runId, { ...swarm, nodes, volumes }, this.#repository.store);
+    const endedAt = new Date().toISOString();
+    const run = concludeRun(
+      {
+        ...{ id: runId, trigger, schedule, policyVersion, skepVersion, endedAt },
+        startedAt: data.startedAt ?? endedAt,
+        warnings: this.#warnings(),
+        select: policy.select.volumes,
+      },
+      outcomes,
+    );
+    const { sequence, status } = await this.#book.append(run);
+    return this.#ended(flow, data, status, sequence);
+  }
+
+  #warnings(): Warning[] {
+    const { abilities } = this.#repository;
+    if (abilities === null || abilities.versions || abilities.objectLock) return [];
+    const message = "the store keeps neither versions nor locked objects: agents' credentials could destroy backups";
+    return [{ code: "SKEP_STORE_NOT_PROTECTED", message }];
+  }
+
+  #ended(flow: Flow, { runId }: RunData, status: string, sequence?: number): FlowNext {
+    this.#plans.delete(flow.id);
+    this.#log.info({ run: runId, status, sequence }, "run ended");
+    return { next: "done", result: { runId, status } };
+  }
+}
+
+function notOurs(flowId: string): SkepError {
+  return new SkepError({
+    code: "SKEP_FLOW_INVALID",
+    message: `the run ${flowId} in the queue has another shape than this version's`,
+    permanent: true,
+    hint: "another version of Skep, or somebody else, put it there",
+  });
+}
+
+/** Null where there is none, or where it is not ours. */
+export function dataOf(flow: FlowView | null): RunData | null {
+  return flow === null || flow.kind !== runKind ? null : (runDataSchema.safeParse(flow.data).data ?? null);
+}
