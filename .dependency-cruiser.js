@@ -43,6 +43,8 @@ export default {
       ["age-encryption", "^shared/repository/(age|open/age)\\.ts$"],
       ["bullmq", "^(agent/worker|controller/queue)\\.ts$"],
       ["@napi-rs/blake-hash", "^shared/repository/blake3\\.ts$"],
+      ["@bufbuild/protobuf", "^shared/raft/(wire|swarmkit/message-types)\\.ts$"],
+      ["libsodium-wrappers", "^shared/raft/sealed-record\\.ts$"],
     ].map(([library, door]) => ({
       name: `one-door-${library.replace(/\W/g, "")}`,
       severity: "error",

@@ -19,9 +19,16 @@ export interface RedisAddress {
 /** Options of ioredis, for BullMQ's own connections and the heartbeat's. */
 export function redisOptions(address: RedisAddress): RedisAddress & {
   maxRetriesPerRequest: null;
+  /** ms. Redis' name stands before it answers: a first packet that is lost must not cost ten seconds. */
+  connectTimeout: number;
   retryStrategy: (times: number) => number;
 } {
-  return { ...address, maxRetriesPerRequest: null, retryStrategy: (times) => Math.min(2000, 100 * times) };
+  return {
+    ...address,
+    maxRetriesPerRequest: null,
+    connectTimeout: 2000,
+    retryStrategy: (times) => Math.min(2000, 100 * times),
+  };
 }
 
 const lockMs = 15_000;

@@ -22,6 +22,7 @@ const commands = new Map<string, () => Promise<CommandFile>>([
   ["show", () => import("./command/show.ts")],
   ["restore", () => import("./command/restore.ts")],
   ["policy", () => import("./command/policy.ts")],
+  ["raft", () => import("./command/raft.ts")],
   ["agent", daemons],
   ["controller", daemons],
   ["version", () => import("./command/version.ts")],

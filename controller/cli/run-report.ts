@@ -82,7 +82,7 @@ function partCounts(output: Styler, { parts }: RunSummary): string {
 export function renderRun(output: Output, run: Run, now: number): string {
   return [
     renderHead(output, run, now),
-    ...section(output, "Covered", run.parts, (parts) => renderParts(output, parts)),
+    ...section(output, "Parts", run.parts, (parts) => renderParts(output, parts)),
     ...section(output, "Not covered", run.notCovered, (left) => renderNotCovered(output, left)),
     ...section(output, "Faults", run.parts.filter(hasFault), (parts) =>
       parts.map((part) => renderFault(output, part)).join("\n"),

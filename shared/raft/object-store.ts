@@ -84,7 +84,7 @@ export class ObjectStore {
         else table.set(action.id, before);
       });
       if (action.what === actionKind.remove) table.delete(action.id);
-      else table.set(action.id, action.bytes.slice());
+      else table.set(action.id, compact(action.bytes));
     }
   }
 
@@ -95,7 +95,7 @@ export class ObjectStore {
       const bytes = reader.bytes();
       const kind = kindBySnapshotField.get(tag >>> 3);
       if (kind === undefined) this.unknownKinds.add(`StoreSnapshot ${tag >>> 3}`);
-      else this.objects[kind].set(objectId(kind, bytes), bytes.slice());
+      else this.objects[kind].set(objectId(kind, bytes), compact(bytes));
       return true;
     });
   }
@@ -115,6 +115,11 @@ export class ObjectStore {
     if (this.anomalies.length < anomaliesTold) this.anomalies.push(anomaly);
     this.anomalyCount++;
   }
+}
+
+/** A view that would keep a much larger buffer alive is copied. */
+function compact(bytes: Uint8Array): Uint8Array {
+  return bytes.length * 2 < bytes.buffer.byteLength ? bytes.slice() : bytes;
 }
 
 interface Action {

@@ -23,16 +23,16 @@ import * as format from "../format.ts";
 import { findKit } from "../kit.ts";
 import type { Output } from "../output.ts";
 import { describe, run, type Session } from "../session.ts";
+import { askLocalNode } from "../standalone/engine.ts";
+import { addHostOptions, type HostOptions } from "../standalone/host.ts";
 
-interface DoctorOptions extends ApiOptions, StoreOptions, IdentityOptions {
-  api?: string;
-}
+type DoctorOptions = ApiOptions & StoreOptions & IdentityOptions & HostOptions;
 
 export function register(program: Command): void {
   const command = program.command("doctor").description("look whether backups and restores will work");
-  addIdentityOption(addStoreOptions(addApiOptions(addKitOption(command))));
+  addHostOptions(addIdentityOption(addStoreOptions(addApiOptions(addKitOption(command)))));
   const example = `skep doctor --kit skep-kit --identity identity-anna.txt
-skep doctor --store file:///srv/backups --identity identity-anna.txt`;
+skep doctor --standalone --kit skep-kit`;
   run(describe(command, example), doctor);
 }
 
@@ -49,7 +49,7 @@ async function doctor(session: Session, options: DoctorOptions): Promise<ExitCod
 async function finders(session: Session, options: DoctorOptions): Promise<Finder[]> {
   const { signal } = session;
   const kit = await findKit(options.kit);
-  const asksController = kit !== null || options.api !== undefined;
+  const asksController = options.standalone !== true && (kit !== null || options.api !== undefined);
   return [
     ...(kit === null ? [] : [() => checkKit(kit, Date.now())]),
     async () => {
@@ -64,6 +64,7 @@ async function finders(session: Session, options: DoctorOptions): Promise<Finder
     () => checkControllerKey(session, options),
     () => checkIdentity(session, options, kit !== null),
     ...(asksController ? [() => checkController(session, options)] : []),
+    ...(options.standalone === true ? [() => checkEngine(session, options)] : []),
   ];
 }
 
@@ -104,6 +105,12 @@ async function checkController({ signal }: Session, options: DoctorOptions): Pro
   const told = new Set(findings.map(({ code }) => code));
   const own = judgeManagers(agents, Date.now()).filter(({ code }) => !told.has(code));
   return [ok("SKEP_DOCTOR_CONTROLLER", `the controller at ${api.url} answers`), ...findings, ...own];
+}
+
+async function checkEngine({ signal }: Session, { dockerSocket }: DoctorOptions): Promise<Finding[]> {
+  const { hostname, role } = await askLocalNode(dockerSocket, signal);
+  const what = { manager: "a swarm manager", worker: "a swarm worker", standalone: "in no swarm" }[role];
+  return [ok("SKEP_DOCTOR_ENGINE", `the Docker engine of ${hostname} answers; it is ${what}`)];
 }
 
 const levelStyles = { ok: "green", warning: "yellow", error: "red" } as const;

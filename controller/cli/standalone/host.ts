@@ -22,13 +22,15 @@ export interface HostOptions extends StoreOptions {
   standalone?: boolean;
   stateDir?: string;
   dockerSocket: string;
+  hostRoot: string;
 }
 
 export function addHostOptions(command: Command): Command {
   return command
     .option("--standalone", "do it on this machine's Docker, with neither controller nor Redis")
     .option("--state-dir <folder>", "standalone: where the cache and the journal of restores are kept")
-    .option("--docker-socket <path>", "standalone: the engine's socket", "/var/run/docker.sock");
+    .option("--docker-socket <path>", "standalone: the engine's socket", "/var/run/docker.sock")
+    .option("--host-root <folder>", "standalone: where the host's / is seen, from within a container", "/");
 }
 
 export interface Host {
@@ -82,7 +84,7 @@ export async function openHost(
         store: location,
         credentials,
         ...(identityKeys === undefined ? {} : { identityKeys }),
-        hostRoot: "/",
+        hostRoot: options.hostRoot,
         stateDir,
         dockerSocket: options.dockerSocket,
       };

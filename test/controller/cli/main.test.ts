@@ -24,6 +24,7 @@ describe("the skep command", () => {
     const groups: Record<string, string[]> = {
       agent: ["agent run"],
       policy: ["policy show", "policy set", "policy check"],
+      raft: ["raft verify", "raft ls", "raft get", "raft diff", "raft export"],
       restore: ["restore volume", "restore list", "restore undo", "restore discard"],
     };
     const leaves = names.filter((name) => name !== "help").flatMap((name) => groups[name] ?? [name]);

@@ -1,0 +1,168 @@
+// SOURCE of `skep raft`: a swarm directory, a tar of one, or a run in the store.
+import { createReadStream } from "node:fs";
+import { mkdtemp, open, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { createZstdDecompress } from "node:zlib";
+import { extract, type Extract } from "tar-stream";
+import { SkepError } from "../../shared/errors.ts";
+import { openRaftArchive } from "../../shared/raft/archive-layout.ts";
+import { copiedFiles } from "../../shared/raft/copied-file.ts";
+import { copySwarmDirectory } from "../../shared/raft/copy.ts";
+import { openSwarm, type OpenedSwarm } from "../../shared/raft/open-swarm.ts";
+import { directoryFiles } from "../../shared/raft/swarm-files.ts";
+import { decodeUnlockKey } from "../../shared/raft/unlock-key.ts";
+import { runIdPattern } from "../../shared/repository/layout.ts";
+import { readArchive } from "../../shared/repository/open/archive-reader.ts";
+import { readRun } from "../../shared/repository/run-chain.ts";
+import type { IdentityOptions, StoreOptions } from "./access.ts";
+import { withOperator } from "./catalogue-access.ts";
+import { readInputFile } from "./input-file.ts";
+import type { Session } from "./session.ts";
+
+export interface RaftSourceOptions extends StoreOptions, IdentityOptions {
+  unlockKeyFile?: string;
+}
+
+/** Throws SKEP_RAFT_SOURCE where SOURCE is none of the three, and what reading it throws. */
+export async function openRaftSource(
+  session: Session,
+  source: string,
+  options: RaftSourceOptions,
+): Promise<OpenedSwarm> {
+  const unlockKey =
+    options.unlockKeyFile === undefined
+      ? null
+      : decodeUnlockKey(await readInputFile(options.unlockKeyFile, "the unlock key file"));
+  const found = await stat(source).catch(() => null);
+  if (found?.isDirectory() === true) return await openDirectory(session, source, unlockKey);
+  if (found?.isFile() === true) return await openTar(source, unlockKey);
+  if (source === "latest" || runIdPattern.test(source)) return await openRun(session, source, options, unlockKey);
+  throw new SkepError({
+    code: "SKEP_RAFT_SOURCE",
+    message: `${source} is no folder, no file and no run`,
+    permanent: true,
+    hint: "name a swarm directory such as /var/lib/docker/swarm, a tar of one, or a run (`skep runs`)",
+  });
+}
+
+async function openDirectory({ signal }: Session, path: string, unlockKey: Uint8Array | null): Promise<OpenedSwarm> {
+  const inside = await stat(join(path, "swarm", "raft")).catch(() => null);
+  const source = directoryFiles(inside === null ? path : join(path, "swarm"));
+  try {
+    return await openSwarm(source, { unlockKey, signal });
+  } catch (error) {
+    if (!(error instanceof SkepError) || error.code !== "SKEP_RAFT_FORMAT") throw error;
+    // An engine may be at work in it: then a hot copy succeeds where reading in place is torn.
+    return await openCopy(source, unlockKey, signal, error);
+  }
+}
+
+async function openCopy(
+  source: ReturnType<typeof directoryFiles>,
+  unlockKey: Uint8Array | null,
+  signal: AbortSignal,
+  failure: SkepError,
+): Promise<OpenedSwarm> {
+  const stagingDirectory = await mkdtemp(join(tmpdir(), "skep-raft-"));
+  try {
+    const { files } = await copySwarmDirectory({
+      source,
+      stagingDirectory,
+      signal,
+      limits: { attempts: 3 },
+      ...(unlockKey === null ? {} : { unlockKey: () => Promise.resolve(unlockKey) }),
+    });
+    return await openSwarm(copiedFiles(files), { unlockKey, signal });
+  } catch (error) {
+    throw error instanceof SkepError && error.code === "SKEP_RAFT_COPY_UNPROVEN" ? failure : error;
+  } finally {
+    await rm(stagingDirectory, { recursive: true, force: true });
+  }
+}
+
+const zstdMagic = Buffer.from([0x28, 0xb5, 0x2f, 0xfd]);
+const ageMagic = Buffer.from("age-encryption.org/");
+
+async function openTar(path: string, given: Uint8Array | null): Promise<OpenedSwarm> {
+  const start = await readStart(path);
+  if (start.subarray(0, ageMagic.length).equals(ageMagic)) {
+    throw new SkepError({
+      code: "SKEP_RAFT_SOURCE",
+      message: `${path} is encrypted`,
+      permanent: true,
+      hint: `age -d -i IDENTITY ${path} > copy.tar.zst, then name that file; or name the run itself`,
+    });
+  }
+  const tar = extract();
+  const file = createReadStream(path);
+  const isZstd = start.subarray(0, zstdMagic.length).equals(zstdMagic);
+  const reading = isZstd ? pipeline(file, createZstdDecompress(), tar) : pipeline(file, tar);
+  const failed = reading.then(
+    () => null,
+    (error: unknown) => error,
+  );
+  try {
+    const { files, unlockKey } = await openRaftArchive(entriesOf(tar));
+    return await openSwarm(files, { unlockKey: given ?? unlockKey });
+  } catch (error) {
+    if (error instanceof SkepError) throw error;
+    throw new SkepError({
+      code: "SKEP_RAFT_SOURCE",
+      message: `${path} is no tar of a swarm directory`,
+      permanent: true,
+      cause: error,
+    });
+  } finally {
+    tar.destroy();
+    await failed;
+  }
+}
+
+async function readStart(path: string): Promise<Buffer> {
+  const handle = await open(path);
+  try {
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(64), 0, 64, 0);
+    return buffer.subarray(0, bytesRead);
+  } finally {
+    await handle.close();
+  }
+}
+
+async function* entriesOf(tar: Extract): AsyncGenerator<{ path: string; content: AsyncIterable<Uint8Array> }> {
+  for await (const entry of tar) {
+    if (entry.header.type === "file") yield { path: entry.header.name, content: entry as AsyncIterable<Uint8Array> };
+    else entry.resume();
+  }
+}
+
+async function openRun(
+  session: Session,
+  id: string,
+  options: RaftSourceOptions,
+  given: Uint8Array | null,
+): Promise<OpenedSwarm> {
+  const { signal, output } = session;
+  return await withOperator(session, options, async ({ store, catalogue, operator }) => {
+    const found = await readRun(catalogue, id, {
+      signal,
+      onFault: (fault, key) => {
+        output.warn(`${key} is passed over: ${fault.message}`);
+      },
+    });
+    const part = found?.run.parts.find(({ kind, archive }) => kind === "raft" && archive !== undefined);
+    if (part?.archive === undefined || part.epoch === undefined) {
+      throw new SkepError({
+        code: "SKEP_RAFT_SOURCE",
+        message: found === null ? `there is no run ${id}` : `run ${id} has no Raft copy`,
+        permanent: true,
+        hint: "`skep runs` lists the runs, `skep show RUN` what is in one",
+      });
+    }
+    const identity = await operator.epochIdentity(part.epoch);
+    const entries = readArchive({ store, archive: part.archive, identity, signal });
+    const { files, unlockKey } = await openRaftArchive(entries);
+    return await openSwarm(files, { unlockKey: given ?? unlockKey, signal });
+  });
+}

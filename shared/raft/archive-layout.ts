@@ -1,0 +1,66 @@
+// How a Raft copy lies in a tar: the swarm directory under swarm/, and beside it, where the swarm is autolocked, the
+// unlock key that opens this copy. Encoder and decoder, so that what the agent packs is what the CLI and a restore find.
+import type { SwarmCopy } from "./copy.ts";
+import { memoryFiles, type SwarmFiles } from "./swarm-files.ts";
+import { decodeUnlockKey, encodeUnlockKey } from "./unlock-key.ts";
+import { formatError } from "./wire.ts";
+
+const swarmPrefix = "swarm/";
+/** The text that `docker swarm unlock-key` prints, and a line end. */
+export const unlockKeyPath = "unlock-key";
+
+export interface RaftArchiveFile {
+  path: string;
+  mode: number;
+  sizeBytes: number;
+  content: AsyncIterable<Uint8Array> | Uint8Array;
+}
+
+/** The copy's files with their places in the archive. Their contents are opened when they are read. */
+export function* raftArchiveFiles(copy: SwarmCopy): Generator<RaftArchiveFile> {
+  for (const file of copy.files) {
+    const { path, mode, sizeBytes } = file;
+    const content = { [Symbol.asyncIterator]: () => file.content()[Symbol.asyncIterator]() };
+    yield { path: `${swarmPrefix}${path}`, mode, sizeBytes, content };
+  }
+  if (copy.unlockKey !== null) {
+    const content = Buffer.from(`${encodeUnlockKey(copy.unlockKey)}\n`);
+    yield { path: unlockKeyPath, mode: 0o600, sizeBytes: content.length, content };
+  }
+}
+
+export interface OpenedArchive {
+  files: SwarmFiles;
+  unlockKey: Uint8Array | null;
+}
+
+/** What is held of one archive in memory. */
+const longestArchiveBytes = 1024 * 1024 * 1024;
+
+/**
+ * Reads all of an archive's entries into memory. A swarm directory that lies at the top, as `tar -C /var/lib/docker/swarm`
+ * makes it, is taken too. Throws SKEP_RAFT_FORMAT where there is none, or too much.
+ */
+export async function openRaftArchive(
+  entries: AsyncIterable<{ path: string; content: AsyncIterable<Uint8Array> }>,
+): Promise<OpenedArchive> {
+  const files = new Map<string, Uint8Array>();
+  let unlockKey: Uint8Array | null = null;
+  let heldBytes = 0;
+  for await (const { path, content } of entries) {
+    const pieces: Uint8Array[] = [];
+    for await (const piece of content) {
+      heldBytes += piece.length;
+      if (heldBytes > longestArchiveBytes)
+        throw formatError(`the archive unpacks to more than ${longestArchiveBytes} bytes`);
+      pieces.push(piece);
+    }
+    const bytes = Buffer.concat(pieces);
+    const plain = path.replace(/^\.\//, "");
+    if (plain === unlockKeyPath) unlockKey = decodeUnlockKey(bytes.toString());
+    else files.set(plain.startsWith(swarmPrefix) ? plain.slice(swarmPrefix.length) : plain, bytes);
+  }
+  if (![...files.keys()].some((path) => path.startsWith("raft/")))
+    throw formatError("the archive holds no swarm directory");
+  return { files: memoryFiles(files), unlockKey };
+}
