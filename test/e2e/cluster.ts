@@ -4,6 +4,9 @@ import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { parseLocation } from "../../shared/store/location.ts";
+import { openStore } from "../../shared/store/open.ts";
+import type { Store } from "../../shared/store/store.ts";
 import { tryCommand, type CommandResult } from "../lab/command.ts";
 import { redisImage } from "../lab/image.ts";
 import { Lab, type LabOptions } from "../lab/lab.ts";
@@ -167,6 +170,13 @@ export class Cluster {
   /** As skep with --json: the document. */
   async skepJson<T>(argv: readonly string[]): Promise<T> {
     return JSON.parse((await this.skep([...argv, "--json"])).stdout) as T;
+  }
+
+  /** The cluster's bucket, with the rights of its owner. The caller closes it. */
+  async openStore(): Promise<Store> {
+    const { endpoint, region } = this.lab.s3;
+    const location = parseLocation({ url: `s3://${this.bucket}`, endpoint, region, pathStyle: true });
+    return openStore(location, await this.lab.s3.credentials());
   }
 
   async down(): Promise<void> {

@@ -1,0 +1,145 @@
+import { expect } from "chai";
+import { randomBytes } from "node:crypto";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { zstdDecompressSync } from "node:zlib";
+import type { BackupDocument } from "../../controller/cli/documents.ts";
+import { layout } from "../../shared/repository/layout.ts";
+import type { Part, Run } from "../../shared/repository/run.ts";
+import type { Store } from "../../shared/store/store.ts";
+import { tryCommand } from "../lab/command.ts";
+import type { Cluster } from "./cluster.ts";
+import { sharedCluster } from "./shared-cluster.ts";
+import { describeTree, makeVolume } from "./volumes.ts";
+
+/** age and zstd as docs/FORMAT.md tells to call them; throws with what they said. */
+async function tool(argv: readonly string[], input?: Uint8Array): Promise<void> {
+  const { code, stderr } = await tryCommand(argv, input === undefined ? {} : { input });
+  if (code !== 0) throw new Error(`${argv.join(" ")}: ${stderr}`);
+}
+
+describe("a run over three nodes", function () {
+  this.timeout(240_000);
+  let cluster: Cluster;
+  let store: Store;
+  let run: Run;
+  const marker = randomBytes(24).toString("hex");
+
+  before(async () => {
+    cluster = await sharedCluster();
+    store = await cluster.openStore();
+    await makeVolume(cluster.lab.node(0), "alpha", {
+      "notes.txt": `${marker}\n`,
+      "deep/er/file": randomBytes(100_000),
+    });
+    await makeVolume(cluster.lab.node(1), "beta", { big: randomBytes(6_000_000), empty: "" });
+    await makeVolume(cluster.lab.node(2), "gamma", { "a b/c\nd": "a name with a line end" });
+    await makeVolume(cluster.lab.node(2), "scratch1", { x: "not selected" });
+    const service = ["docker", "service", "create", "--detach", "--quiet", "--no-resolve-image", "--name", "binder"];
+    const place = ["--constraint", "node.hostname==node1", "--mount", "type=bind,source=/srv,target=/srv"];
+    await cluster.manager.run([...service, ...place, "skep-lab/redis:7", "sleep", "1000"]);
+    const document = await cluster.skepJson<BackupDocument>(["backup", "--wait"]);
+    run = document.run ?? expect.fail("backup --wait gave no run");
+  });
+
+  after(async () => {
+    await store.close();
+    await cluster.manager.exec(["docker", "service", "rm", "binder"]);
+  });
+
+  const part = (kind: Part["kind"], name: string): Part => {
+    const found = run.parts.find((candidate) => candidate.kind === kind && candidate.name === name);
+    return found ?? expect.fail(`the run has no ${kind} ${name}, only ${run.parts.map((p) => p.name).join(", ")}`);
+  };
+
+  it("covers all that was selected: Raft, definitions, three nodes, their volumes", () => {
+    expect(run.status).to.equal("done");
+    expect(
+      run.parts.map((each) => `${each.name} ${each.status}`).filter((line) => !line.endsWith(" done")),
+    ).to.deep.equal([]);
+    expect(run.parts.filter((each) => each.kind === "node")).to.have.length(3);
+    for (const volume of ["node1/alpha", "node2/beta", "node3/gamma"])
+      expect(part("volume", volume).status).to.equal("done");
+    const raft = run.parts.find((each) => each.kind === "raft")?.raft ?? expect.fail("no Raft proof");
+    expect(raft.walked).to.be.true;
+    expect(raft.commitIndex).to.be.at.least(raft.markerIndex ?? expect.fail("no marker"));
+    expect(run.nodes.map((node) => node.hostname).sort()).to.deep.equal(["node1", "node2", "node3"]);
+  });
+
+  it("lists what it left out, and why", () => {
+    const leftOut = run.notCovered.map((each) => `${each.reason} ${each.kind} ${each.name}`).join("\n");
+    expect(leftOut).to.match(/^not-selected volume node3\/scratch1$/m);
+    expect(leftOut).to.match(/^bind-mount bind .*\/srv$/m);
+  });
+
+  it("leaves packs, a manifest and an archive that Debian's age and zstd open", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "skep-age-"));
+    try {
+      const file = (name: string): string => join(folder, name);
+      const fetch = async (key: string, name: string): Promise<void> => {
+        await writeFile(file(name), (await store.get(key, 64 << 20)) ?? expect.fail(`${key} is not in the store`));
+      };
+      await fetch(layout.epochKey(1, 1), "epoch.age");
+      await tool([
+        "age",
+        "--decrypt",
+        "--identity",
+        cluster.identity,
+        "--output",
+        file("epoch.txt"),
+        file("epoch.age"),
+      ]);
+      const texts: string[] = [];
+      for await (const { key } of store.list("packs/")) {
+        await fetch(key, "pack.age");
+        await tool([
+          "age",
+          "--decrypt",
+          "--identity",
+          file("epoch.txt"),
+          "--output",
+          file("pack.zst"),
+          file("pack.age"),
+        ]);
+        await tool(["zstd", "--decompress", "--force", "--quiet", "-o", file("pack"), file("pack.zst")]);
+        texts.push((await readFile(file("pack"))).toString("latin1"));
+      }
+      expect(texts.join("")).to.contain(marker);
+      const { archive } = run.parts.find((each) => each.kind === "raft") ?? expect.fail("no raft part");
+      await fetch(archive?.key ?? expect.fail("no archive"), "raft.age");
+      await tool(["age", "--decrypt", "--identity", file("epoch.txt"), "--output", file("raft.zst"), file("raft.age")]);
+      await writeFile(file("raft.tar"), zstdDecompressSync(await readFile(file("raft.zst"))));
+      const listing = await tryCommand(["tar", "--list", "--file", file("raft.tar")]);
+      expect(listing.stdout)
+        .to.contain("certificates/swarm-node.key")
+        .and.match(/raft\/wal-v3-encrypted\/.*\.wal/);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+
+  it("leaves nothing in the store that tells a name or a content", async () => {
+    for await (const { key } of store.list("")) {
+      expect(key).to.not.match(/alpha|beta|gamma|node\d/);
+      const bytes = Buffer.from((await store.get(key, 64 << 20)) ?? []);
+      expect(bytes.includes(marker), key).to.be.false;
+      expect(bytes.includes("notes.txt"), key).to.be.false;
+    }
+  });
+
+  it("gives a deleted volume back as it was, times, owners and modes too", async () => {
+    const node = cluster.lab.node(1);
+    const before = await describeTree(node, "beta");
+    await node.run(["docker", "volume", "rm", "beta"]);
+    await cluster.skep(["restore", "volume", "node2/beta", "--yes", "--identity", cluster.identity]);
+    expect(await describeTree(node, "beta")).to.equal(before);
+  });
+
+  it("writes almost nothing when nothing changed", async () => {
+    const { run: second } = await cluster.skepJson<BackupDocument>(["backup", "--wait"]);
+    const beta = second?.parts.find((each) => each.name === "node2/beta");
+    expect(beta?.totals?.sourceBytes).to.equal(6_000_000);
+    expect(beta?.totals?.newBytes).to.be.below(100_000);
+  });
+});
