@@ -23,8 +23,8 @@ export interface ClusterOptions extends LabOptions {
   managers: number;
   /** Text for the `policy:` key of skep.yaml, one level in; default: everything, no schedule. */
   policy?: string;
-  /** Where the controller and Redis may run. */
-  controllerRole?: "manager" | "worker";
+  /** More variables of stack.yml, such as SKEP_CONTROLLER_PLACEMENT. */
+  stack?: Readonly<Record<string, string>>;
   bucket?: string;
 }
 
@@ -33,13 +33,13 @@ export class Cluster {
   /** On the host; the nodes have what the stack needs of it under /root/skep. */
   readonly folder: string;
   readonly bucket: string;
-  readonly #role: "manager" | "worker";
+  readonly #stack: Readonly<Record<string, string>>;
 
   private constructor(lab: Lab, folder: string, options: ClusterOptions) {
     this.lab = lab;
     this.folder = folder;
     this.bucket = options.bucket ?? "backups";
-    this.#role = options.controllerRole ?? "manager";
+    this.#stack = options.stack ?? {};
   }
 
   /** A lab with S3, all images on its nodes, a swarm, a bucket and a kit; Skep is not deployed yet. */
@@ -97,7 +97,7 @@ export class Cluster {
   }
 
   /** `docker stack deploy -c stack.yml skep` on a manager, with the files that a user has there. */
-  async deploy(environment: Readonly<Record<string, string>> = {}): Promise<void> {
+  async deploy(): Promise<void> {
     const target = "/root/skep";
     const folder = this.manager.hostPath(target);
     await mkdir(join(folder, "deploy"), { recursive: true });
@@ -108,7 +108,7 @@ export class Cluster {
     await rm(join(folder, "skep-kit", `identity-${operator}.txt`), { force: true });
     await this.manager.run(
       ["docker", "stack", "deploy", "--resolve-image", "never", "-c", `${target}/stack.yml`, "skep"],
-      { env: { SKEP_REDIS_IMAGE: redisTag, SKEP_CONTROLLER_ROLE: this.#role, ...environment } },
+      { env: { SKEP_REDIS_IMAGE: redisTag, ...this.#stack } },
     );
   }
 
@@ -129,13 +129,27 @@ export class Cluster {
     throw new Error(`Skep was not ready after ${timeoutMs} ms: ${last}\n${services.stdout}`);
   }
 
-  /** The node where the controller runs now; null while it runs nowhere. */
-  async controllerNode(): Promise<LabNode | null> {
+  /** Where the one task of a service of the stack runs now; null while it runs nowhere. */
+  async nodeOf(service: "controller" | "redis"): Promise<LabNode | null> {
     const format = "{{.Node}} {{.CurrentState}}";
     const filter = ["--filter", "desired-state=running", "--format", format];
-    const { stdout } = await this.manager.exec(["docker", "service", "ps", ...filter, "skep_controller"]);
+    const { stdout } = await this.manager.exec(["docker", "service", "ps", ...filter, `skep_${service}`]);
     const name = /^(\S+) Running/m.exec(stdout)?.[1];
     return this.lab.nodes.find((node) => node.name === name) ?? null;
+  }
+
+  /** Id of the container of a service of the stack on `node`; null where none runs. */
+  async containerOn(node: LabNode, service: "controller" | "redis" | "agent"): Promise<string | null> {
+    const label = `label=com.docker.swarm.service.name=skep_${service}`;
+    const ids = (await node.run(["docker", "ps", "--quiet", "--filter", label])).split("\n");
+    return ids[0] === undefined || ids[0] === "" ? null : ids[0];
+  }
+
+  /** SIGKILL, as the kernel's out-of-memory killer does it. Swarm starts another task. */
+  async kill(node: LabNode, service: "controller" | "redis" | "agent"): Promise<void> {
+    const container = await this.containerOn(node, service);
+    if (container === null) throw new Error(`no ${service} runs on ${node.name}`);
+    await node.run(["docker", "kill", "--signal", "KILL", container]);
   }
 
   /** Runs the CLI on the host with this cluster's kit. Throws unless it ends with 0, or `tolerant`. */
@@ -160,7 +174,7 @@ export class Cluster {
 
   /** Writes into the kit where the controller is now, as its operator would. */
   async #pointAtController(): Promise<void> {
-    const controller = await this.controllerNode();
+    const controller = await this.nodeOf("controller");
     if (controller === null) return;
     const path = join(this.kit, "cli.json");
     const context = JSON.parse(await readFile(path, "utf8")) as Record<string, unknown>;

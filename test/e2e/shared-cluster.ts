@@ -18,7 +18,12 @@ export async function sharedCluster(): Promise<Cluster> {
 }
 
 async function makeCluster(): Promise<Cluster> {
-  const cluster = await Cluster.up({ nodes: 3, managers: 3, policy });
+  const cluster = await Cluster.up({
+    nodes: 3,
+    managers: 3,
+    policy,
+    stack: { SKEP_REDIS_PLACEMENT: "node.hostname == node1" },
+  });
   try {
     await cluster.deploy();
     await cluster.ready();

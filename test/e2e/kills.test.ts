@@ -1,0 +1,110 @@
+import { expect } from "chai";
+import { randomBytes } from "node:crypto";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { RunAnswer } from "../../controller/api/schemas.ts";
+import type { BackupDocument } from "../../controller/cli/documents.ts";
+import type { Run } from "../../shared/repository/run.ts";
+import type { Cluster } from "./cluster.ts";
+import { sharedCluster } from "./shared-cluster.ts";
+import { makeVolume } from "./volumes.ts";
+
+/** 40 MB at 4 MB/s: a run of more than 10 s, so that there is a middle to be killed in. */
+const bigBytes = 40_000_000;
+const slowPolicy = `version: 1
+select:
+  volumes:
+    include: ["slow"]
+limits:
+  bytesPerSecondPerNode: 4000000
+`;
+
+describe("a run whose parts are killed", function () {
+  this.timeout(300_000);
+  let cluster: Cluster;
+
+  before(async () => {
+    cluster = await sharedCluster();
+    await makeVolume(cluster.lab.node(1), "slow", { noise: randomBytes(bigBytes) });
+    await setPolicy(slowPolicy);
+  });
+
+  after(async () => {
+    await setPolicy("version: 1\nselect:\n  volumes:\n    exclude: [scratch*]\n");
+    await cluster.lab.node(1).run(["docker", "volume", "rm", "slow"]);
+  });
+
+  afterEach(async () => {
+    await cluster.ready();
+  });
+
+  async function setPolicy(policy: string): Promise<void> {
+    const file = join(cluster.folder, "policy.yml");
+    await writeFile(file, policy);
+    await cluster.skep(["policy", "set", file]);
+  }
+
+  /** Starts a run and returns its id once the slow volume is being read. */
+  async function beginRun(): Promise<string> {
+    // Everything is new again: what was read once would not be read a second time.
+    await writeFile(cluster.lab.node(1).hostPath("/var/lib/docker/volumes/slow/_data/noise"), randomBytes(bigBytes));
+    const { runId } = await cluster.skepJson<BackupDocument>(["backup"]);
+    for (let attempt = 0; attempt < 200; attempt++) {
+      const answer = await cluster.skepJson<RunAnswer>(["show", runId]);
+      if (!("progress" in answer)) return expect.fail(`run ${runId} ended before the volume was read`);
+      const part = answer.progress.parts.find((each) => each.name === "node2/slow");
+      if ((part?.progress?.doneBytes ?? 0) > 4_000_000) return runId;
+      await sleep(250);
+    }
+    return expect.fail(`run ${runId} never came to read the volume`);
+  }
+
+  /** The run's end, awaited for as long as a user would. */
+  async function endOf(runId: string): Promise<Run> {
+    const deadline = Date.now() + 150_000;
+    let last = "";
+    while (Date.now() < deadline) {
+      const result = await cluster.skep(["show", runId, "--json"], { tolerant: true });
+      last = result.stdout + result.stderr;
+      if (result.code === 0 || result.code === 3) {
+        const answer = JSON.parse(result.stdout) as RunAnswer;
+        if ("run" in answer) return answer.run;
+      }
+      await sleep(1000);
+    }
+    return expect.fail(`the end of run ${runId} was not known after 150 s: ${last}`);
+  }
+
+  function expectOneSnapshot(run: Run): void {
+    const snapshots = run.parts.filter((part) => part.name === "node2/slow");
+    expect(snapshots, "parts for the volume").to.have.length(1);
+    expect(snapshots[0]?.totals?.sourceBytes).to.equal(bigBytes);
+  }
+
+  it("ends, with one snapshot, when its agent is killed in the middle of the upload", async () => {
+    const runId = await beginRun();
+    await cluster.kill(cluster.lab.node(1), "agent");
+    const run = await endOf(runId);
+    expect(run.status).to.equal("done");
+    expectOneSnapshot(run);
+  });
+
+  it("ends, and nothing runs twice, when the controller is killed", async () => {
+    const runId = await beginRun();
+    const node = (await cluster.nodeOf("controller")) ?? expect.fail("the controller runs nowhere");
+    await cluster.kill(node, "controller");
+    const run = await endOf(runId);
+    expect(run.status).to.equal("done");
+    expectOneSnapshot(run);
+    expect(run.parts.map((part) => part.attempt)).to.deep.equal(run.parts.map(() => 1));
+  });
+
+  it("ends, and nothing runs twice, when Redis is killed", async () => {
+    const runId = await beginRun();
+    await cluster.kill(cluster.lab.node(0), "redis");
+    const run = await endOf(runId);
+    expect(run.status).to.equal("done");
+    expectOneSnapshot(run);
+  });
+});
