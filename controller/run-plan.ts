@@ -63,6 +63,9 @@ export function nodesToAsk(
     .map(({ id, hostname }) => ({ nodeId: id, hostname }));
 }
 
+/** On the volumes of stack.yml. */
+const ownLabel = "io.skep.own";
+
 /** Volumes to take and what is left out. A volume that several nodes share is taken by the first of them, by hostname. */
 export function planVolumes(facts: ReadonlyMap<string, NodeFacts>, select: Policy["select"]["volumes"]): VolumePlan {
   const plan: VolumePlan = { jobs: [], notCovered: [] };
@@ -76,6 +79,10 @@ export function planVolumes(facts: ReadonlyMap<string, NodeFacts>, select: Polic
       const leaveOut = (reason: NotCovered["reason"], message: string): void => {
         plan.notCovered.push({ kind: "volume", name: `${hostname}/${volume.name}`, hostname, reason, message });
       };
+      if (ownLabel in volume.labels) {
+        leaveOut("not-selected", "Skep's own state: it is made anew where it is missing");
+        continue;
+      }
       if (!selectsVolume(select, hostname, volume.name)) {
         leaveOut("not-selected", "the policy does not select it");
         continue;

@@ -168,6 +168,16 @@ describe("the plan of a run", () => {
     );
     expect(plan.jobs.map(({ nodeId }) => nodeId)).to.deep.equal(["n2"]);
   });
+
+  it("leave out the volumes of Skep's own stack, and say so", () => {
+    const own = volume("skep_agent_state");
+    own.facts.labels["io.skep.own"] = "true";
+    const plan = planVolumes(new Map([["n1", facts("n1", [volume("db"), own])]]), select);
+    expect(plan.jobs.map(({ volume: { name } }) => name)).to.deep.equal(["db"]);
+    expect(plan.notCovered.map(({ name, reason }) => `${name} ${reason}`)).to.deep.equal([
+      "n1/skep_agent_state not-selected",
+    ]);
+  });
 });
 
 describe("the end of a run", () => {
