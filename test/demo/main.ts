@@ -1,7 +1,7 @@
 // `npm run demo`: a swarm of three nodes with an application is made on this machine, backed up, robbed of a volume,
 // and gets it back. Everything is real but the machines, which are containers of this one.
 import { Command } from "commander";
-import { skepVersion } from "../../shared/version.ts";
+import { nodeImage } from "../lab/image.ts";
 import { Cluster } from "../e2e/cluster.ts";
 import { Application, volumeName } from "./application.ts";
 import { Timeline } from "./timeline.ts";
@@ -18,7 +18,7 @@ function tell(text: string): void {
 }
 
 async function demonstrate(cluster: Cluster, timeline: Timeline): Promise<void> {
-  const application = new Application(cluster.manager, cluster.lab.node(1), `skep:${skepVersion}`);
+  const application = new Application(cluster.manager, cluster.lab.node(1), nodeImage().tag);
   await timeline.step(
     "An application: a web service, a database that writes without pause, a config, a secret",
     async () => {
