@@ -3,10 +3,11 @@
 // A job is locked for 15 s and the lock renewed while it runs: what a killed agent had begun comes back to the queue
 // within half a minute. The connection is tried for ever, and a result that Redis could not take is kept by the desk.
 import { randomUUID } from "node:crypto";
-import { DelayedError, Queue, QueueEvents, UnrecoverableError, Worker } from "bullmq";
+import { setTimeout as sleep } from "node:timers/promises";
+import { DelayedError, Queue, UnrecoverableError, Worker } from "bullmq";
 import { queueNames, queuePrefix, type EnrolmentRequest } from "../shared/contract/queues.ts";
 import type { SealedResult } from "../shared/contract/signed-job.ts";
-import { encodeErrorMessage, SkepError, toErrorRecord } from "../shared/errors.ts";
+import { decodeErrorMessage, encodeErrorMessage, fromErrorRecord, SkepError, toErrorRecord } from "../shared/errors.ts";
 import type { Logger } from "../shared/log.ts";
 import type { JobDesk } from "./job-desk.ts";
 
@@ -116,7 +117,12 @@ export function onceInAWhile(tell: (error: Error) => void): (error: Error) => vo
   };
 }
 
-/** The controller's answer, unchecked. Throws SKEP_ENROLMENT_UNANSWERED after the time, and what it failed with. */
+const pollMs = 200;
+
+/**
+ * The controller's answer, unchecked. Throws SKEP_ENROLMENT_UNANSWERED after the time, and the error that the controller
+ * answered with. It is asked for, not listened to: an enrolment is rare, and a listener is a connection more to end.
+ */
 export async function askController(
   redis: RedisAddress,
   request: EnrolmentRequest,
@@ -125,35 +131,50 @@ export async function askController(
 ): Promise<unknown> {
   const connection = redisOptions(redis);
   const queue = new Queue<EnrolmentRequest>(queueNames.enrolment, { connection, prefix: queuePrefix });
-  const events = new QueueEvents(queueNames.enrolment, { connection, prefix: queuePrefix });
   queue.on("error", onError);
-  events.on("error", onError);
-  const unanswered = (): SkepError =>
-    new SkepError({
+  const jobId = randomUUID();
+  const timeout = new AbortController();
+  const timedOut = sleep(timeoutMs, undefined, { signal: timeout.signal }).then(() => {
+    throw new SkepError({
       code: "SKEP_ENROLMENT_UNANSWERED",
       message: `the controller did not answer within ${timeoutMs / 1000} s`,
       permanent: false,
       hint: "is the controller running, and are Redis' address and password right?",
     });
-  const timeout = Promise.withResolvers<never>();
-  const timer = setTimeout(() => {
-    timeout.reject(unanswered());
-  }, timeoutMs);
+  });
   try {
-    const ask = async (): Promise<unknown> => {
-      await events.waitUntilReady();
-      const job = await queue.add("enrol", request, {
-        jobId: randomUUID(),
-        removeOnComplete: { age: 60 },
-        removeOnFail: { age: 60 },
-      });
-      return job.waitUntilFinished(events);
-    };
-    const answer = ask();
-    answer.catch(() => undefined); // when the time is over first, nobody waits for it any more
-    return await Promise.race([answer, timeout.promise]);
+    const answer = answerTo(queue, jobId, request, timeout.signal);
+    return await Promise.race([answer, timedOut]);
   } finally {
-    clearTimeout(timer);
-    await Promise.allSettled([events.disconnect(), queue.disconnect()]);
+    timeout.abort();
+    timedOut.catch(() => undefined); // ended by the abort
+    // A question that nobody waits for must not pile up in the queue. Without Redis it is not there either.
+    const removed = queue.remove(jobId).catch(onSomething(onError));
+    await Promise.race([removed, sleep(1000)]);
+    await queue.disconnect();
+  }
+}
+
+function onSomething(onError: (error: Error) => void): (thrown: unknown) => void {
+  return (thrown) => {
+    onError(thrown instanceof Error ? thrown : new Error(String(thrown)));
+  };
+}
+
+async function answerTo(
+  queue: Queue<EnrolmentRequest>,
+  jobId: string,
+  request: EnrolmentRequest,
+  signal: AbortSignal,
+): Promise<unknown> {
+  await queue.add("enrol", request, { jobId });
+  for (;;) {
+    signal.throwIfAborted();
+    const job = await queue.getJob(jobId);
+    if (job?.finishedOn !== undefined) {
+      if (job.failedReason) throw fromErrorRecord(decodeErrorMessage(job.failedReason));
+      return job.returnvalue as unknown;
+    }
+    await sleep(pollMs, undefined, { signal });
   }
 }
