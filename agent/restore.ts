@@ -1,7 +1,7 @@
 // Restoring a volume: beside the present content, verified, then exchanged for it; the former content is kept until
 // it is discarded, and comes back with undo. What must not happen to a volume in use does not begin.
 import { execFile } from "node:child_process";
-import { lstat, mkdir, readdir, rm, statfs } from "node:fs/promises";
+import { constants, lstat, mkdir, open, readdir, rm, statfs } from "node:fs/promises";
 import path from "node:path";
 import { promisify } from "node:util";
 import { SkepError } from "../shared/errors.ts";
@@ -256,9 +256,31 @@ function refuseWithoutSpace(sourceBytes: number, freeBytes: number, volume: stri
   });
 }
 
-/** Puts the tree on disk: syncfs(2) by sync(1) of the filesystem, once for all files. */
+/** Puts the tree on disk: syncfs(2), by sync(1), once for all files; where that program can't, file by file. */
 async function flushTree(folder: string): Promise<void> {
-  await run("sync", ["-f", folder]);
+  try {
+    await run("sync", ["-f", folder]);
+  } catch {
+    await flushEach(Buffer.from(folder));
+  }
+}
+
+async function flushEach(folder: Buffer): Promise<void> {
+  for (const entry of await readdir(folder, { withFileTypes: true, encoding: "buffer" })) {
+    const here = Buffer.concat([folder, Buffer.from("/"), entry.name]);
+    if (entry.isDirectory()) await flushEach(here);
+    else if (entry.isFile()) await flushOne(here);
+  }
+  await flushOne(folder);
+}
+
+async function flushOne(path: Buffer): Promise<void> {
+  const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
 }
 
 /** Allocated bytes below a folder; 0 where it is not there. */
