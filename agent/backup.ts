@@ -108,8 +108,8 @@ async function backupNode(
   const startedAt = new Date();
   const { docker, hostRoot } = context;
   const info = await docker.info(attempt.signal);
-  const canReadMounted = (await findOwnContainer(docker, attempt.signal)) !== null;
-  const host = { root: hostRoot, canReadMounted };
+  const own = await findOwnContainer(docker, attempt.signal);
+  const host = { root: hostRoot, ownContainerId: own?.id ?? null, stateDir: context.stateDir };
   const facts = await readNodeFacts(docker, info, host, startedAt.getTime(), attempt.signal);
   const stored = await storeArchive(facts.files, task.runId, context, attempt.signal);
   const subject = { kind: "node", name: info.Name, hostname: info.Name } as const;

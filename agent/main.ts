@@ -123,7 +123,10 @@ async function runAgent(settings: Settings<typeof agentSettings>, log: Logger, s
       if (seen.nodeId !== me.node.nodeId) stop.abort(nodeChanged(me.node.nodeId, seen.nodeId));
       me.node = seen;
       const node = seen.role === "manager" ? await docker.node(seen.nodeId, stop.signal) : null;
-      const problems = [...nodeProblems(info, node), ...(state.problem === null ? [] : [state.problem])];
+      const problems = [
+        ...(await nodeProblems(info, node, hostRoot)),
+        ...(state.problem === null ? [] : [state.problem]),
+      ];
       return { ...seen, leader: node?.ManagerStatus?.Leader === true, skepVersion, problems };
     },
     onError: (error) => {

@@ -35,11 +35,18 @@ const engineFiles = [
 const largestFileBytes = 1024 * 1024;
 const mostFiles = 2000;
 
-/** `canReadMounted`: whether volumes that are mounted only while used can be read here, by a container of our own image. */
+export interface HostView {
+  /** Where the host's / is seen. */
+  root: string;
+  /** Of the container that this agent runs in; null where it runs in none. Without it volumes that are mounted only while used can't be read. */
+  ownContainerId: string | null;
+  stateDir: string;
+}
+
 export async function readNodeFacts(
   docker: Docker,
   info: EngineInfo,
-  host: { root: string; canReadMounted: boolean },
+  host: HostView,
   now: number,
   signal: AbortSignal,
 ): Promise<NodeFacts> {
@@ -68,17 +75,19 @@ export async function readNodeFacts(
     ...(node === null ? [] : [jsonFile("node/node.json", node)]),
     ...read.files,
   ];
+  const own = ownStateVolume(containers, host);
+  const reasons = new Map(volumes.map((volume) => [volume, uncoverable(volume, host, own, info.Name)]));
   return {
     files,
     volumes: volumes
-      .filter((volume) => uncoverable(volume, host.canReadMounted, info.Name) === null)
+      .filter((volume) => reasons.get(volume) === null)
       .map((volume) => ({
         facts: volumeFacts(volume),
         sharedId: sharedIdOf(volume),
         usedBy: usersOf(volume.Name, containers),
       })),
     notCovered: [
-      ...volumes.flatMap((volume) => uncoverable(volume, host.canReadMounted, info.Name) ?? []),
+      ...[...reasons.values()].filter((reason) => reason !== null),
       ...mountsNotCovered(containers, services, info.Name),
     ],
     warnings: read.warnings,
@@ -86,7 +95,7 @@ export async function readNodeFacts(
 }
 
 /** Why a volume can't be backed up here; null where it can. */
-function uncoverable(volume: Volume, canReadMounted: boolean, hostname: string): NotCovered | null {
+function uncoverable(volume: Volume, host: HostView, own: string | null, hostname: string): NotCovered | null {
   const { kind } = volumeKind(volume);
   const left = (reason: NotCovered["reason"], message: string): NotCovered => ({
     kind: "volume",
@@ -95,14 +104,21 @@ function uncoverable(volume: Volume, canReadMounted: boolean, hostname: string):
     reason,
     message,
   });
+  if (volume.Name === own) return left("not-selected", "is Skep's own state: cache, journal and the agent's key");
   if (kind === "tmpfs") return left("tmpfs", "lies in memory and is gone with its containers");
-  if ((kind === "mounted" || kind === "plugin") && !canReadMounted) {
+  if ((kind === "mounted" || kind === "plugin") && host.ownContainerId === null) {
     return left(
       "unsupported",
       `a volume of driver ${volume.Driver} with its own mount is read through a container of Skep's image: run the agent as a container`,
     );
   }
   return null;
+}
+
+/** The volume that holds this agent's state folder; null outside of a container. */
+function ownStateVolume(containers: readonly Container[], host: HostView): string | null {
+  const own = containers.find((container) => container.Id === host.ownContainerId);
+  return own?.Mounts?.find(({ Type, Destination }) => Type === "volume" && Destination === host.stateDir)?.Name ?? null;
 }
 
 /** Names of the services and containers that mount it now. */
@@ -209,8 +225,13 @@ async function engineCommandLine(hostRoot: string): Promise<string[] | null> {
 }
 
 /** What stands in the way of a backup on this node, for people. */
-export function nodeProblems(info: EngineInfo, node: SwarmNode | null): string[] {
+export async function nodeProblems(info: EngineInfo, node: SwarmNode | null, hostRoot: string): Promise<string[]> {
   const problems: string[] = [];
+  const volumes = path.posix.join(info.DockerRootDir, "volumes");
+  const seen = await stat(await resolveHostPath(hostRoot, volumes)).catch(() => null);
+  if (seen?.isDirectory() !== true) {
+    problems.push(`the engine's ${volumes} is not seen under ${hostRoot}: bind the host's / there (SKEP_HOST_ROOT)`);
+  }
   if (info.OSType !== "linux") problems.push(`the engine runs on ${info.OSType}; Skep reads volumes of Linux only`);
   if (info.Swarm.LocalNodeState === "locked") problems.push("the swarm is locked: `docker swarm unlock` it");
   if (info.Swarm.LocalNodeState === "error") problems.push(`the swarm is in error: ${info.Swarm.Error}`);

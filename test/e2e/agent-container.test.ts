@@ -81,7 +81,9 @@ describe("the agent in its container", () => {
 
   it("reads a plugin's volume through a container that mounts it, and leaves nothing mounted behind", async () => {
     await newDistantVolume("shared");
-    const { volumes } = await once({ kind: "node", runId: newRun() });
+    const { volumes, notCovered } = await once({ kind: "node", runId: newRun() });
+    expect(volumes.map(({ facts }) => facts.name)).not.to.include("agent_state");
+    expect(notCovered.find(({ name }) => name === "node1/agent_state")).to.include({ reason: "not-selected" });
     const found = volumes.find(({ facts }) => facts.name === "shared");
     expect(found?.facts).to.deep.include({ driver: plugin.name, scope: "global" });
     expect(found?.sharedId).to.equal(`plugin:${plugin.name}:shared`);
