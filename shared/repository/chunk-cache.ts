@@ -268,8 +268,8 @@ export class ChunkCache {
 
 /** A full disk shows now, not in the middle of a snapshot. */
 function proveRoom(database: DatabaseSync): void {
-  const sql = "INSERT OR REPLACE INTO meta VALUES ('room', hex(zeroblob(2097152)))";
-  database.exec(`BEGIN IMMEDIATE; ${sql}; DELETE FROM meta WHERE key = 'room'; COMMIT; PRAGMA wal_checkpoint(PASSIVE)`);
+  const sql = "INSERT OR REPLACE INTO meta VALUES ('room', hex(zeroblob(524288)))";
+  database.exec(`BEGIN IMMEDIATE; ${sql}; DELETE FROM meta WHERE key = 'room'; COMMIT`);
 }
 
 /** Marks a new cache as this writer's; false for one that is another's. */

@@ -98,7 +98,9 @@ export function openChunkFrame(frame: Uint8Array, chunk: FrameToRead, chunkNameK
   if (chunk.plainBytes > maxChunkBytes || chunk.frameBytes > maxFrameBytes) throw damaged("is larger than may be");
   let plain: Buffer;
   try {
-    plain = zstdDecompressSync(frame, { maxOutputLength: Math.max(1, chunk.plainBytes) });
+    // One output buffer that is large enough: by default node:zlib gathers pieces of 16 KiB (a quarter slower).
+    const options = { maxOutputLength: Math.max(1, chunk.plainBytes), chunkSize: chunk.plainBytes + 1024 };
+    plain = zstdDecompressSync(frame, options);
   } catch (error) {
     throw damaged("does not decompress", error);
   }
