@@ -1,5 +1,5 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { randomUUID } from "node:crypto";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "chai";
@@ -95,16 +95,9 @@ describe("the owner of a lab", () => {
 });
 
 describe("the labs' lock", () => {
-  let folder: string;
+  const name = `test ${randomUUID()}`;
 
-  beforeEach(async () => {
-    folder = await mkdtemp(join(tmpdir(), "skep-lock-"));
-  });
-  afterEach(async () => {
-    await rm(folder, { recursive: true });
-  });
-
-  it("lets one in at a time, and leaves no file", async () => {
+  it("lets one in at a time", async () => {
     let inside = 0;
     let most = 0;
     const work = async () => {
@@ -112,22 +105,30 @@ describe("the labs' lock", () => {
       await sleep(5);
       inside--;
     };
-    await Promise.all(Array.from({ length: 8 }, () => withLock(join(folder, "lock"), work)));
+    await Promise.all(Array.from({ length: 8 }, () => withLock(name, work)));
     expect(most).to.equal(1);
-    expect(await readdir(folder)).to.deep.equal([]);
   });
 
-  it("is taken from a holder that died", async () => {
-    const path = join(folder, "lock");
-    await writeFile(path, JSON.stringify({ pid: 2 ** 22 + 1, startTicks: 1, turn: "dead" }));
-    expect(await withLock(path, () => Promise.resolve("mine"))).to.equal("mine");
+  it("is free again when its holder dies", async () => {
+    const module = join(projectRoot, "test/lab/lock.ts");
+    const script = `import { withLock } from ${JSON.stringify(module)};
+      await withLock(${JSON.stringify(name)}, async () => { process.kill(process.pid, "SIGKILL"); await new Promise(() => {}); });`;
+    const died = await tryCommand([process.execPath, "--input-type=module", "--eval", script]);
+    expect(died.code).to.equal(128 + 9);
+    expect(await withLock(name, () => Promise.resolve("mine"))).to.equal("mine");
   });
 
   it("is free again when the work throws", async () => {
-    const path = join(folder, "lock");
-    const failed = await withLock(path, () => Promise.reject(new Error("no"))).catch((error: unknown) => error);
-    expect(failed).to.be.instanceOf(Error);
-    expect(await readdir(folder)).to.deep.equal([]);
+    const failed = await withLock(name, () => Promise.reject(new Error("no"))).catch((error: unknown) => error);
+    expect(failed).to.be.instanceOf(Error).with.property("message", "no");
+    expect(await withLock(name, () => Promise.resolve("mine"))).to.equal("mine");
+  });
+
+  it("is waited for no longer than the signal lets", async () => {
+    await withLock(name, async () => {
+      const late = await withLock(name, () => Promise.resolve(), AbortSignal.timeout(100)).catch((e: unknown) => e);
+      expect(late).to.be.instanceOf(Error).with.property("name", "AbortError");
+    });
   });
 });
 

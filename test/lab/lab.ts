@@ -29,6 +29,8 @@ import {
   labsLock,
   listStates,
   readState,
+  removeUnborn,
+  sweepLock,
   writeState,
   type LabState,
 } from "./state.ts";
@@ -110,7 +112,9 @@ export class Lab {
       if (options.managers !== undefined) await lab.initSwarm({ managers: options.managers });
       return lab;
     } catch (error) {
-      await lab.down();
+      await lab.down().catch((second: unknown) => {
+        throw new AggregateError([error, second], `lab ${name} could be neither made nor taken away`);
+      });
       throw error;
     }
   }
@@ -143,13 +147,14 @@ export class Lab {
 
   /** Takes away each lab whose process died without taking it down. */
   static async sweep(say: (line: string) => void = sayOnStderr): Promise<void> {
-    const states = await listStates();
-    await sweepAlone();
-    for (const state of states) {
-      if (!isStale(state)) continue;
-      say(`taking away lab ${state.name}, whose process died`);
-      await takeAway(state);
-    }
+    await withLock(sweepLock(), async () => {
+      await sweepAlone();
+      for (const state of await listStates()) {
+        if (!isStale(state)) continue;
+        say(`taking away lab ${state.name}, whose process died`);
+        await takeAway(state);
+      }
+    });
   }
 
   get name(): string {
@@ -332,8 +337,8 @@ async function settled(all: readonly Promise<unknown>[]): Promise<void> {
 
 /** Enters a new lab, with a subnet that nobody else has. */
 async function claim(name: string, engine: Suite, options: LabOptions): Promise<LabState> {
-  await listStates();
   return await withLock(labsLock(), async () => {
+    await removeUnborn();
     const others = await listStates();
     if (others.some((other) => other.name === name)) {
       throw new SkepError({

@@ -48,6 +48,8 @@ export function readLivingOwner(path: string): Owner | null {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
     throw error;
   }
+  // Left by a power loss: nothing runs any more of what was started before it.
+  if (text === "") return null;
   const owner = ownerSchema.parse(JSON.parse(text));
   return isAlive(owner) ? owner : null;
 }

@@ -38,7 +38,6 @@ export class RedisServer {
 
   /** A new, empty server on 127.0.0.1, started. remove() it in the end. */
   static async alone(): Promise<RedisServer> {
-    await mkdir(labsFolder(), { recursive: true, mode: 0o700 });
     await sweepAlone();
     const folder = await mkdtemp(join(labsFolder(), "redis."));
     await writeOwner(join(folder, "owner.json"), process.pid);
@@ -170,6 +169,7 @@ export class RedisServer {
 
 /** Removes the folders of servers that stood alone and whose process is gone (they themselves ended with it). */
 export async function sweepAlone(): Promise<void> {
+  await mkdir(labsFolder(), { recursive: true, mode: 0o700 });
   for (const entry of await readdir(labsFolder())) {
     if (!entry.startsWith("redis.")) continue;
     const folder = join(labsFolder(), entry);

@@ -82,7 +82,7 @@ export async function ensureRootfs(recipe: RootfsRecipe, say: (line: string) => 
   const folder = join(cacheFolder(), `${recipe.name}-${recipe.suite}-${digest}`);
   if (await touch(folder)) return folder;
   await mkdir(cacheFolder(), { recursive: true });
-  return await withLock(`${folder}.lock`, async () => {
+  return await withLock(folder, async () => {
     if (await touch(folder)) return folder;
     say(`building the ${recipe.name} root file system (Debian ${recipe.suite}); this happens once`);
     const startedMs = performance.now();

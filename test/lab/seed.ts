@@ -33,7 +33,7 @@ export async function ensureSeed(wanted: readonly LabImage[], seed: Seed): Promi
   const last = images.at(-1);
   const before = images.slice(0, -1);
   const parent = last?.kind === "built" && before.length > 0 ? await ensureSeed(before, seed) : null;
-  return await withLock(`${folder}.lock`, async () => {
+  return await withLock(folder, async () => {
     if (await touch(folder)) return folder;
     const missing = parent === null ? images : images.slice(-1);
     say(`making ${missing.map((image) => image.tag).join(", ")}`);
@@ -48,7 +48,7 @@ export async function ensureSeed(wanted: readonly LabImage[], seed: Seed): Promi
     });
     await rename(building, folder);
     // Sources change often.
-    await removeUnused(/^seed-\w+-[0-9a-f]+(\.tar)?$/, 2);
+    await removeUnused(/^seed-\w+-[0-9a-f]+(\.tar)?$/, 0.5);
     return folder;
   });
 }
@@ -71,7 +71,7 @@ export async function plantSeed(seed: string, node: LabNode): Promise<void> {
 export async function loadImages(nodes: readonly LabNode[], images: readonly LabImage[], seed: Seed): Promise<void> {
   const folder = await ensureSeed(images, seed);
   const archive = `${folder}.tar`;
-  await withLock(`${folder}.lock`, async () => {
+  await withLock(folder, async () => {
     if (await touch(archive)) return;
     await seed.withBuilder(folder, async (node) => {
       const inside = "/var/lib/docker/images.tar";

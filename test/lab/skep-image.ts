@@ -37,7 +37,7 @@ async function ensureModules(): Promise<string> {
   const lockFiles = ["package.json", "package-lock.json"];
   const folder = join(cacheFolder(), `modules-${(await hashOf(lockFiles)).slice(0, 16)}`);
   await mkdir(cacheFolder(), { recursive: true });
-  return await withLock(`${folder}.lock`, async () => {
+  return await withLock(folder, async () => {
     if (await touch(folder)) return folder;
     const building = `${folder}.building`;
     await rm(building, { recursive: true, force: true });

@@ -47,9 +47,14 @@ export function labFolder(name: string): string {
   return join(labsFolder(), name);
 }
 
-/** Holds while labs are counted, subnets chosen and a lab's state file is changed. */
+/** Name of the lock that holds while labs are counted, subnets chosen and a lab's state file is changed. */
 export function labsLock(): string {
-  return join(labsFolder(), ".lock");
+  return labsFolder();
+}
+
+/** Name of the lock that holds while one process takes away what others left. */
+export function sweepLock(): string {
+  return `${labsFolder()} sweep`;
 }
 
 /** Throws SKEP_LAB_NAME unless `name` can be a lab's. */
@@ -102,17 +107,23 @@ export async function writeState(state: LabState): Promise<void> {
   await rename(aside, join(folder, "lab.json"));
 }
 
-/** All labs of this machine, oldest first. A folder without a state file is removed: its maker died before it made anything else. */
+/** All labs of this machine, oldest first. */
 export async function listStates(): Promise<LabState[]> {
-  await mkdir(labsFolder(), { recursive: true, mode: 0o700 });
-  const found: LabState[] = [];
-  for (const entry of await readdir(labsFolder(), { withFileTypes: true })) {
-    if (!entry.isDirectory() || !nameSchema.safeParse(entry.name).success) continue;
-    const state = await readState(entry.name);
-    if (state === null) await rm(labFolder(entry.name), { recursive: true, force: true });
-    else found.push(state);
+  const states = await Promise.all((await labNames()).map((name) => readState(name)));
+  return states.filter((state) => state !== null).sort((a, b) => a.createdAt.localeCompare(b.createdAt));
+}
+
+/** Removes folders without a state file: their makers died before they made anything else. Call it with the labs' lock held. */
+export async function removeUnborn(): Promise<void> {
+  for (const name of await labNames()) {
+    if ((await readState(name)) === null) await rm(labFolder(name), { recursive: true, force: true });
   }
-  return found.sort((a, b) => a.createdAt.localeCompare(b.createdAt));
+}
+
+async function labNames(): Promise<string[]> {
+  await mkdir(labsFolder(), { recursive: true, mode: 0o700 });
+  const entries = await readdir(labsFolder(), { withFileTypes: true });
+  return entries.filter((entry) => entry.isDirectory() && nameSchema.safeParse(entry.name).success).map((e) => e.name);
 }
 
 /** True for a lab whose process is gone: nobody will take it down but the next who comes. */
