@@ -7,7 +7,9 @@ import { SkepError } from "../shared/errors.ts";
 import { backupVolume } from "./backup-volume.ts";
 import type { AgentContext, Attempt } from "./context.ts";
 import type { Docker } from "./docker.ts";
+import type { EngineInfo } from "./docker-objects.ts";
 import { resolveHostPath } from "./host-path.ts";
+import { nodeIdentity } from "./node-identity.ts";
 import { findOwnContainer } from "./own-container.ts";
 import { cutWarnings, partOf, storeArchive } from "./part.ts";
 import { readDefinitions } from "./source/definitions.ts";
@@ -36,7 +38,7 @@ async function backupRaft(
   attempt: Attempt,
 ): Promise<TaskResultOf<"raft">> {
   const startedAt = new Date();
-  const info = await context.docker.info(attempt.signal);
+  const info = await managerInfo(context.docker, attempt.signal);
   const swarmDirectory = await resolveHostPath(context.hostRoot, path.join(info.DockerRootDir, "swarm"));
   const staging = path.join(context.stateDir, "staging");
   await mkdir(staging, { recursive: true, mode: 0o700 });
@@ -65,6 +67,18 @@ async function backupRaft(
   }
 }
 
+/** Throws SKEP_DOCKER_NOT_MANAGER on a worker, and where there is no swarm. */
+async function managerInfo(docker: Docker, signal: AbortSignal): Promise<EngineInfo> {
+  const info = await docker.info(signal);
+  if (nodeIdentity(info).role === "manager") return info;
+  throw new SkepError({
+    code: "SKEP_DOCKER_NOT_MANAGER",
+    message: `${info.Name} is no manager of a swarm`,
+    permanent: true,
+    hint: "this can only be done on a manager",
+  });
+}
+
 /** One write that changes nothing: the node's own spec. The version index that it got. */
 async function writeMarker(docker: Docker, nodeId: string, signal: AbortSignal): Promise<number> {
   const triesOnConflict = 5;
@@ -87,7 +101,7 @@ async function backupDefinitions(
   attempt: Attempt,
 ): Promise<TaskResultOf<"definitions">> {
   const startedAt = new Date();
-  const info = await context.docker.info(attempt.signal);
+  const info = await managerInfo(context.docker, attempt.signal);
   const read = await readDefinitions(context.docker, info.Swarm.Cluster?.ID ?? "", attempt.signal);
   const stored = await storeArchive(read.files, task.runId, context, attempt.signal);
   const subject = { kind: "definitions", name: "definitions", hostname: info.Name } as const;
