@@ -25,6 +25,8 @@ export const restoreDataSchema = z.strictObject({
   order: z.unknown(),
   /** age file, base64; null until the operator gave them. */
   sealedKeys: z.string().nullable(),
+  /** The operator looked at the plan and said no. */
+  dropped: z.literal(true).optional(),
 });
 
 export const restoreEndSchema = z.strictObject({
@@ -32,6 +34,8 @@ export const restoreEndSchema = z.strictObject({
   prepared: z.strictObject({ jobId: z.string(), sealedResult: sealedResultSchema }).optional(),
   result: taskResultSchema.optional(),
   error: errorRecordSchema.optional(),
+  /** Ended by its operator before it had its keys: nothing was changed. */
+  dropped: z.literal(true).optional(),
 });
 export type RestoreEnd = z.infer<typeof restoreEndSchema>;
 
@@ -122,11 +126,15 @@ export function restoreHandler(repository: () => Repository, clock: () => number
     const data = restoreDataSchema.parse(flow.data);
     const order = openRestoreOrder(data.order, repository());
     const steps = new Steps(flow, repository(), order, await flow.outcomes(), "");
-    return restoreStep(steps, data.sealedKeys, clock());
+    return restoreStep(steps, data, clock());
   };
 }
 
-async function restoreStep(steps: Steps, sealedKeys: string | null, now: number): Promise<FlowNext> {
+async function restoreStep(
+  steps: Steps,
+  { sealedKeys, dropped }: z.infer<typeof restoreDataSchema>,
+  now: number,
+): Promise<FlowNext> {
   const { order } = steps;
   const { restoreId, volume, targetName, sourceBytes, manifest, refs } = order;
   const end = (fields: Omit<RestoreEnd, "endedAt">): FlowNext => ({
@@ -143,6 +151,7 @@ async function restoreStep(steps: Steps, sealedKeys: string | null, now: number)
   const known = { prepared: { jobId: stepId(restoreId, "restore-prepare", ""), sealedResult: prepared.sealed } };
 
   if (sealedKeys === null) {
+    if (dropped === true) return end({ ...known, dropped });
     const until = Date.parse(order.startedAt) + keysTimeoutMs;
     return now < until
       ? { next: "later", at: until }

@@ -87,12 +87,22 @@ export class Restores {
   async takeBack(restoreId: string, kind: TakebackKind): Promise<void> {
     const flow = await this.#flow(restoreId);
     const { state } = await this.#view(flow);
+    if (kind === "discard" && state === "prepared") {
+      await this.#drop(flow);
+      return;
+    }
     if (state !== "done") throw wrongState(restoreId, state, "only one that is done has a former content");
     const { order } = restoreDataSchema.parse(flow.data);
     const id = takebackFlowId(restoreId, kind);
     // One that failed (the volume was in use) may be asked for again.
     await this.#queue.forgetEndedFlow(id);
     await this.#queue.openFlow(takebackFlowKind(kind), id, { order }, `${restoreId}.takeback`);
+  }
+
+  /** Nothing was changed yet: it just ends, and makes room for another one into that volume. */
+  async #drop(flow: FlowView): Promise<void> {
+    await this.#queue.updateFlow(flow.id, { ...restoreDataSchema.parse(flow.data), dropped: true });
+    await this.#queue.wake(flow.id);
   }
 
   /** Throws SKEP_RESTORE_UNKNOWN. */
@@ -131,6 +141,7 @@ export class Restores {
     const base = viewOf(order);
     if (flow.state === "open") return { ...base, ...(await this.#openView(order, sealedKeys)) };
     const end = endOf(flow);
+    if (end.dropped === true) return { ...base, ...fieldsOf(end), state: "discarded" };
     if (end.result === undefined) return { ...base, ...fieldsOf(end), state: "failed" };
     return { ...base, ...fieldsOf(end), state: "done", ...(await this.#takebackView(order.restoreId)) };
   }

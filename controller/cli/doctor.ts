@@ -1,11 +1,10 @@
-// What `skep doctor` looks at from where the operator sits: kit, store, keys, and that the controller and some
-// manager's agent are there. Each check gives findings; what it throws becomes one.
+// What `skep doctor` looks at from where the operator sits: kit, store and keys; the controller tells the rest. Each check gives findings; what it throws becomes one.
 import { X509Certificate } from "node:crypto";
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { toErrorRecord } from "../../shared/errors.ts";
 import type { StoreAbilities } from "../../shared/store/store.ts";
-import type { Agent, Finding } from "../api/schemas.ts";
+import type { Finding } from "../api/schemas.ts";
 import * as format from "./format.ts";
 import { readInputFile } from "./input-file.ts";
 import type { Kit } from "./kit.ts";
@@ -86,29 +85,6 @@ export function judgeStore(address: string, { conditionalWrites, versions, objec
     });
   }
   return findings;
-}
-
-/** An agent is there when it was heard within this. */
-export const presentMs = 60_000;
-
-/** Raft state and definitions are taken by a manager's agent: without one no run is whole. */
-export function judgeManagers(agents: readonly Agent[], now: number): Finding[] {
-  const managers = agents.filter(({ role }) => role === "manager");
-  const able = managers.filter(
-    ({ state, lastSeenAt }) => state === "enrolled" && lastSeenAt !== null && now - Date.parse(lastSeenAt) < presentMs,
-  );
-  if (able.length > 0) {
-    const names = able.map(({ hostname }) => format.visible(hostname)).join(", ");
-    return [ok("SKEP_DOCTOR_MANAGER_AGENT", `Raft state can be taken on ${names}`)];
-  }
-  return [
-    {
-      level: "error",
-      code: "SKEP_DOCTOR_NO_MANAGER_AGENT",
-      message: "no manager has an agent that works: no run has its Raft part",
-      hint: "drained managers run no global task: start the agent there as a container or systemd unit (docs/OPERATIONS.md)",
-    },
-  ];
 }
 
 export function ok(code: Finding["code"], message: string): Finding {

@@ -10,6 +10,7 @@ import { agentsSchema, restoreSchema, restoreStartedSchema, type Agent, type Res
 import { accessApi } from "./access.ts";
 import type { ApiClient } from "./api-client.ts";
 import { withOperator, type OpenedCatalogue } from "./catalogue-access.ts";
+import type { RestorePlanDocument } from "./documents.ts";
 import type { EndOptions, RestoreOptions } from "./restore-options.ts";
 import { agree } from "./confirm.ts";
 import { exitCodes, type ExitCode } from "./exit-code.ts";
@@ -40,22 +41,44 @@ export async function restoreInSwarm(
     const target = targetNode(agents, options.toNode, snapshot);
     const targetName = options.as ?? snapshot.part.volume.name;
     const restoreId = await begin(session, api, options, snapshot, target, targetName);
-    const prepared = await waitUntilPrepared(session, api, opened.operator, restoreId, target);
-    const plan = planDocument(snapshot, { ...target, targetName }, prepared, options.stop ?? false);
-    output.say(renderPlan(output.styleWords, plan, Date.now()));
-    refuseWhileUsed(prepared, targetName, options.stop ?? false);
-    if (!(await agree(session, options.yes ?? false, `Restore volume ${targetName} on ${target.hostname}?`))) {
-      await api.call({ method: "POST", path: `/v1/restores/${restoreId}/discard`, body: {}, schema: restoreSchema });
-      return reportRestore(output, restoreId, plan, null, "");
+    let plan: RestorePlanDocument;
+    try {
+      const prepared = await waitUntilPrepared(session, api, opened.operator, restoreId, target);
+      plan = planDocument(snapshot, { ...target, targetName }, prepared, options.stop ?? false);
+      output.say(renderPlan(output.styleWords, plan, Date.now()));
+      refuseWhileUsed(prepared, targetName, options.stop ?? false);
+      if (!(await agree(session, options.yes ?? false, `Restore volume ${targetName} on ${target.hostname}?`))) {
+        await drop(session, api, restoreId);
+        return reportRestore(output, restoreId, plan, null, "");
+      }
+      const keys = await collectRestoreKeys(opened.store, opened.operator, snapshot.part, signal);
+      const sealed = await encryptAge(Buffer.from(JSON.stringify(keys), "utf8"), [prepared.recipient]);
+      const body = { sealedKeys: Buffer.from(sealed).toString("base64") };
+      await api.call({ method: "POST", path: `/v1/restores/${restoreId}/keys`, body, schema: restoreSchema }, signal);
+    } catch (error) {
+      await drop(session, api, restoreId);
+      throw error;
     }
-    const keys = await collectRestoreKeys(opened.store, opened.operator, snapshot.part, signal);
-    const sealed = await encryptAge(Buffer.from(JSON.stringify(keys), "utf8"), [prepared.recipient]);
-    const body = { sealedKeys: Buffer.from(sealed).toString("base64") };
-    await api.call({ method: "POST", path: `/v1/restores/${restoreId}/keys`, body, schema: restoreSchema }, signal);
     const under = { title: `Restore ${restoreId}`, states: ["prepared", "restoring"] as const };
     const ended = await followRestore(session, api, restoreId, under);
-    return reportRestore(output, restoreId, plan, resultOf(ended, "restore-volume"), "");
+    const exitCode = reportRestore(output, restoreId, plan, resultOf(ended, "restore-volume"), "");
+    if (ended.error === undefined) return exitCode;
+    // The volume is in place; what was held could not be released.
+    output.warn(format.visible(ended.error.message));
+    return exitCodes.partial;
   });
+}
+
+/** Ends a restore that has no keys yet, so that it stands in the way of no other; it would end by itself later. */
+async function drop({ output }: Session, api: ApiClient, restoreId: string): Promise<void> {
+  const call = { method: "POST", path: `/v1/restores/${restoreId}/discard`, body: {}, schema: restoreSchema } as const;
+  try {
+    await api.call(call);
+  } catch (error) {
+    // It failed before it was prepared, or the controller is gone: what led here is said by the caller.
+    if (!(error instanceof SkepError)) throw error;
+    output.say(`restore ${restoreId} was left to end by itself: ${format.visible(error.message)}`);
+  }
 }
 
 /** The snapshot that was asked for; says so where newer runs had to be passed over. */
@@ -126,14 +149,13 @@ async function waitUntilPrepared(
   return opened.result;
 }
 
-/** Throws the restore's own error. */
+/** Throws the restore's own error where it has no result. */
 function resultOf<K extends "restore-volume" | "restore-undo" | "restore-discard">(
   restore: Restore,
   kind: K,
 ): TaskResultOf<K> {
-  if (restore.error !== undefined) throw failureOf(restore.error);
-  if (restore.result?.kind !== kind) throw unexpected(restore.restoreId);
-  return restore.result as TaskResultOf<K>;
+  if (restore.result?.kind === kind) return restore.result as TaskResultOf<K>;
+  throw restore.error === undefined ? unexpected(restore.restoreId) : failureOf(restore.error);
 }
 
 function failureOf({ hint, ...record }: NonNullable<Restore["error"]>): SkepError {
@@ -174,7 +196,7 @@ export async function endRestore(
   );
   const under = {
     title: `Restore ${restoreId}: ${endStates[what].under}`,
-    states: ["done", endStates[what].under] as const,
+    states: [endStates[what].under],
   };
   const ended = await followRestore(session, api, restoreId, under);
   const state = endStates[what].ended;

@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { SkepError } from "../../../shared/errors.ts";
 import { openStore } from "../../../shared/store/open.ts";
-import { agentsSchema, findingsSchema, type Finding } from "../../api/schemas.ts";
+import { findingsSchema, type Finding } from "../../api/schemas.ts";
 import {
   accessApi,
   accessControllerKey,
@@ -17,7 +17,7 @@ import {
   type StoreOptions,
 } from "../access.ts";
 import { withControllerKey, withOperator } from "../catalogue-access.ts";
-import { checkKit, gather, judgeManagers, judgeStore, ok, type Finder } from "../doctor.ts";
+import { checkKit, gather, judgeStore, ok, type Finder } from "../doctor.ts";
 import { exitCodes, type ExitCode } from "../exit-code.ts";
 import * as format from "../format.ts";
 import { findKit } from "../kit.ts";
@@ -101,10 +101,7 @@ async function checkIdentity(session: Session, options: DoctorOptions, hasKit: b
 async function checkController({ signal }: Session, options: DoctorOptions): Promise<Finding[]> {
   const api = await accessApi(options);
   const { findings } = await api.call({ path: "/v1/doctor", schema: findingsSchema }, signal);
-  const { agents } = await api.call({ path: "/v1/agents", schema: agentsSchema }, signal);
-  const told = new Set(findings.map(({ code }) => code));
-  const own = judgeManagers(agents, Date.now()).filter(({ code }) => !told.has(code));
-  return [ok("SKEP_DOCTOR_CONTROLLER", `the controller at ${api.url} answers`), ...findings, ...own];
+  return [ok("SKEP_DOCTOR_CONTROLLER", `the controller at ${api.url} answers`), ...findings];
 }
 
 async function checkEngine({ signal }: Session, { dockerSocket }: DoctorOptions): Promise<Finding[]> {

@@ -237,6 +237,7 @@ describe("skep restore, on a living swarm", () => {
     const refused = await cli("volume", "host1/pgdata", "--yes");
     expect(refused.code).to.equal(1);
     expect(refused.stderr).to.contain("SKEP_RESTORE_VOLUME_IN_USE").and.contain("db.1.xyz").and.contain("--stop");
+    expect(server.asked.at(-1), "it stands in nobody's way").to.include({ path: `/v1/restores/${restoreId}/discard` });
     restore = { ...restore, state: "preparing" };
     const held = await cli("volume", "host1/pgdata", "--yes", "--stop");
     expect(held.code, held.stderr).to.equal(0);
