@@ -9,8 +9,6 @@ const segmentBytes = 128 * 1024 * 1024;
 
 export interface ReadTotals {
   newBytes: number;
-  /** Plain bytes that went through, for progress; those of a file that was read again count again. */
-  readBytes: number;
 }
 
 /** Reads it whole, all stretches at one state of the file; `steady` is false where two attempts saw it change. */
@@ -33,9 +31,7 @@ async function readStretches(crew: PackCrew, file: FileToRead, totals: ReadTotal
       crew.run({ kind: "segment", file, start, end }).then((result) => {
         totals.newBytes += result.newBytes;
         const [read] = result.files;
-        if (read === undefined) return;
-        reads[stretch] = read;
-        totals.readBytes += read.sizeBytes;
+        if (read !== undefined) reads[stretch] = read;
       }),
     );
   }

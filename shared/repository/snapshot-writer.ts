@@ -122,7 +122,7 @@ class SnapshotWriter {
   #entries = 0;
   #unindexed: PackRef[] = [];
   #indexing: Promise<void> = Promise.resolve();
-  readonly #newChunks: ReadTotals = { newBytes: 0, readBytes: 0 };
+  readonly #newChunks: ReadTotals = { newBytes: 0 };
   readonly #totals: PartTotals = {
     files: 0,
     directories: 0,
@@ -241,7 +241,6 @@ class SnapshotWriter {
     if (known !== null) {
       const read = { fault: null, sizeBytes, mtimeNs, ctimeNs, inode, steady: true };
       waiting.content = { read: { ...read, extents: known, contentDigest: null }, isCached: true };
-      this.#newChunks.readBytes += sizeBytes;
       return;
     }
     if (sizeBytes < smallFileBytes) {
@@ -281,7 +280,6 @@ class SnapshotWriter {
           const read = result.files[at];
           if (read === undefined) throw new TypeError("a pack worker left a file out");
           waiting.content = { read, isCached: false };
-          this.#newChunks.readBytes += read.sizeBytes;
         }
       }),
     );
@@ -465,8 +463,8 @@ class SnapshotWriter {
     const now = performance.now();
     if (!always && now - this.#reportedAt < 1000) return;
     this.#reportedAt = now;
-    const { readBytes: doneBytes } = this.#newChunks;
-    this.#options.onProgress?.({ phase, doneBytes, totalBytes: null, doneFiles: this.#totals.files });
+    const { sourceBytes, files } = this.#totals;
+    this.#options.onProgress?.({ phase, doneBytes: sourceBytes, totalBytes: null, doneFiles: files });
   }
 }
 

@@ -10,9 +10,8 @@ import type { Cluster } from "./cluster.ts";
 import { sharedCluster } from "./shared-cluster.ts";
 import { makeVolume } from "./volumes.ts";
 
-/** Read at full speed and sent at 2 MB/s: a run of some 20 s, so that there is a middle to be killed in. */
-const bigBytes = 60_000_000;
-const files = 10;
+/** 40 MB at 4 MB/s: a run of more than 10 s, so that there is a middle to be killed in. */
+const bigBytes = 40_000_000;
 const slowPolicy = `version: 1
 select:
   volumes:
@@ -21,17 +20,13 @@ limits:
   bytesPerSecondPerNode: 4000000
 `;
 
-function noise(): Record<string, Uint8Array> {
-  return Object.fromEntries(Array.from({ length: files }, (_, at) => [`noise${at}`, randomBytes(bigBytes / files)]));
-}
-
 describe("a run whose parts are killed", function () {
   this.timeout(300_000);
   let cluster: Cluster;
 
   before(async () => {
     cluster = await sharedCluster();
-    await makeVolume(cluster.lab.node(1), "slow", noise());
+    await makeVolume(cluster.lab.node(1), "slow", { noise: randomBytes(bigBytes) });
     await setPolicy(slowPolicy);
   });
 
@@ -53,7 +48,7 @@ describe("a run whose parts are killed", function () {
   /** Starts a run and returns its id once the slow volume is being read. */
   async function beginRun(): Promise<string> {
     // Everything is new again: what was read once would not be read a second time.
-    await makeVolume(cluster.lab.node(1), "slow", noise());
+    await writeFile(cluster.lab.node(1).hostPath("/var/lib/docker/volumes/slow/_data/noise"), randomBytes(bigBytes));
     const { runId } = await cluster.skepJson<BackupDocument>(["backup"]);
     for (let attempt = 0; attempt < 200; attempt++) {
       const answer = await cluster.skepJson<RunAnswer>(["show", runId]);

@@ -1,6 +1,4 @@
 import { expect } from "chai";
-import { setTimeout as sleep } from "node:timers/promises";
-import type { Agent } from "../../controller/api/schemas.ts";
 import type { BackupDocument } from "../../controller/cli/documents.ts";
 import type { Cluster } from "./cluster.ts";
 import { sharedCluster } from "./shared-cluster.ts";
@@ -10,7 +8,7 @@ const attack = `
 import { readFileSync } from "node:fs";
 import { Queue, QueueEvents, Job } from "bullmq";
 const connection = { host: "redis", password: readFileSync("/run/secrets/redis.password", "utf8").trim() };
-const [victim, other] = JSON.parse(process.env.ATTACK);
+const [victim, other, runId] = JSON.parse(process.env.ATTACK);
 const open = (name) => ({ queue: new Queue(name, { connection, prefix: "skep" }), events: new QueueEvents(name, { connection, prefix: "skep" }) });
 const target = open("node-" + victim);
 const another = open("node-" + other);
@@ -21,21 +19,15 @@ const reasonOf = async ({ queue, events }, data, jobId) => {
   try { await job.waitUntilFinished(events, 30000); return "accepted"; }
   catch { return (await Job.fromId(queue, job.id))?.failedReason ?? "refused"; }
 };
-// Listens until the controller orders something of the victim, and waits until it is done and forgotten.
-console.error("listening");
-let genuine;
-const deadline = Date.now() + 60000;
-while (genuine === undefined && Date.now() < deadline) {
-  const jobs = await target.queue.getJobs(["waiting", "active", "completed"]);
-  genuine = jobs.find((job) => job?.data?.payload?.includes('"kind":"node"'));
-}
-if (genuine === undefined) throw new Error("no job of the run was seen");
+const genuine = (await target.queue.getJobs(["completed"])).find((job) => JSON.stringify(job.data).includes(runId));
+if (!genuine) throw new Error("no finished job of the run was found");
+const signed = genuine.data.job ?? genuine.data;
 const id = genuine.id;
-while ((await Job.fromId(target.queue, id)) !== undefined && Date.now() < deadline) await new Promise((r) => setTimeout(r, 200));
 const answers = {};
-answers.forged = await reasonOf(target, { payload: JSON.stringify({ version: 1, task: { kind: "node", runId: "20261121-030000-abc123" } }), signature: "A".repeat(86) + "==" }, "forged-1");
+answers.forged = await reasonOf(target, { payload: JSON.stringify({ version: 1, task: { kind: "node", runId } }), signature: "A".repeat(86) + "==" }, "forged-1");
 answers.unsigned = await reasonOf(target, { kind: "node" }, "forged-2");
 answers.replayedUnderAnotherName = await reasonOf(target, genuine.data, "replay-1");
+await genuine.remove();
 answers.replayed = await reasonOf(target, genuine.data, id);
 answers.addressedToAnother = await reasonOf(another, genuine.data, "foreign-1");
 console.log(JSON.stringify(answers));
@@ -49,18 +41,15 @@ describe("a job that the controller did not order", function () {
 
   before(async () => {
     cluster = await sharedCluster();
-    const { agents } = await cluster.skepJson<{ agents: Agent[] }>(["agents"]);
+    const { run } = await cluster.skepJson<BackupDocument>(["backup", "--wait"]);
     const idOf = (name: string): string =>
-      agents.find(({ hostname }) => hostname === name)?.nodeId ?? expect.fail(`no agent on ${name}`);
+      run?.nodes.find((node) => node.hostname === name)?.id ?? expect.fail(`no node ${name} in the run`);
     const node = (await cluster.nodeOf("controller")) ?? expect.fail("the controller runs nowhere");
     const container = (await cluster.containerOn(node, "controller")) ?? expect.fail("no controller");
-    const environment = ["--env", `ATTACK=${JSON.stringify([idOf("node1"), idOf("node2")])}`];
+    const environment = ["--env", `ATTACK=${JSON.stringify([idOf("node1"), idOf("node2"), run?.id])}`];
     const program = ["node", "--input-type=module", "-"];
     const argv = ["docker", "exec", "--interactive", "--workdir", "/opt/skep", ...environment, container, ...program];
-    const attacking = node.run(argv, { input: attack });
-    await sleep(5000);
-    await cluster.skepJson<BackupDocument>(["backup", "--wait"]);
-    answers = JSON.parse(await attacking) as Record<string, string>;
+    answers = JSON.parse(await node.run(argv, { input: attack })) as Record<string, string>;
   });
 
   const refusals = [

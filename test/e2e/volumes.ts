@@ -1,5 +1,5 @@
 // Volumes on a node of the lab, for tests: made with Docker, filled on its disk, compared by what find and sha256sum say.
-import { mkdir, utimes, writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { LabNode } from "../lab/node.ts";
 
@@ -10,10 +10,7 @@ export function volumePath(node: LabNode, volume: string): string {
   return node.hostPath(`${volumesRoot}/${volume}/_data`);
 }
 
-/** Whole seconds: Node sets times as doubles of seconds, exact to a quarter of a microsecond these days (docs/OPERATIONS.md). */
-const exactSeconds = 1_700_000_000;
-
-/** Makes the volume and writes `files` (path in the volume → content), all of one time. */
+/** Makes the volume and writes `files` (path in the volume → content). */
 export async function makeVolume(
   node: LabNode,
   volume: string,
@@ -24,9 +21,7 @@ export async function makeVolume(
     const path = join(volumePath(node, volume), name);
     await mkdir(dirname(path), { recursive: true });
     await writeFile(path, content);
-    await utimes(path, exactSeconds, exactSeconds);
   }
-  await utimes(volumePath(node, volume), exactSeconds, exactSeconds);
 }
 
 /** Every entry with type, mode, owner, time, size and target, and every file's SHA-256: equal trees, equal text. */
