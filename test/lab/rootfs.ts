@@ -102,7 +102,11 @@ async function mmdebstrap(recipe: RootfsRecipe, target: string): Promise<void> {
   await command(
     [
       ...["mmdebstrap", "--mode=root", "--variant=apt", "--format=directory", `--include=${recipe.packages.join(",")}`],
-      ...["--keyring=/usr/share/keyrings/debian-archive-keyring.gpg", "--dpkgopt=path-exclude=/usr/share/doc/*"],
+      ...[
+        "--keyring=/usr/share/keyrings/debian-archive-keyring.gpg",
+        "--dpkgopt=force-unsafe-io",
+        "--dpkgopt=path-exclude=/usr/share/doc/*",
+      ],
       ...["--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*"],
       ...[
         '--customize-hook=printf %s "$SKEP_LAB_FINISH" | chroot "$1" /bin/sh',
