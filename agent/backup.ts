@@ -4,6 +4,8 @@ import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import path from "node:path";
 import type { Job, TaskOf, TaskResult, TaskResultOf } from "../shared/contract/job.ts";
 import { SkepError } from "../shared/errors.ts";
+import { raftArchiveFiles } from "../shared/raft/archive-layout.ts";
+import { decodeUnlockKey } from "../shared/raft/unlock-key.ts";
 import { backupVolume } from "./backup-volume.ts";
 import type { AgentContext, Attempt } from "./context.ts";
 import type { Docker } from "./docker.ts";
@@ -48,20 +50,17 @@ async function backupRaft(
       swarmDirectory,
       stagingDirectory,
       markerWrite: () => writeMarker(context.docker, info.Swarm.NodeID, attempt.signal),
+      unlockKey: async () => decodeUnlockKey(await context.docker.unlockKey(attempt.signal)),
       signal: attempt.signal,
     });
     const mtimeMs = startedAt.getTime();
-    const files = copy.files.map((file) => ({
-      path: `swarm/${file.path}`,
-      mode: file.mode,
-      mtimeMs,
-      sizeBytes: file.sizeBytes,
-      content: file.content(),
-    }));
+    const files = [...raftArchiveFiles(copy)].map((file) => ({ ...file, mtimeMs }));
     const stored = await storeArchive(files, task.runId, context, attempt.signal);
+    const warnings = copy.warnings.map((message) => ({ code: "SKEP_RAFT_COPY_WARNING", message }));
     const subject = { kind: "raft", name: "raft", hostname: info.Name } as const;
     const part = partOf(subject, context, attempt, startedAt);
-    return { kind: "raft", part: { ...part, ...stored, status: "done", raft: copy.proof } };
+    const proof = { status: "done", raft: copy.proof } as const;
+    return { kind: "raft", part: { ...part, ...cutWarnings(warnings, 0), ...stored, ...proof } };
   } finally {
     await rm(stagingDirectory, { recursive: true, force: true });
   }

@@ -90,6 +90,8 @@ export interface Docker {
   imageOf(containerId: string, signal?: AbortSignal): Promise<string | null>;
   removeContainer(id: string, signal?: AbortSignal): Promise<void>;
   plugins(signal?: AbortSignal): Promise<Plugin[]>;
+  /** `SWMKEY-1-…` of an autolocked swarm, asked of a manager; "" where the swarm is not locked. */
+  unlockKey(signal?: AbortSignal): Promise<string>;
   /** Runs a container to its end, removes it, and gives its exit code and the last 8 KiB of its stderr. */
   runHelper(helper: HelperContainer): Promise<{ exitCode: number; stderr: string }>;
 }
@@ -276,6 +278,8 @@ export function connectDocker(socketPath: string): Docker {
       return (await nullWhereMissing(get(inspected, `/containers/${at(id)}/json`, signal)))?.Image ?? null;
     },
     removeContainer,
+    unlockKey: async (signal) =>
+      (await call(z.object({ UnlockKey: z.string() }), { method: "GET", path: "/swarm/unlockkey", signal })).UnlockKey,
     plugins: async (signal) => (await get(z.array(pluginSchema).nullable(), "/plugins", signal)) ?? [],
     runHelper,
   };

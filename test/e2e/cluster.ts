@@ -25,6 +25,8 @@ export interface ClusterOptions extends LabOptions {
   policy?: string;
   /** More variables of stack.yml, such as SKEP_CONTROLLER_PLACEMENT. */
   stack?: Readonly<Record<string, string>>;
+  /** Files of deploy/examples that are deployed over stack.yml. */
+  overlays?: readonly string[];
   bucket?: string;
 }
 
@@ -34,12 +36,14 @@ export class Cluster {
   readonly folder: string;
   readonly bucket: string;
   readonly #stack: Readonly<Record<string, string>>;
+  readonly #overlays: readonly string[];
 
   private constructor(lab: Lab, folder: string, options: ClusterOptions) {
     this.lab = lab;
     this.folder = folder;
     this.bucket = options.bucket ?? "backups";
     this.#stack = options.stack ?? {};
+    this.#overlays = options.overlays ?? [];
   }
 
   /** A lab with S3, all images on its nodes, a swarm, a bucket and a kit; Skep is not deployed yet. */
@@ -102,12 +106,15 @@ export class Cluster {
     const folder = this.manager.hostPath(target);
     await mkdir(join(folder, "deploy"), { recursive: true });
     await cp(join(projectRoot, "stack.yml"), join(folder, "stack.yml"));
-    await cp(join(projectRoot, "deploy", "redis.conf"), join(folder, "deploy", "redis.conf"));
+    for (const file of ["redis.conf", "examples"]) {
+      await cp(join(projectRoot, "deploy", file), join(folder, "deploy", file), { recursive: true });
+    }
     await cp(this.kit, join(folder, "skep-kit"), { recursive: true });
     // As a careful operator does: what opens the backups is not on the swarm.
     await rm(join(folder, "skep-kit", `identity-${operator}.txt`), { force: true });
+    const overlays = this.#overlays.flatMap((name) => ["-c", `${target}/deploy/examples/${name}`]);
     await this.manager.run(
-      ["docker", "stack", "deploy", "--resolve-image", "never", "-c", `${target}/stack.yml`, "skep"],
+      ["docker", "stack", "deploy", "--resolve-image", "never", "-c", `${target}/stack.yml`, ...overlays, "skep"],
       { env: { SKEP_REDIS_IMAGE: redisTag, ...this.#stack } },
     );
   }

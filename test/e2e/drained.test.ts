@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { copyFile, cp, mkdir } from "node:fs/promises";
+import { copyFile, cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { BackupDocument } from "../../controller/cli/documents.ts";
 import type { Finding } from "../../controller/api/schemas.ts";
@@ -14,7 +14,7 @@ describe("a swarm whose managers are all drained", function () {
   before(async () => {
     const worker = "node.role == worker";
     const stack = { SKEP_CONTROLLER_PLACEMENT: worker, SKEP_REDIS_PLACEMENT: worker };
-    cluster = await Cluster.up({ nodes: 2, managers: 1, stack });
+    cluster = await Cluster.up({ nodes: 2, managers: 1, stack, overlays: ["drained.yml"] });
     await cluster.manager.run(["docker", "node", "update", "--availability", "drain", "node1"]);
     await cluster.deploy();
     await cluster.ready(1);
@@ -36,6 +36,7 @@ describe("a swarm whose managers are all drained", function () {
     for (const file of ["skep.yaml", "agent-store.json", "redis.password"]) {
       await cp(join(cluster.kit, file), join(folder, file));
     }
+    await writeFile(join(folder, "agent.env"), `SKEP_REDIS_HOST=${cluster.lab.node(1).address}\n`);
     await copyFile(unit, cluster.manager.hostPath("/etc/systemd/system/skep-agent.service"));
     await cluster.manager.run(["systemctl", "daemon-reload"]);
     await cluster.manager.run(["systemctl", "start", "skep-agent"]);
@@ -45,6 +46,17 @@ describe("a swarm whose managers are all drained", function () {
     const raft = run?.parts.find((part) => part.kind === "raft");
     expect(raft).to.include({ status: "done", hostname: "node1" });
     expect(run?.parts.filter((part) => part.kind === "node")).to.have.length(2);
+  });
+
+  it("has its Raft state proven also when it is autolocked, and the run opens without the key at hand", async () => {
+    await cluster.manager.run(["docker", "swarm", "update", "--autolock=true"]);
+    const { run } = await cluster.skepJson<BackupDocument>(["backup", "--wait"]);
+    const raft = run?.parts.find((part) => part.kind === "raft");
+    expect(raft?.raft?.decrypted).to.be.true;
+    const get = ["raft", "get", run?.id ?? "", "secret", "skep_redis_password_1"];
+    const { stdout } = await cluster.skep([...get, "--reveal", "--identity", cluster.identity]);
+    const password = await readFile(join(cluster.kit, "redis.password"));
+    expect(stdout).to.contain(password.toString("base64"));
   });
 
   it("says no longer that a manager lacks an agent", async () => {
