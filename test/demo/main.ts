@@ -59,6 +59,13 @@ const timeline = new Timeline();
 const cluster = await timeline.step("A lab: three machines, a swarm, an S3 server", () =>
   Cluster.up({ ...(keep && { name: "demo" }), nodes: 3, managers: 3, keep, say: tell }),
 );
+// Ctrl-C takes the lab away, too; what it leaves when it can't, the next lab on this machine sweeps.
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.once(signal, () => {
+    console.error("\ninterrupted: taking the lab away");
+    void (keep ? Promise.resolve() : cluster.down()).finally(() => process.exit(130));
+  });
+}
 let failed = false;
 try {
   await demonstrate(cluster, timeline);
