@@ -51,8 +51,9 @@ export class JobQueue {
   readonly side: RedisSide;
   readonly #queues = new Map<string, Queue>();
   readonly #workers: { worker: Worker; redis: Redis }[] = [];
-  /** Steps and answers under way. */
-  readonly #inHand = new Set<Promise<object>>();
+  /** Steps and answers under way, by queue and job. */
+  readonly #inHand = new Map<string, Promise<object>>();
+  readonly #renewals = new Set<NodeJS.Timeout>();
   readonly #address: RedisAddress;
   readonly #log: Logger;
   readonly #timings: QueueTimings;
@@ -196,11 +197,12 @@ export class JobQueue {
   #serve(queue: string, concurrency: number, take: (job: Job, token: string) => Promise<object>): void {
     const { lockMs, stalledMs, flowBackoffMs } = this.#timings;
     const redis = connectRedis(this.#address, queue, this.#log);
-    const inHand = (job: Job, token: string | undefined): Promise<object> => {
-      const taken = take(job, token ?? "");
-      this.#inHand.add(taken);
+    const inHand = (job: Job, token = ""): Promise<object> => {
+      const key = `${queue} ${job.id ?? ""}`;
+      const taken = this.#afterwards(this.#inHand.get(key), job, token, take);
+      this.#inHand.set(key, taken);
       const done = (): void => {
-        this.#inHand.delete(taken);
+        if (this.#inHand.get(key) === taken) this.#inHand.delete(key);
       };
       taken.then(done, done);
       return taken;
@@ -225,6 +227,31 @@ export class JobQueue {
       told = error.message;
     });
     this.#workers.push({ worker, redis });
+  }
+
+  /**
+   * A job whose lock an outage of Redis took is handed out again while the first taker is still at it: it waits for
+   * that one's end. BullMQ then also stops renewing the second one's lock, so that here is done as well.
+   */
+  async #afterwards(
+    former: Promise<object> | undefined,
+    job: Job,
+    token: string,
+    take: (job: Job, token: string) => Promise<object>,
+  ): Promise<object> {
+    const { lockMs } = this.#timings;
+    const renewal = setInterval(() => {
+      // One that lost its lock is told so when it ends.
+      job.extendLock(token, lockMs).catch(() => undefined);
+    }, lockMs / 3);
+    this.#renewals.add(renewal);
+    try {
+      await former?.catch(() => undefined);
+      return await take(job, token);
+    } finally {
+      clearInterval(renewal);
+      this.#renewals.delete(renewal);
+    }
   }
 
   #flowOf(job: Job): Flow {
@@ -384,7 +411,8 @@ export class JobQueue {
   async close(graceMs: number): Promise<void> {
     await Promise.all(this.#workers.map(({ worker }) => worker.pause(true)));
     const grace = new Promise((resolve) => setTimeout(resolve, graceMs).unref());
-    await Promise.race([Promise.allSettled([...this.#inHand]), grace]);
+    await Promise.race([Promise.allSettled(this.#inHand.values()), grace]);
+    for (const renewal of this.#renewals) clearInterval(renewal);
     // Not BullMQ's own waiting: it has no end, and leaves a connection behind that goes on trying.
     await Promise.all(this.#workers.map(({ worker }) => worker.close(true)));
     for (const { redis } of this.#workers) redis.disconnect();

@@ -30,7 +30,8 @@ export type NewRun = Omit<Run, "format" | "repositoryId" | "incarnation" | "sequ
 
 /**
  * Signs, seals and writes the run as the next of the chain. `incarnation` is the writer's own: where the repository
- * has another, or another controller key, it throws SKEP_REPOSITORY_FENCED and writes nothing.
+ * has another, or another controller key, it throws SKEP_REPOSITORY_FENCED and writes nothing. A run that is the newest
+ * already is not written again.
  */
 export async function appendRun(
   store: Store,
@@ -55,6 +56,8 @@ export async function appendRun(
     }
     const sequences = await listSequences(store, signal);
     const previous = await newestRun(catalogue, sequences, signal);
+    // Written before, by whoever died before he could say so.
+    if (previous?.run.id === run.id) return previous.run;
     const sequence = (sequences.at(-1) ?? 0) + 1;
     const complete: Run = runSchema.parse({
       ...run,

@@ -147,6 +147,12 @@ describe("a repository", () => {
     expect(await readRun(catalogue, "20200101-000000-aaaaaa")).to.be.null;
   });
 
+  it("takes a run once, though its writer did not hear that it was written", async () => {
+    const first = await appendRun(store, made.controllerKey, 1, newRun(1));
+    expect(await appendRun(store, made.controllerKey, 1, newRun(1))).to.deep.equal(first);
+    expect((await collect(catalogue)).map(({ run }) => run.sequence)).to.deep.equal([1]);
+  });
+
   it("shows a run that was removed, replayed or put there by somebody else", async () => {
     for (const number of [1, 2, 3]) await appendRun(store, made.controllerKey, 1, newRun(number));
     const first = await store.get(layout.run(1), 1e6);

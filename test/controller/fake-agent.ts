@@ -1,0 +1,145 @@
+// An agent without Docker, as a process of its own, for tests of what the controller makes of agents: it takes signed
+// jobs from a real queue, writes real objects to a real store and answers with sealed results; and it can be killed.
+// Standard input: JSON of FakeAgentOptions. It beats, and writes one line to `log` for each job that it accepts.
+import { DelayedError, UnrecoverableError, Worker } from "bullmq";
+import { Redis } from "ioredis";
+import { appendFileSync } from "node:fs";
+import { text } from "node:stream/consumers";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Job, TaskResult } from "../../shared/contract/job.ts";
+import { agentKey, queueNames, queuePrefix, type Heartbeat } from "../../shared/contract/queues.ts";
+import { openJob, sealResult } from "../../shared/contract/signed-job.ts";
+import { encodeErrorMessage, SkepError } from "../../shared/errors.ts";
+import { digest } from "../../shared/repository/blake3.ts";
+import { deriveWriterKey, deriveWriterKeys } from "../../shared/repository/keys.ts";
+import { layout, newObjectId } from "../../shared/repository/layout.ts";
+import type { Part, RunNode, StoredObject, VolumeFacts } from "../../shared/repository/run.ts";
+import { openStore } from "../../shared/store/open.ts";
+import type { RedisAddress } from "../../controller/redis.ts";
+
+export interface FakeAgentOptions {
+  redis: RedisAddress;
+  nodeId: string;
+  manager: boolean;
+  repositoryId: string;
+  controllerPublicKey: string;
+  /** base64; the test's, so that the agent derives its own key. */
+  repositoryKey: string;
+  storeUrl: string;
+  log: string;
+  nodes: RunNode[];
+  /** Volume names of this node; [name, sharedId]. */
+  volumes: [string, string | null][];
+  /** What a job does beside: by `kind` or `volume:NAME`. */
+  does: Record<string, { sleepMs?: number; fails?: "passing" | "lasting"; forgets?: boolean; stops?: boolean }>;
+}
+
+const progress = { phase: "reads", doneBytes: 1, totalBytes: 2, doneFiles: 1 };
+
+async function main(options: FakeAgentOptions): Promise<void> {
+  const { nodeId, repositoryId } = options;
+  const store = openStore({ url: options.storeUrl }, null);
+  const writerKey = deriveWriterKey(Buffer.from(options.repositoryKey, "base64"), repositoryId, nodeId);
+  const resultKey = deriveWriterKeys(writerKey, repositoryId).result;
+  const redis = new Redis({ ...options.redis, maxRetriesPerRequest: null });
+  redis.on("error", () => undefined);
+
+  const put = async (key: string, content: string): Promise<StoredObject> => {
+    const bytes = Buffer.from(content);
+    await store.put(key, bytes);
+    return { key, sizeBytes: bytes.length, digest: digest(bytes), versionId: null };
+  };
+  const part = (kind: Part["kind"], name: string): Part => ({
+    ...{ kind, name, nodeId, hostname: nodeId, status: "done", attempt: 1, warnings: [], warningsLeftOut: 0 },
+    startedAt: new Date().toISOString(),
+    endedAt: new Date().toISOString(),
+  });
+  const factsOf = (name: string): VolumeFacts => ({ name, driver: "local", options: {}, labels: {}, scope: "local" });
+
+  const carry = async ({ task }: Job, forgets: boolean): Promise<TaskResult> => {
+    const archive = async (run: string): Promise<StoredObject> => {
+      const object = await put(layout.archive(run, newObjectId()), `archive by ${nodeId}`);
+      if (forgets) await store.delete([object.key]);
+      return object;
+    };
+    switch (task.kind) {
+      case "raft":
+        return { kind: "raft", part: { ...part("raft", "raft"), archive: await archive(task.runId) } };
+      case "definitions": {
+        const done = { ...part("definitions", "definitions"), archive: await archive(task.runId) };
+        return { kind: "definitions", part: done, clusterId: "cluster1", nodes: options.nodes, services: [] };
+      }
+      case "node": {
+        const volumes = options.volumes.map(([name, sharedId]) => ({ facts: factsOf(name), sharedId, usedBy: [] }));
+        return { kind: "node", part: part("node", nodeId), volumes, notCovered: [] };
+      }
+      case "volume": {
+        const manifest = await put(layout.manifest(task.runId, newObjectId()), `manifest of ${task.volume}`);
+        const refs = await put(layout.refs(task.runId, newObjectId()), `refs of ${task.volume}`);
+        if (forgets) await store.delete([manifest.key]);
+        const name = `${nodeId}/${task.volume}`;
+        return { kind: "volume", part: { ...part("volume", name), volume: factsOf(task.volume), manifest, refs } };
+      }
+      default:
+        throw new SkepError({ code: "SKEP_TEST_TASK", message: `no ${task.kind} here`, permanent: true });
+    }
+  };
+
+  const doJob = async (id: string, data: unknown, progress: () => Promise<void>): Promise<object> => {
+    const opened = openJob(data, {
+      ...{ controllerPublicKey: options.controllerPublicKey, repositoryId, incarnation: 1, nodeId },
+      ...{ isManager: options.manager, now: Date.now() },
+    });
+    const what = opened.task.kind === "volume" ? `volume:${opened.task.volume}` : opened.task.kind;
+    const does = options.does[what] ?? {};
+    appendFileSync(options.log, `${nodeId} ${what}\n`);
+    if (does.stops === true) throw new DelayedError();
+    await progress();
+    await sleep(does.sleepMs ?? 0);
+    const no = new SkepError({ code: "SKEP_TEST_FAILS", message: `${what} fails`, permanent: false, hint: "test" });
+    if (does.fails === "passing") throw new Error(encodeErrorMessage(no));
+    if (does.fails === "lasting") throw new UnrecoverableError(encodeErrorMessage(no));
+    return sealResult(id, await carry(opened, does.forgets ?? false), nodeId, resultKey);
+  };
+
+  // As the real agent's desk and journal do: a job that the queue lost sight of gets the end of the first run of it.
+  const running = new Map<string, Promise<object>>();
+  const take = (queue: string): Worker =>
+    new Worker(
+      queue,
+      async (job, token) => {
+        const id = job.id ?? "";
+        const run = running.get(id) ?? doJob(id, job.data, () => job.updateProgress(progress));
+        running.set(id, run);
+        try {
+          return await run;
+        } catch (error) {
+          running.delete(id);
+          if (error instanceof DelayedError) await job.moveToDelayed(Date.now() + 500, token);
+          throw error;
+        }
+      },
+      {
+        connection: redis,
+        prefix: queuePrefix,
+        concurrency: 16,
+        lockDuration: 1000,
+        stalledInterval: 300,
+        maxStalledCount: 1000,
+        drainDelay: 1,
+      },
+    ).on("error", () => undefined);
+  take(queueNames.node(nodeId));
+  if (options.manager) take(queueNames.managers);
+
+  for (;;) {
+    const heartbeat: Heartbeat = {
+      ...{ nodeId, hostname: nodeId, role: options.manager ? "manager" : "worker", leader: options.manager },
+      ...{ skepVersion: "0.1.0", engineVersion: "26.1.5", at: new Date().toISOString(), problems: [] },
+    };
+    await redis.set(agentKey(nodeId), JSON.stringify(heartbeat), "PX", 1000);
+    await sleep(200);
+  }
+}
+
+await main(JSON.parse(await text(process.stdin)) as FakeAgentOptions);
