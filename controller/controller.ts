@@ -5,9 +5,10 @@ import { SkepError, toErrorRecord } from "../shared/errors.ts";
 import type { Logger } from "../shared/log.ts";
 import { Agents } from "./agents.ts";
 import type { Backend } from "./api/backend.ts";
-import type { Agent, RunAnswer, RunSummary } from "./api/schemas.ts";
+import type { Agent, Restore, RunAnswer, RunSummary, StartRestore } from "./api/schemas.ts";
 import { examine } from "./doctor.ts";
 import { Enrolments } from "./enrolments.ts";
+import type { FlowView } from "./flow.ts";
 import { Policies, type PolicyInForce } from "./policies.ts";
 import type { JobQueue } from "./queue.ts";
 import type { Repository } from "./repository.ts";
@@ -144,31 +145,50 @@ export class Controller implements Backend {
     return approved;
   }
 
-  startRun(schedule: string | null): Promise<string> {
+  async startRun(schedule: string | null): Promise<string> {
+    await this.#queue.reach();
     return this.#runs.command(schedule, Date.now());
   }
 
   async runs(limit: number): Promise<RunSummary[]> {
-    const flows = await this.#queue.flows(runKind);
-    const open = flows.flatMap((flow) => {
+    const open = (await this.#runFlows()).flatMap((flow) => {
       const data = dataOf(flow);
       return data === null || this.#book.has(data.runId) ? [] : [runSummaryOf(flow, data)];
     });
     return [...open, ...this.#book.summaries].slice(0, limit);
   }
 
+  /** None while Redis is away: what is written can be read without it. */
+  async #runFlows(): Promise<FlowView[]> {
+    try {
+      await this.#queue.reach();
+    } catch (error) {
+      if (error instanceof SkepError && error.code === "SKEP_QUEUE_UNREACHABLE") return [];
+      throw error;
+    }
+    return this.#queue.flows(runKind);
+  }
+
   async run(id: string): Promise<RunAnswer> {
-    const flows = await this.#queue.flows(runKind);
     const written = await this.#book.run(id);
-    const [newest] = flows;
-    const flow = id === "latest" ? undefined : flows.find((each) => dataOf(each)?.runId === id);
     if (written !== null) return { run: written };
-    const wanted = id === "latest" ? newest : flow;
-    const data = wanted === undefined ? null : dataOf(wanted);
-    if (wanted?.state === "open" && data !== null) {
+    await this.#queue.reach();
+    const flows = await this.#queue.flows(runKind);
+    const flow = id === "latest" ? flows[0] : flows.find((each) => dataOf(each)?.runId === id);
+    const data = flow === undefined ? null : dataOf(flow);
+    if (flow?.state === "open" && data !== null) {
       const [queue, repository, agents] = [this.#queue, this.#repository, this.#agents];
-      const volumes = await this.#runs.volumeJobsOf(wanted, data);
-      return { progress: await runProgressOf(wanted, data, { queue, repository, agents, volumes }) };
+      const volumes = await this.#runs.volumeJobsOf(flow, data);
+      return { progress: await runProgressOf(flow, data, { queue, repository, agents, volumes }) };
+    }
+    if (flow?.state === "failed" && flow.error !== null && data !== null) {
+      const { code, message, hint } = flow.error;
+      throw new SkepError({
+        code: "SKEP_RUN_UNWRITTEN",
+        message: `run ${data.runId} ended without being written: ${code}: ${message}`,
+        permanent: true,
+        ...(hint !== undefined && { hint }),
+      });
     }
     throw new SkepError({
       code: "SKEP_RUN_UNKNOWN",
@@ -188,23 +208,28 @@ export class Controller implements Backend {
 
   doctor(): ReturnType<Backend["doctor"]> {
     const [repository, agents, enrolments] = [this.#repository, this.#agents, this.#enrolments];
-    const [policies, book, redis] = [this.#policies, this.#book, this.#queue.side];
-    return examine({ repository, agents, enrolments, policies, book, redis }, Date.now());
+    const [policies, book, queue] = [this.#policies, this.#book, this.#queue];
+    return examine({ repository, agents, enrolments, policies, book, queue }, Date.now());
   }
 
-  startRestore(request: Parameters<Backend["startRestore"]>[0]): Promise<string> {
+  async startRestore(request: StartRestore): Promise<string> {
+    await this.#queue.reach();
     return this.#restores.start(request);
   }
-  restores(): ReturnType<Backend["restores"]> {
+  async restores(): Promise<Restore[]> {
+    await this.#queue.reach();
     return this.#restores.list();
   }
-  restore(id: string): ReturnType<Backend["restore"]> {
+  async restore(id: string): Promise<Restore> {
+    await this.#queue.reach();
     return this.#restores.view(id);
   }
-  giveRestoreKeys(id: string, sealedKeys: string): Promise<void> {
+  async giveRestoreKeys(id: string, sealedKeys: string): Promise<void> {
+    await this.#queue.reach();
     return this.#restores.giveKeys(id, sealedKeys);
   }
-  takeBackRestore(id: string, kind: "undo" | "discard"): Promise<void> {
+  async takeBackRestore(id: string, kind: "undo" | "discard"): Promise<void> {
+    await this.#queue.reach();
     return this.#restores.takeBack(id, kind);
   }
 }

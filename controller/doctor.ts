@@ -6,7 +6,7 @@ import type { Agents } from "./agents.ts";
 import type { Finding } from "./api/schemas.ts";
 import type { Enrolments } from "./enrolments.ts";
 import type { Policies } from "./policies.ts";
-import type { RedisSide } from "./redis.ts";
+import type { JobQueue } from "./queue.ts";
 import type { Repository } from "./repository.ts";
 import type { RunBook } from "./run-book.ts";
 
@@ -16,7 +16,7 @@ export interface Examined {
   enrolments: Enrolments;
   policies: Policies;
   book: RunBook;
-  redis: RedisSide;
+  queue: JobQueue;
 }
 
 /** Beyond this, retention and expiry would go by wrong times, ms. */
@@ -26,7 +26,7 @@ const clockSkewMs = 60_000;
 export async function examine(examined: Examined, now: number): Promise<Finding[]> {
   const groups = await Promise.all([
     store(examined.repository, now),
-    redis(examined.redis),
+    redis(examined.queue),
     agents(examined),
     runs(examined),
   ]);
@@ -69,8 +69,14 @@ async function clock({ store }: Repository, now: number): Promise<Finding> {
   return error("SKEP_CLOCK_SKEW", message, "let the nodes keep their time by NTP");
 }
 
-async function redis(side: RedisSide): Promise<Finding[]> {
-  const { maxmemoryPolicy, appendOnly } = await side.serverSettings();
+async function redis(queue: JobQueue): Promise<Finding[]> {
+  try {
+    await queue.reach();
+  } catch (thrown) {
+    const { code, message, hint } = toErrorRecord(thrown);
+    return [error(code, message, hint ?? "start Redis")];
+  }
+  const { maxmemoryPolicy, appendOnly } = await queue.side.serverSettings();
   const findings: Finding[] = [];
   if (maxmemoryPolicy !== "noeviction") {
     const message = `Redis has maxmemory-policy ${maxmemoryPolicy ?? "unknown"}: jobs could be evicted`;

@@ -37,6 +37,8 @@ export interface QueueTimings {
 }
 const defaultTimings: QueueTimings = { lockMs: 15_000, stalledMs: 5_000, childBackoffMs: 5_000, flowBackoffMs: 60_000 };
 
+/** An API's caller waits for no more, ms. */
+const answerMs = 3000;
 const days = 24 * 3_600_000;
 const heldMs = 365 * days;
 const abandonedSeconds = 30 * 24 * 3600;
@@ -70,6 +72,20 @@ export class JobQueue {
   /** False while there is no connection; what is asked then waits for one. */
   get ready(): boolean {
     return this.#redis.status === "ready";
+  }
+
+  /** Throws SKEP_QUEUE_UNREACHABLE where Redis does not answer in time, for whoever can't wait for it. */
+  async reach(): Promise<void> {
+    const timeout = Promise.withResolvers<never>();
+    const timer = setTimeout(() => {
+      timeout.reject(unreachable());
+    }, answerMs);
+    try {
+      if (!this.ready) throw unreachable();
+      await Promise.race([this.#redis.ping(), timeout.promise]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   #queue(name: string): Queue {
@@ -451,6 +467,15 @@ function childOfKey(key: string): ChildRef {
 /** By its delay, which promoting ends: not by its data, which has the order before that. */
 function isHeld(job: Job): boolean {
   return job.delay >= heldMs;
+}
+
+function unreachable(): SkepError {
+  return new SkepError({
+    code: "SKEP_QUEUE_UNREACHABLE",
+    message: "Redis does not answer",
+    permanent: false,
+    hint: "see with `docker service ps skep_redis` why it does not run; runs in the store can be read all the same",
+  });
 }
 
 function unknownKind(kind: string): SkepError {

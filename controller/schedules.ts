@@ -29,8 +29,9 @@ export class Schedules {
     const { policy, createdAt } = inForce;
     if (policy.schedules.length === 0) return;
     const begunAt = new Map(policy.schedules.map(({ name }) => [name, this.#lastBegun(name, Date.parse(createdAt))]));
-    for (const flow of await this.#queue.openFlows()) {
-      const schedule = flow.kind === runKind ? (dataOf(flow)?.schedule ?? null) : null;
+    // Also those that ended without a run object: what failed for good is not begun again before its next time.
+    for (const flow of await this.#queue.flows(runKind)) {
+      const schedule = dataOf(flow)?.schedule ?? null;
       if (schedule !== null) begunAt.set(schedule, Math.max(begunAt.get(schedule) ?? 0, flow.createdAt));
     }
     for (const run of dueRuns(policy, begunAt, now)) {

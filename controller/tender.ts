@@ -85,7 +85,13 @@ export class Tender {
       this.#agents.listen(await this.#queue.side.heartbeats(this.#agents.nodeIds), now);
     }
     const flows = await this.#queue.openFlows();
-    for (const id of this.#tended.keys()) if (!flows.some((flow) => flow.id === id)) this.#tended.delete(id);
+    for (const id of this.#tended.keys()) {
+      if (flows.some((flow) => flow.id === id)) continue;
+      this.#tended.delete(id);
+      if ((await this.#queue.flow(id)) === null) {
+        this.#log.error({ flow: id }, "Redis lost this flow before it ended: what it had not written down is gone");
+      }
+    }
     for (const flow of flows) await this.#tendFlow(flow, now);
   }
 

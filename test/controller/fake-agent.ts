@@ -80,8 +80,22 @@ async function main(options: FakeAgentOptions): Promise<void> {
         const name = `${nodeId}/${task.volume}`;
         return { kind: "volume", part: { ...part("volume", name), volume: factsOf(task.volume), manifest, refs } };
       }
-      default:
-        throw new SkepError({ code: "SKEP_TEST_TASK", message: `no ${task.kind} here`, permanent: true });
+      case "restore-prepare": {
+        const usedBy = [{ container: "db.1", serviceId: "dbservice" }];
+        return { kind: "restore-prepare", recipient: `age1${"q".repeat(58)}`, target: "exists", freeBytes: 1, usedBy };
+      }
+      case "hold":
+        return { kind: "hold", held: task.serviceIds.map((serviceId) => ({ serviceId, name: "db", replicas: 1 })) };
+      case "release":
+        return { kind: "release", released: ["db"], leftAlone: [] };
+      case "restore-volume": {
+        const counts = { files: 1, directories: 1, restoredBytes: 1 };
+        return { kind: "restore-volume", ...counts, keptOld: true, warnings: [] };
+      }
+      case "restore-undo":
+        return { kind: "restore-undo", volume: "a" };
+      case "restore-discard":
+        return { kind: "restore-discard", volume: "a", freedBytes: 1 };
     }
   };
 

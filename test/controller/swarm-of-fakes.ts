@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { Agents } from "../../controller/agents.ts";
+import { Controller } from "../../controller/controller.ts";
 import { Policies } from "../../controller/policies.ts";
 import { JobQueue } from "../../controller/queue.ts";
 import { Repository } from "../../controller/repository.ts";
@@ -44,7 +45,7 @@ export function runNode(id: string, state = "ready"): RunNode {
   return { id, hostname: id, role, availability: "active", state, address: "10.0.0.1" };
 }
 
-export interface Controller {
+export interface Parts {
   queue: JobQueue;
   repository: Repository;
   agents: Agents;
@@ -52,6 +53,13 @@ export interface Controller {
   book: RunBook;
   runs: Runs;
   /** Ends it; `graceMs` 0: as a SIGKILL would, with a step in hand. */
+  end(graceMs?: number): Promise<void>;
+}
+
+export interface Daemon {
+  controller: Controller;
+  queue: JobQueue;
+  repository: Repository;
   end(graceMs?: number): Promise<void>;
 }
 
@@ -129,12 +137,38 @@ export class SwarmOfFakes {
     return child;
   }
 
+  /** The controller put together as its daemon does it, working; without its API's server. */
+  async daemon(policy: object, { graceMs = 1500 } = {}): Promise<Daemon> {
+    const log = makeLogger("test", process.env["SKEP_TEST_LOG"] ?? "silent");
+    const repository = await Repository.open(this.openStore(), this.key);
+    const queue = new JobQueue(await this.redis.address(), log, timings);
+    const stop = new AbortController();
+    let working: Promise<void> = Promise.resolve();
+    let ended: Promise<void> | null = null;
+    const end = (grace = 1000): Promise<void> => {
+      ended ??= (async () => {
+        stop.abort();
+        await working;
+        await queue.close(grace);
+        await repository.store.close();
+      })();
+      return ended;
+    };
+    this.#openEnds.push(() => end(0));
+    await until("Redis is reached", () => Promise.resolve(queue.ready));
+    const seedText = JSON.stringify({ policy: { version: 1, ...policy } });
+    const tenderTimings = { everyMs: 50, watchMs: 100, graceMs };
+    const controller = await Controller.open({ queue, repository, seedText, log, timings: tenderTimings });
+    working = controller.work(stop.signal);
+    return { controller, queue, repository, end };
+  }
+
   /** `policy`: the YAML under `policy:`, as JSON. Agents are expected as if they were enrolled. */
   async controller(
     policy: object,
     expected: string[],
     { graceMs = 1500, wrap = (store: Store) => store } = {},
-  ): Promise<Controller> {
+  ): Promise<Parts> {
     const log = makeLogger("test", process.env["SKEP_TEST_LOG"] ?? "silent");
     const repository = await Repository.open(wrap(this.openStore()), this.key);
     const queue = new JobQueue(await this.redis.address(), log, timings);
@@ -179,7 +213,7 @@ export async function kill(child: ChildProcess): Promise<void> {
 }
 
 /** The run, once it is written. */
-export function written({ book }: Controller, runId: string, ms?: number): Promise<Run> {
+export function written({ book }: Parts, runId: string, ms?: number): Promise<Run> {
   return until(`run ${runId} is written`, () => book.run(runId), ms);
 }
 
