@@ -9,6 +9,7 @@ import { constants, lstat, open, readdir, readlink, type FileHandle } from "node
 import { SkepError } from "../../shared/errors.ts";
 import type { EntryMetadata, SourceEntries, SourceEntry } from "../../shared/repository/snapshot.ts";
 import type { Warning } from "../../shared/repository/run.ts";
+import { systemErrorName } from "../../shared/system-error.ts";
 import type { PathFilter } from "./path-glob.ts";
 
 /** What the walk could not take along; complete once the entries were read to their end. */
@@ -54,11 +55,12 @@ async function* walk(
   };
   /** A failure on one entry that the walk survives; anything else is thrown on. */
   const survive = (error: unknown, path: Buffer): void => {
-    const { code } = error as NodeJS.ErrnoException;
+    const code = systemErrorName(error);
     if (code === "ENOENT") warn("SKEP_SOURCE_FILE_VANISHED", `${show(path)} vanished while the volume was walked`);
     else if (code === "ENOTDIR" || code === "ELOOP") {
       warn("SKEP_SOURCE_FILE_CHANGED", `${show(path)} became something else while the volume was walked`);
-    } else if (code !== undefined && ["EACCES", "EPERM", "EIO", "ESTALE", "EUCLEAN", "ENAMETOOLONG"].includes(code)) {
+    } else if (code !== null && !["EMFILE", "ENFILE", "ENOMEM"].includes(code)) {
+      // Whatever a broken disk or share answers; but want of our own is no fault of the entry.
       lost("SKEP_SOURCE_FILE_UNREADABLE", `${show(path)} cannot be read: ${code}`);
     } else throw error;
   };
