@@ -17,6 +17,7 @@ import { cutWarnings, partOf, storeArchive } from "./part.ts";
 import { readDefinitions } from "./source/definitions.ts";
 import { readNodeFacts } from "./source/node.ts";
 import { takeRaftCopy } from "./source/raft.ts";
+import { explainFullState, explainStateError } from "./state-error.ts";
 
 export type BackupTask = TaskOf<"raft" | "definitions" | "node" | "volume">;
 
@@ -42,9 +43,7 @@ async function backupRaft(
   const startedAt = new Date();
   const info = await managerInfo(context.docker, attempt.signal);
   const swarmDirectory = await resolveHostPath(context.hostRoot, path.join(info.DockerRootDir, "swarm"));
-  const staging = path.join(context.stateDir, "staging");
-  await mkdir(staging, { recursive: true, mode: 0o700 });
-  const stagingDirectory = await mkdtemp(path.join(staging, "raft-"));
+  const stagingDirectory = await makeStaging(context.stateDir);
   try {
     const copy = await takeRaftCopy({
       swarmDirectory,
@@ -52,6 +51,8 @@ async function backupRaft(
       markerWrite: () => writeMarker(context.docker, info.Swarm.NodeID, attempt.signal),
       unlockKey: async () => decodeUnlockKey(await context.docker.unlockKey(attempt.signal)),
       signal: attempt.signal,
+    }).catch((error: unknown) => {
+      throw explainFullState(error, "copy the Raft state", context.stateDir);
     });
     const mtimeMs = startedAt.getTime();
     const files = [...raftArchiveFiles(copy)].map((file) => ({ ...file, mtimeMs }));
@@ -76,6 +77,16 @@ async function managerInfo(docker: Docker, signal: AbortSignal): Promise<EngineI
     permanent: true,
     hint: "this can only be done on a manager",
   });
+}
+
+async function makeStaging(stateDir: string): Promise<string> {
+  const staging = path.join(stateDir, "staging");
+  try {
+    await mkdir(staging, { recursive: true, mode: 0o700 });
+    return await mkdtemp(path.join(staging, "raft-"));
+  } catch (error) {
+    throw explainStateError(error, "copy the Raft state", stateDir);
+  }
 }
 
 /** One write that changes nothing: the node's own spec. The version index that it got. */

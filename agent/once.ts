@@ -12,6 +12,8 @@ import { executeJob } from "./execute.ts";
 import { Journal } from "./journal.ts";
 import { RestoreKeyring } from "./restore-keys.ts";
 import { recoverRestores } from "./restore.ts";
+import { ProgressThinner } from "./progress-thinner.ts";
+import { explainStateError } from "./state-error.ts";
 import { readSwaps } from "./volume-swap.ts";
 
 const progressMs = 1000;
@@ -67,18 +69,25 @@ function invalid(why: string): SkepError {
 
 async function runOnce(input: OnceInput, stop: AbortSignal): Promise<TaskResult> {
   const { job, stateDir } = input;
-  await mkdir(stateDir, { recursive: true, mode: 0o700 });
-  await chmod(stateDir, 0o700);
+  try {
+    await mkdir(stateDir, { recursive: true, mode: 0o700 });
+    await chmod(stateDir, 0o700);
+  } catch (error) {
+    throw explainStateError(error, "begin", stateDir);
+  }
   const docker = connectDocker(input.dockerSocket);
   const store = openStore(input.store, input.credentials);
   const writerKey = Buffer.from(input.writerKey, "base64");
-  // Within a helper the agent that started it keeps the journal.
-  const isHelper = input.mountedAt !== undefined;
-  const journal = new Journal(isHelper ? ":memory:" : path.join(stateDir, "journal.sqlite"));
+  // Only restores write into it: a backup shall not fail for a full disk. A helper's is kept by the agent that started it.
+  const isRestore = job.task.kind.startsWith("restore-");
+  const keepsJournal = isRestore && input.mountedAt === undefined;
+  const journal = new Journal(keepsJournal ? path.join(stateDir, "journal.sqlite") : ":memory:");
   const expiry = AbortSignal.timeout(Math.min(2 ** 31 - 1, Math.max(0, Date.parse(job.expiresAt) - Date.now())));
-  let reportedAt = 0;
+  const thinner = new ProgressThinner(progressMs, (progress) => {
+    write({ progress });
+  });
   try {
-    if (job.task.kind.startsWith("restore-")) await recoverRestores(readSwaps(journal), docker, journal);
+    if (isRestore) await recoverRestores(readSwaps(journal), docker, journal);
     return await executeJob(
       job,
       {
@@ -103,9 +112,7 @@ async function runOnce(input: OnceInput, stop: AbortSignal): Promise<TaskResult>
         number: input.attempt ?? 1,
         signal: AbortSignal.any([stop, expiry]),
         onProgress: (progress) => {
-          if (Date.now() - reportedAt < progressMs) return;
-          reportedAt = Date.now();
-          write({ progress });
+          thinner.report(progress);
         },
       },
     );
@@ -117,6 +124,7 @@ async function runOnce(input: OnceInput, stop: AbortSignal): Promise<TaskResult>
       permanent: true,
     });
   } finally {
+    thinner.stop();
     journal.close();
     await store.close();
   }

@@ -9,6 +9,7 @@ import { queueNames, queuePrefix, type EnrolmentRequest } from "../shared/contra
 import type { SealedResult } from "../shared/contract/signed-job.ts";
 import { decodeErrorMessage, encodeErrorMessage, fromErrorRecord, SkepError, toErrorRecord } from "../shared/errors.ts";
 import type { Logger } from "../shared/log.ts";
+import { ProgressThinner } from "./progress-thinner.ts";
 import type { JobDesk } from "./job-desk.ts";
 
 export interface RedisAddress {
@@ -58,19 +59,18 @@ export function takeJobs(options: {
     async (job, token) => {
       const id = job.id ?? "";
       const jobLog = log.child({ job: id, task: job.name });
-      let reportedAt = 0;
+      const thinner = new ProgressThinner(progressMs, (progress) => {
+        job.updateProgress(progress).catch((error: unknown) => {
+          jobLog.warn({ err: error }, "progress was not taken");
+        });
+      });
       jobLog.info("begins");
       try {
         const result = await desk.carry({
           id,
           data: job.data,
           onProgress: (progress) => {
-            const now = Date.now();
-            if (now - reportedAt < progressMs) return;
-            reportedAt = now;
-            job.updateProgress(progress).catch((error: unknown) => {
-              jobLog.warn({ err: error }, "progress was not taken");
-            });
+            thinner.report(progress);
           },
         });
         jobLog.info("done");
@@ -85,6 +85,8 @@ export function takeJobs(options: {
         jobLog.error({ code, permanent, ...(code === "SKEP_INTERNAL" ? { err: error } : {}) }, message);
         const encoded = encodeErrorMessage(error);
         throw permanent ? new UnrecoverableError(encoded) : new Error(encoded);
+      } finally {
+        thinner.stop();
       }
     },
     {

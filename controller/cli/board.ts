@@ -30,26 +30,35 @@ const plainEveryMs = 30_000;
 const drawEveryMs = 100;
 const barWidth = 20;
 
-export function makeBoard(output: Output, now: () => number = Date.now): Board {
-  return output.live ? liveBoard(output, now) : plainBoard(output, now);
+export function makeBoard(output: Output, now: () => number = Date.now, everyMs = plainEveryMs): Board {
+  return output.live ? liveBoard(output, now) : plainBoard(output, now, everyMs);
 }
 
-function plainBoard(output: Output, now: () => number): Board {
+function plainBoard(output: Output, now: () => number, everyMs: number): Board {
   const said = new Map<string, { state: LineState; at: number }>();
   let saidTitle = "";
+  let latest: readonly BoardLine[] = [];
+  const sayDue = (): void => {
+    for (const line of latest) {
+      const last = said.get(line.id);
+      const due = last?.state !== line.state || (line.state === "running" && now() - last.at >= everyMs);
+      if (!due || line.state === "waiting") continue;
+      said.set(line.id, { state: line.state, at: now() });
+      output.say(`${line.label}: ${line.state}${line.detail === "" ? "" : `, ${format.visible(line.detail)}`}`);
+    }
+  };
+  // A slow store brings nothing new to tell for minutes.
+  const timer = setInterval(sayDue, everyMs).unref();
   return {
     update: (title, lines) => {
       if (title !== saidTitle) output.say(title);
       saidTitle = title;
-      for (const line of lines) {
-        const last = said.get(line.id);
-        const due = last?.state !== line.state || (line.state === "running" && now() - last.at >= plainEveryMs);
-        if (!due || line.state === "waiting") continue;
-        said.set(line.id, { state: line.state, at: now() });
-        output.say(`${line.label}: ${line.state}${line.detail === "" ? "" : `, ${format.visible(line.detail)}`}`);
-      }
+      latest = lines;
+      sayDue();
     },
-    close: () => undefined,
+    close: () => {
+      clearInterval(timer);
+    },
   };
 }
 

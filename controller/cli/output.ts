@@ -33,7 +33,8 @@ export function makeOutput(json: boolean): Output {
   const styleWords = (style: Style, text: string): string => styleText(style, text, { stream: stderr });
   return {
     json,
-    live: stderr.isTTY && !terminalIsDumb,
+    // One without a size (a pty that nobody gave one) can show nothing that is redrawn.
+    live: stderr.isTTY && !terminalIsDumb && stderr.rows > 0 && stderr.columns > 0,
     interactive: stdin.isTTY && stderr.isTTY,
     columns: stdout.isTTY ? stdout.columns : 100,
     print: (text) => {

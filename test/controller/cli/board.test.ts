@@ -1,4 +1,5 @@
 import { expect } from "chai";
+import { setTimeout as sleep } from "node:timers/promises";
 import { describeProgress, makeBoard, render, type BoardLine } from "../../../controller/cli/board.ts";
 import { makeOutput } from "../../../controller/cli/output.ts";
 
@@ -31,6 +32,20 @@ describe("the progress of a run", () => {
       "volume db: failed, volume db is gone",
       "volume www: done, 4 MiB",
     ]);
+  });
+
+  it("says that it is still running where nothing new is told", async () => {
+    const said: string[] = [];
+    const output = { ...makeOutput(false), live: false, say: (text: string) => void said.push(text) };
+    const board = makeBoard(output, Date.now, 20);
+    board.update("Run r", [line("db", "running", "storing, 1 GiB"), line("www", "done")]);
+    await sleep(100);
+    board.close();
+    const told = said.length;
+    expect(said.filter((text) => text === "volume db: running, storing, 1 GiB")).to.have.length.greaterThan(1);
+    expect(said.filter((text) => text === "volume www: done")).to.have.length(1);
+    await sleep(60);
+    expect(said, "after its end").to.have.length(told);
   });
 
   it("never draws a block higher or wider than the terminal, and keeps what runs in sight", () => {
