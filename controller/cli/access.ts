@@ -6,6 +6,7 @@ import { decodeClusterFile, type ClusterFile } from "../../shared/contract/clust
 import { SkepError } from "../../shared/errors.ts";
 import { decodeControllerKey, type ControllerKey } from "../../shared/repository/controller-key.ts";
 import { decodeIdentityFile, type IdentityFile } from "../../shared/repository/identity-file.ts";
+import { recipientOf } from "../../shared/repository/open/age.ts";
 import {
   parseCredentials,
   parseLocation,
@@ -13,6 +14,7 @@ import {
   type StoreCredentials,
   type StoreLocation,
 } from "../../shared/store/location.ts";
+import { decodePolicy, policySchema, type Policy } from "../policy.ts";
 import { makeApiClient, type ApiClient } from "./api-client.ts";
 import { readInputFile } from "./input-file.ts";
 import { findKit, type Kit } from "./kit.ts";
@@ -89,6 +91,13 @@ export async function readCluster(kit: Kit): Promise<ClusterFile> {
   return decodeClusterFile(await readInputFile(path, "the cluster file"), path);
 }
 
+/** The policy in the kit's cluster file, which counts until the store has one. Throws SKEP_POLICY_INVALID with every fault. */
+export async function readKitPolicy(options: KitOptions): Promise<Policy> {
+  const path = (await findKit(options.kit))?.path("clusterFile");
+  if (path === undefined) return policySchema.parse({ version: 1 });
+  return decodePolicy(await readInputFile(path, "the cluster file"), path, ["policy"]);
+}
+
 /** The store of the flags, else of the kit. */
 export async function accessStore(session: Session, options: StoreOptions): Promise<StoreAccess> {
   const kit = await findKit(options.kit);
@@ -155,7 +164,10 @@ export async function accessIdentity(options: IdentityOptions): Promise<Identity
   const path = options.identity ?? (await findKit(options.kit))?.path("identityFile");
   if (path === undefined) throw usage("no identity is named", "give --identity FILE: the file that `skep init` wrote");
   const hint = "bring the identity file from where it is kept and name it with --identity FILE";
-  return decodeIdentityFile(await readInputFile(path, "the identity file", hint), path);
+  const file = decodeIdentityFile(await readInputFile(path, "the identity file", hint), path);
+  // Now, while it is known which file it was: a key that was cut short still looks like one.
+  await recipientOf(file.identity, path);
+  return file;
 }
 
 /** The kit's controller key; null without a kit. */

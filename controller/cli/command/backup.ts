@@ -8,6 +8,7 @@ import {
   addKitOption,
   addStoreOptions,
   needControllerKey,
+  readKitPolicy,
   type ApiOptions,
 } from "../access.ts";
 import { withControllerKey } from "../catalogue-access.ts";
@@ -89,7 +90,13 @@ async function backupStandalone(session: Session, options: BackupOptions): Promi
     } else if (role === "worker") {
       output.say(`${hostname} is a worker: Raft state and definitions are the managers', its volumes are taken`);
     }
-    return await backupHere(session, { opened, controllerKey, host, volumes: options.volumes ?? null });
+    return await backupHere(session, {
+      opened,
+      controllerKey,
+      host,
+      seedPolicy: () => readKitPolicy(options),
+      volumes: options.volumes ?? null,
+    });
   });
   const document: BackupDocument = { runId: ended.id, run: ended };
   output.document(document);

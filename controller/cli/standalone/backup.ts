@@ -25,6 +25,8 @@ export interface StandaloneRun {
   opened: OpenedCatalogue;
   controllerKey: ControllerKey;
   host: Host;
+  /** The policy where the store has none yet. */
+  seedPolicy: () => Promise<Policy>;
   /** Globs on NAME or HOSTNAME/NAME instead of the policy's selection. */
   volumes: readonly string[] | null;
 }
@@ -67,11 +69,11 @@ function thisNode({ node }: Host): RunNode {
 }
 
 async function choosePolicy(
-  { opened, volumes }: StandaloneRun,
+  { opened, seedPolicy, volumes }: StandaloneRun,
   signal: AbortSignal,
 ): Promise<{ policy: Policy; version: number | null }> {
   const stored = await readPolicy(opened.catalogue, policySchema, undefined, signal);
-  const policy = stored?.content ?? policySchema.parse(opened.access.cluster?.policy ?? { version: 1 });
+  const policy = stored?.content ?? (await seedPolicy());
   if (volumes === null) return { policy, version: stored?.version ?? null };
   const select = { ...policy.select, volumes: { include: [...volumes], exclude: [] } };
   return { policy: { ...policy, select }, version: null };

@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { randomBytes } from "node:crypto";
 import { homedir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import {
   taskSchema,
   type JobProgress,
@@ -60,7 +60,7 @@ export async function openHost(
   const node = await askLocalNode(options.dockerSocket, signal);
   const { repositoryId, incarnation, epoch } = repository;
   const writerKey = deriveWriterKey(repositoryKey, repositoryId, node.nodeId);
-  const stateDir = options.stateDir ?? defaultStateDir();
+  const stateDir = resolve(options.stateDir ?? defaultStateDir());
   return {
     node,
     work: async (kind, task, { attempt = 1, identityKeys, onProgress = () => undefined } = {}) => {
@@ -84,9 +84,9 @@ export async function openHost(
         store: location,
         credentials,
         ...(identityKeys === undefined ? {} : { identityKeys }),
-        hostRoot: options.hostRoot,
+        hostRoot: resolve(options.hostRoot),
         stateDir,
-        dockerSocket: options.dockerSocket,
+        dockerSocket: resolve(options.dockerSocket),
       };
       return await doOnce(kind, input, { signal, onProgress });
     },
