@@ -15,7 +15,12 @@ export interface S3Failure {
 }
 
 const denied = (text: string, hint: string): Case => ({ code: "SKEP_STORE_DENIED", permanent: true, text, hint });
-const busy = (text: string): Case => ({ code: "SKEP_STORE_FAILED", permanent: false, text });
+const busy = (text: string): Case => ({
+  code: "SKEP_STORE_FAILED",
+  permanent: false,
+  text,
+  hint: "Skep tries again by itself; where it stays so, look at the store's own load, log and limits",
+});
 const unreachable = (text: string, hint: string): Case => ({
   code: "SKEP_STORE_UNREACHABLE",
   permanent: false,
@@ -142,9 +147,11 @@ function caseOf({ name, status }: S3Failure): Case {
     return busy("the store is busy or failing");
   }
   if (status !== null && status >= 400) {
-    return { code: "SKEP_STORE_FAILED", permanent: true, text: "the store refused the request" };
+    const hint = "look up the error's name in the store's manual, and the request in its log";
+    return { code: "SKEP_STORE_FAILED", permanent: true, text: "the store refused the request", hint };
   }
-  return { code: "SKEP_STORE_FAILED", permanent: false, text: "the store's answer makes no sense" };
+  const hint = "check that the endpoint is that of an S3 server, and what stands between it and here";
+  return { code: "SKEP_STORE_FAILED", permanent: false, text: "the store's answer makes no sense", hint };
 }
 
 /** `what` names act and object, such as `put packs/0f`. `secrets` are cut out of whatever the server said. */
