@@ -22,6 +22,8 @@ const packages = [
   // redis-tools has the server's binary, and unlike redis-server no service that would be started.
   ["redis-tools"],
   ["busybox-static", "busybox"],
+  // mkfs.ext4 and debugfs: for a disk with faults.
+  ["e2fsprogs"],
   ["age"],
   ["zstd"],
 ];

@@ -20,6 +20,8 @@ export class FaultyProxy {
   /** May be changed at any time; connections that are open heed it. */
   readonly faults: ProxyFaults = { latencyMs: 0, bytesPerSecond: Infinity, hangs: false };
   readonly host: string;
+  /** What went through so far, both ways. */
+  passedBytes = 0;
   #port = 0;
   #server: Server | null = null;
   readonly #to: { host: string; port: number };
@@ -103,6 +105,7 @@ export class FaultyProxy {
         next.bytes = next.bytes.subarray(slice.length);
         if (next.bytes.length === 0) held.shift();
         heldBytes -= slice.length;
+        this.passedBytes += slice.length;
         if (heldBytes <= heldBytesMax) from.resume();
         if (!to.write(slice)) await drained(to);
         const { bytesPerSecond } = this.faults;

@@ -1,0 +1,161 @@
+// Volumes that cannot be read, or that change, shrink and go while they are read.
+import { expect } from "chai";
+import { execFileSync, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { open, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { errorOf, partOf, readRun, type Host, type Taken } from "./host.ts";
+
+const bucket = "sources";
+
+export function sources(getHost: () => Host): void {
+  let host: Host;
+  before(async () => {
+    host = getHost();
+    await host.initBucket(bucket);
+  });
+
+  it("takes all that a broken disk gives, and names what it does not", async () => {
+    await host.newVolume("broken", {});
+    await mountBrokenDisk(host, "broken");
+    try {
+      const { code, run, stderr } = await host.backup(bucket, "broken");
+      expect(code, stderr).to.equal(3);
+      expect(run.status).to.equal("partial");
+      const part = partOf(run, "broken");
+      expect(part.status, JSON.stringify(part)).to.equal("partial");
+      expect(errorOf(part)).to.include({ code: "SKEP_SOURCE_INCOMPLETE" });
+      const unreadable = part.warnings.filter((warning) => warning.code === "SKEP_SOURCE_FILE_UNREADABLE");
+      const messages = unreadable.map(({ message }) => message);
+      expect(messages).to.have.length(3);
+      expect(messages.find((message) => message.includes("torn-inode"))).to.contain("EBADMSG");
+      expect(messages.find((message) => message.includes("torn-folder"))).to.contain("EBADMSG");
+      expect(messages.find((message) => message.includes("bad-sectors"))).to.contain("EIO");
+      const result = await host.skep(...host.restoreArgv(bucket, "broken", "--as", "rescued"));
+      expect(result.code, result.stderr).to.equal(3);
+      expect(host.tree("rescued"))
+        .to.match(/ {2}\.\/good\n/)
+        .and.match(/ {2}\.\/folder\/inner\n/);
+      expect(existsSync(host.volume("rescued", "torn-folder")), "the folder itself could be read").to.equal(true);
+      expect(existsSync(host.volume("rescued", "bad-sectors"))).to.equal(false);
+    } finally {
+      await host.node.run(["umount", volumeFolder("broken")]);
+    }
+  });
+
+  it("fails a volume that is removed while it is read, and brings it back from the run before", async () => {
+    await host.newVolume("orders", { a: randomBytes(10_000), b: "kept" });
+    const tree = host.tree("orders");
+    const first = await host.backupWhole(bucket, "orders");
+    const { code, run } = await whileReading(host, "orders", () => host.docker("volume", "rm", "orders"));
+    expect(code).to.equal(1);
+    const error = errorOf(partOf(run, "orders"));
+    expect(error).to.include({ code: "SKEP_SOURCE_VOLUME_GONE", permanent: true });
+    expect(error.message).to.contain("/volumes/orders/_data").and.contain("removed while it was read");
+    await host.restore(bucket, "orders", "--run", first.id);
+    expect(host.tree("orders")).to.equal(tree);
+    await host.backupWhole(bucket, "orders");
+  });
+
+  it("takes a file that changes while it is read, and says which; what vanishes is named as well", async () => {
+    const mails = Array.from({ length: 200 }, (_, at) => `mail-${String(at)}`);
+    await host.newVolume("live", { ...Object.fromEntries(mails.map((name) => [name, name])), steady: "steady" });
+    const log = host.volume("live", "zlog");
+    // Large enough that nobody reads it between two lines.
+    writeFileSync(log, randomBytes(24_000_000));
+    const writer = spawn("bash", ["-c", 'while :; do echo "one more line" >> "$1"; done', "-", log]);
+    let taken: Taken;
+    try {
+      taken = await whileReading(host, "live", async () => {
+        for (const name of mails) await rm(host.volume("live", name));
+      });
+    } finally {
+      writer.kill();
+    }
+    expect(taken.code, taken.stderr).to.equal(0);
+    const { warnings, status } = partOf(taken.run, "live");
+    expect(status).to.equal("done");
+    const said = (wanted: string): string =>
+      warnings.flatMap((warning) => (warning.code === wanted ? [warning.message] : [])).join("\n");
+    expect(said("SKEP_SOURCE_FILE_CHANGED")).to.contain("zlog");
+    expect(said("SKEP_SOURCE_FILE_VANISHED")).to.contain("mail-");
+    const restored = await host.restored(bucket, "live", taken.run);
+    expect(restored)
+      .to.match(/ {2}\.\/steady\n/)
+      .and.match(/ {2}\.\/zlog\n/);
+  });
+}
+
+function volumeFolder(volume: string): string {
+  return `/var/lib/docker/volumes/${volume}/_data`;
+}
+
+/**
+ * Backs up the volume with one more file in it, the first in order: of 64 GiB, all of it a hole, so that `act` happens
+ * while that is read. Afterwards it is empty.
+ */
+async function whileReading(host: Host, volume: string, act: () => Promise<unknown>): Promise<Taken> {
+  const large = await open(host.volume(volume, "a-hole"), "w");
+  try {
+    await large.truncate(2 ** 36);
+    const { dev, ino } = await large.stat();
+    const running = host.skep(...host.backupArgv(bucket, volume));
+    const deadline = Date.now() + 60_000;
+    while (!isOpenInAgent(dev, ino)) {
+      if (Date.now() > deadline) throw new Error("the volume is not read");
+      await sleep(20);
+    }
+    await act();
+    await large.truncate(0);
+    return readRun(await running);
+  } finally {
+    await large.close();
+  }
+}
+
+function isOpenInAgent(dev: number, ino: number): boolean {
+  return readdirSync("/proc").some((pid) => {
+    try {
+      if (!readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("agent/once.ts")) return false;
+      return readdirSync(`/proc/${pid}/fd`).some((descriptor) => {
+        const found = statSync(`/proc/${pid}/fd/${descriptor}`);
+        return found.dev === dev && found.ino === ino;
+      });
+    } catch (error) {
+      // Processes come and go.
+      if (["ENOENT", "ENOTDIR", "ESRCH"].includes((error as NodeJS.ErrnoException).code ?? "")) return false;
+      throw error;
+    }
+  });
+}
+
+/** Mounts a disk of its own at the volume's folder: two good files, one with bad sectors, a torn inode, a torn folder. */
+async function mountBrokenDisk(host: Host, volume: string): Promise<void> {
+  const content = mkdtempSync(join(host.folder, "disk-"));
+  const image = "/srv/broken.img";
+  const imagePath = host.node.hostPath(image);
+  const sh = (script: string): string =>
+    execFileSync("bash", ["-euc", script, "-", imagePath, content], { encoding: "utf8", stdio: "pipe" });
+  // Without a journal everything after the files' blocks is free: what is cut off below are the last file's bytes.
+  sh(`cd "$2"; mkdir folder torn-folder
+    echo good > good; echo inner > folder/inner; echo torn > torn-inode; echo lost > torn-folder/lost
+    truncate -s 32M "$1"; mkfs.ext4 -q -O ^has_journal -b 1024 -d "$2" "$1"
+    head -c 1000000 /dev/urandom > bad-sectors; debugfs -w -R "write bad-sectors bad-sectors" "$1"
+    debugfs -w -R "set_inode_field torn-inode checksum 0x1234" "$1"
+    block=$(debugfs -R "blocks torn-folder" "$1" | tr -d ' ')
+    printf torn | dd of="$1" bs=1 seek=$((block * 1024 + 100)) conv=notrunc status=none`);
+  const [start, end] = (/\(0-\d+\):(\d+)-(\d+)/.exec(sh('debugfs -R "stat bad-sectors" "$1"')) ?? [])
+    .slice(1)
+    .map(Number);
+  if (start === undefined || end === undefined) throw new Error("the last file lies elsewhere");
+  await host.node.run([
+    "sh",
+    "-euc",
+    `[ -e /dev/loop-control ] || mknod /dev/loop-control c 10 237
+     for at in 0 1 2 3 4 5 6 7; do [ -e /dev/loop$at ] || mknod /dev/loop$at b 7 $at; done
+     mount -o loop ${image} ${volumeFolder(volume)}
+     truncate -s ${Math.floor((start + end) / 2)}K ${image}`,
+  ]);
+}
