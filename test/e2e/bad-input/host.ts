@@ -13,8 +13,6 @@ import { Lab } from "../../lab/lab.ts";
 import type { LabNode } from "../../lab/node.ts";
 import { FaultyProxy } from "../../lab/proxy.ts";
 
-/** Of the project's own code, so that each of the many calls starts in half the time. */
-const compiled = join(tmpdir(), "skep-bad-input-compiled");
 const volumesRoot = "/var/lib/docker/volumes";
 const failureSchema = z.strictObject({
   error: z.strictObject({
@@ -84,7 +82,9 @@ export class Host {
 
   /** The CLI in the host's folder. */
   async skep(...argv: string[]): Promise<CliResult> {
-    const result = await runCli(argv, { cwd: this.folder, env: { NODE_COMPILE_CACHE: compiled } });
+    // Each of the many calls starts in half the time.
+    const env = { NODE_COMPILE_CACHE: this.file("compiled") };
+    const result = await runCli(argv, { cwd: this.folder, env });
     const said = result.stdout + result.stderr;
     for (const secret of this.#secrets) {
       // The message itself must not show it either.
