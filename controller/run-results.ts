@@ -7,6 +7,7 @@ import { digest } from "../shared/repository/blake3.ts";
 import type { Part, RunNode, StoredObject } from "../shared/repository/run.ts";
 import type { Store } from "../shared/store/store.ts";
 import type { ChildOutcome } from "./flow.ts";
+import { PackCheck } from "./pack-check.ts";
 import type { Repository } from "./repository.ts";
 import { childId, planVolumes, type NodeFacts, type Outcome, type RunOutcomes, type VolumeJob } from "./run-plan.ts";
 import type { Policy } from "./policy.ts";
@@ -158,12 +159,13 @@ const cheapBytes = 256 * 1024;
 const checksAtOnce = 16;
 
 /**
- * Looks for every object that the run would name. A part one of whose objects is not there as it says becomes failed,
+ * Looks for every object that the run would name, and every pack that its refs need. A part one of whose objects is not there as it says becomes failed,
  * and names none. Throws only where the store can't be asked.
  */
-export async function checkObjects(runId: string, outcomes: RunOutcomes, store: Store): Promise<RunOutcomes> {
+export async function checkObjects(runId: string, outcomes: RunOutcomes, repository: Repository): Promise<RunOutcomes> {
+  const packs = new PackCheck(repository);
   const check = async (part: Part): Promise<Part> => {
-    const error = await faultOf(runId, part, store);
+    const error = await faultOf(runId, part, repository.store, packs);
     if (error === null) return part;
     const failed: Part = { ...part, status: "failed", error: toErrorRecord(error) };
     for (const field of ["archive", "manifest", "refs"] as const) Reflect.deleteProperty(failed, field);
@@ -197,7 +199,7 @@ async function mapAtOnce<T, U>(map: ReadonlyMap<string, T>, act: (value: T) => P
 }
 
 /** Null where all is as the part says. */
-async function faultOf(runId: string, part: Part, store: Store): Promise<SkepError | null> {
+async function faultOf(runId: string, part: Part, store: Store, packs: PackCheck): Promise<SkepError | null> {
   if (part.status === "failed") return null;
   const wanted: ["archive" | "manifest" | "refs", string][] =
     part.kind === "volume"
@@ -214,7 +216,9 @@ async function faultOf(runId: string, part: Part, store: Store): Promise<SkepErr
     const why = await differs(object, store);
     if (why !== null) return wrongObject(part, `names ${object.key}, which ${why} at ${store.address}`);
   }
-  return null;
+  if (part.refs === undefined) return null;
+  const why = await packs.faultOf(runId, part.nodeId, part.refs);
+  return why === null ? null : wrongObject(part, why);
 }
 
 async function differs(object: StoredObject, store: Store): Promise<string | null> {

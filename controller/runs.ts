@@ -232,7 +232,7 @@ export class Runs {
     const jobs = volumeJobs(runId, nodes, policy.select.volumes);
     const volumes = openVolumes(jobs, children, this.#repository);
     const swarm = openSwarm(runId, children, this.#repository);
-    const outcomes = await checkObjects(runId, { ...swarm, nodes, volumes }, this.#repository.store);
+    const outcomes = await checkObjects(runId, { ...swarm, nodes, volumes }, this.#repository);
     const endedAt = new Date().toISOString();
     const run = concludeRun(
       {

@@ -13,9 +13,13 @@ import { encodeErrorMessage, SkepError } from "../../shared/errors.ts";
 import { digest } from "../../shared/repository/blake3.ts";
 import { deriveWriterKey, deriveWriterKeys } from "../../shared/repository/keys.ts";
 import { layout, newObjectId } from "../../shared/repository/layout.ts";
+import type { PackRef } from "../../shared/repository/refs.ts";
+import { writeRefs } from "../../shared/repository/refs-writer.ts";
 import type { Part, RunNode, StoredObject, VolumeFacts } from "../../shared/repository/run.ts";
 import { openStore } from "../../shared/store/open.ts";
 import type { RedisAddress } from "../../controller/redis.ts";
+
+type Forgets = "archive" | "manifest" | "pack" | "half a pack";
 
 export interface FakeAgentOptions {
   redis: RedisAddress;
@@ -31,7 +35,11 @@ export interface FakeAgentOptions {
   /** Volume names of this node; [name, sharedId]. */
   volumes: [string, string | null][];
   /** What a job does beside: by `kind` or `volume:NAME`. */
-  does: Record<string, { sleepMs?: number; fails?: "passing" | "lasting"; forgets?: boolean; stops?: boolean }>;
+  does: Record<string, { sleepMs?: number; fails?: "passing" | "lasting"; forgets?: Forgets; stops?: boolean }>;
+}
+
+async function* of<T>(value: T): AsyncGenerator<T> {
+  yield await Promise.resolve(value);
 }
 
 const progress = { phase: "reads", doneBytes: 1, totalBytes: 2, doneFiles: 1 };
@@ -40,7 +48,7 @@ async function main(options: FakeAgentOptions): Promise<void> {
   const { nodeId, repositoryId } = options;
   const store = openStore({ url: options.storeUrl }, null);
   const writerKey = deriveWriterKey(Buffer.from(options.repositoryKey, "base64"), repositoryId, nodeId);
-  const resultKey = deriveWriterKeys(writerKey, repositoryId).result;
+  const { result: resultKey, seal: sealKey } = deriveWriterKeys(writerKey, repositoryId);
   const redis = new Redis({ ...options.redis, maxRetriesPerRequest: null });
   redis.on("error", () => undefined);
 
@@ -56,10 +64,10 @@ async function main(options: FakeAgentOptions): Promise<void> {
   });
   const factsOf = (name: string): VolumeFacts => ({ name, driver: "local", options: {}, labels: {}, scope: "local" });
 
-  const carry = async ({ task }: Job, forgets: boolean): Promise<TaskResult> => {
+  const carry = async ({ task }: Job, forgets: Forgets | undefined): Promise<TaskResult> => {
     const archive = async (run: string): Promise<StoredObject> => {
       const object = await put(layout.archive(run, newObjectId()), `archive by ${nodeId}`);
-      if (forgets) await store.delete([object.key]);
+      if (forgets === "archive") await store.delete([object.key]);
       return object;
     };
     switch (task.kind) {
@@ -75,8 +83,17 @@ async function main(options: FakeAgentOptions): Promise<void> {
       }
       case "volume": {
         const manifest = await put(layout.manifest(task.runId, newObjectId()), `manifest of ${task.volume}`);
-        const refs = await put(layout.refs(task.runId, newObjectId()), `refs of ${task.volume}`);
-        if (forgets) await store.delete([manifest.key]);
+        const bytes = Buffer.from(`pack of ${nodeId} ${task.volume}`);
+        const pack = digest(bytes);
+        await store.put(layout.pack(pack), bytes);
+        const line = { pack, sizeBytes: bytes.length, headerBytes: 1, epoch: 1 };
+        const chunks: PackRef["chunks"] = [[digest(Buffer.from("chunk")), 0, 1, 1]];
+        const place = { store, repositoryId, writerId: nodeId, sealKey };
+        const { signal } = new AbortController();
+        const { refs } = await writeRefs(place, task.runId, 1, of({ ...line, chunks }), signal);
+        if (forgets === "manifest") await store.delete([manifest.key]);
+        if (forgets === "pack") await store.delete([layout.pack(pack)]);
+        if (forgets === "half a pack") await store.put(layout.pack(pack), bytes.subarray(1));
         const name = `${nodeId}/${task.volume}`;
         return { kind: "volume", part: { ...part("volume", name), volume: factsOf(task.volume), manifest, refs } };
       }
@@ -113,7 +130,7 @@ async function main(options: FakeAgentOptions): Promise<void> {
     const no = new SkepError({ code: "SKEP_TEST_FAILS", message: `${what} fails`, permanent: false, hint: "test" });
     if (does.fails === "passing") throw new Error(encodeErrorMessage(no));
     if (does.fails === "lasting") throw new UnrecoverableError(encodeErrorMessage(no));
-    return sealResult(id, await carry(opened, does.forgets ?? false), nodeId, resultKey);
+    return sealResult(id, await carry(opened, does.forgets), nodeId, resultKey);
   };
 
   // As the real agent's desk and journal do: a job that the queue lost sight of gets the end of the first run of it.

@@ -244,11 +244,28 @@ describe("a run", function () {
   });
 
   it("believes no part whose object is not in the store", async () => {
-    await swarm.agent("m1", [runNode("m1")], ["a", "b"], { "volume:a": { forgets: true } });
+    await swarm.agent("m1", [runNode("m1")], ["a", "b", "c", "d"], {
+      definitions: { forgets: "archive" },
+      "volume:a": { forgets: "manifest" },
+      "volume:b": { forgets: "pack" },
+      "volume:c": { forgets: "half a pack" },
+    });
     const controller = await swarm.controller({}, ["m1"]);
     const run = await written(controller, await controller.runs.command(null, Date.now()));
-    expect(partsOf(run).slice(3)).to.deep.equal(["volume m1/a failed SKEP_RUN_OBJECT_MISSING", "volume m1/b done"]);
-    expect(run.parts[3]).to.not.have.any.keys("manifest", "refs");
+    expect(partsOf(run)).to.deep.equal([
+      "raft raft done",
+      "definitions definitions failed SKEP_RUN_OBJECT_MISSING",
+      "node m1 done",
+      "volume m1/a failed SKEP_RUN_OBJECT_MISSING",
+      "volume m1/b failed SKEP_RUN_OBJECT_MISSING",
+      "volume m1/c failed SKEP_RUN_OBJECT_MISSING",
+      "volume m1/d done",
+    ]);
+    expect(run.status).to.equal("partial");
+    for (const part of run.parts.slice(3, 6)) expect(part).to.not.have.any.keys("manifest", "refs");
+    expect(run.parts[3]?.error?.message).to.match(/names manifests\/.* which is not there/);
+    expect(run.parts[4]?.error?.message).to.match(/needs pack packs\/.* which is not there/);
+    expect(run.parts[5]?.error?.message).to.match(/needs pack packs\/.* which has 11 bytes, not 12/);
   });
 
   it("believes no result that another than the node's agent gave", async () => {
