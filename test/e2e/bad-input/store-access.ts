@@ -36,6 +36,8 @@ export function storeAccess(getHost: () => Host): void {
     givenUp.catch(() => undefined); // its test looks at it
   });
   after(async () => {
+    // Also where its test did not run: nobody writes into the folder once it is removed.
+    await Promise.allSettled([givenUp]);
     await lostLine.close();
     client.destroy();
   });
