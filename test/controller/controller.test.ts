@@ -129,20 +129,19 @@ describe("the controller", function () {
 
   it("tells of a run under way each part with its state", async () => {
     await enrolled("m1");
-    await swarm.agent("m1", [runNode("m1")], ["a", "b", "c"], {
-      "volume:a": { sleepMs: 2000 },
+    // Two, which go out at once, whatever order their ids give them.
+    await swarm.agent("m1", [runNode("m1")], ["a", "b"], {
+      "volume:a": { sleepMs: 4000 },
       "volume:b": { fails: "lasting" },
-      "volume:c": { sleepMs: 2000 },
     });
     const { controller } = await swarm.daemon({});
     const runId = await controller.startRun(null);
-    const progress = await until("the volumes are under way", async () => {
+    const progress = await until("one volume is under way, the other has failed", async () => {
       const answer = await controller.run(runId);
       if (!("progress" in answer)) throw new Error("it has ended");
       const { parts } = answer.progress;
-      return (
-        parts.filter(({ kind, state }) => kind === "volume" && state === "running").length === 2 && answer.progress
-      );
+      const states = parts.filter(({ kind }) => kind === "volume").map(({ state }) => state);
+      return states.includes("running") && states.includes("failed") && answer.progress;
     });
     expect(progress).to.include({ id: runId, status: "running", stage: "snapshots", trigger: "command" });
     const told = progress.parts.map(({ name, state, error }) => [name, state, error?.code].filter(Boolean).join(" "));
@@ -151,7 +150,6 @@ describe("the controller", function () {
       "m1 done",
       "m1/a running",
       "m1/b failed SKEP_TEST_FAILS",
-      "m1/c running",
       "raft done",
     ]);
     expect((await controller.runs(10))[0]).to.include({ id: runId, status: "running", endedAt: null });

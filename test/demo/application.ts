@@ -56,11 +56,19 @@ export class Application {
     }
   }
 
-  /** What the database said when it last started: it checks every row's checksum. */
-  async lastOpening(): Promise<number> {
-    const { stdout } = await this.#manager.exec(["docker", "service", "logs", "--raw", databaseService]);
-    const openings = [...stdout.matchAll(/opened with (\d+) committed rows/g)];
-    return Number(openings.at(-1)?.[1] ?? -1);
+  /**
+   * With how many rows, each checked, the database last opened, once that is at least `rows`; else, after 20 s, what it
+   * last said of itself: the engine shows a service's log some time after it was written.
+   */
+  async openedWith(rows: number): Promise<number> {
+    const deadline = Date.now() + 20_000;
+    for (;;) {
+      const { stdout } = await this.#manager.exec(["docker", "service", "logs", "--raw", databaseService]);
+      const openings = [...stdout.matchAll(/opened with (\d+) committed rows/g)].map((match) => Number(match[1]));
+      const most = Math.max(-1, ...openings);
+      if (most >= rows || Date.now() > deadline) return most;
+      await sleep(500);
+    }
   }
 
   /** The accident: the service is stopped, its volume deleted, the service started again, on an empty volume. */

@@ -48,7 +48,7 @@ async function demonstrate(cluster: Cluster, timeline: Timeline): Promise<void> 
   });
   await timeline.step("The proof: the database checks every row that it finds", async () => {
     const after = await application.reach(before + 1);
-    const opened = await application.lastOpening();
+    const opened = await application.openedWith(before);
     if (opened < before) throw new Error(`row ${before} was committed before the run, ${opened} rows came back`);
     tell(`row ${before} was committed before the run; the database opened with ${opened} rows, each checksum right,`);
     tell(`and goes on: it is at row ${after} now`);
