@@ -91,6 +91,18 @@ export class PackCrew {
     return done;
   }
 
+  /** What follows from a task: the crew fails with it, and whoever waits for the crew learns of its end. */
+  follow(promise: Promise<void>): void {
+    promise.then(
+      () => {
+        this.announce();
+      },
+      (error: unknown) => {
+        this.fail(error);
+      },
+    );
+  }
+
   /** Lets every worker close its pack; resolves when all packs are stored. */
   async flush(): Promise<void> {
     await Promise.all(this.#members.map((member) => this.#give(member, { kind: "flush" })));
