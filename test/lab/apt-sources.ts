@@ -3,7 +3,7 @@ import { z } from "zod";
 import { command } from "./command.ts";
 import { SkepError } from "../../shared/errors.ts";
 
-export const suites = ["bookworm", "trixie"] as const;
+export const suites = ["bookworm", "trixie", "forky"] as const;
 export type Suite = (typeof suites)[number];
 
 export interface AptTarget {

@@ -44,7 +44,7 @@ export interface LabOptions {
   nodes?: number;
   /** Makes a swarm with that many managers; without it the nodes have engines and no swarm. */
   managers?: number;
-  /** "bookworm" (Docker 20.10, the default) or "trixie" (Docker 26). */
+  /** "bookworm" (Docker 20.10, the default), "trixie" (Docker 26) or "forky" (Docker 28). */
   engine?: Suite;
   /** What the nodes' engines have from the start (image.ts); without it they have none. */
   images?: readonly LabImage[];

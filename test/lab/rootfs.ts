@@ -12,6 +12,8 @@ export interface RootfsRecipe {
   name: string;
   suite: Suite;
   packages: readonly string[];
+  /** Packages of a later release, with what they need of it. */
+  later?: { suite: Suite; packages: readonly string[] };
   /** Run by /bin/sh inside the new root once the packages are in; fixed text of ours, no data in it. */
   finish: string;
 }
@@ -64,10 +66,14 @@ for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub
 done
 `;
 
-/** A machine of the swarm. bookworm brings Docker 20.10, trixie Docker 26. */
+/** A machine of the swarm. bookworm brings Docker 20.10, trixie Docker 26, forky Docker 28. */
 export function nodeRecipe(suite: Suite): RootfsRecipe {
-  const packages = suite === "trixie" ? [...nodePackages, "docker-cli"] : nodePackages;
-  return { name: "node", suite, packages, finish: nodeFinish };
+  const recipe = { name: "node", suite, packages: nodePackages, finish: nodeFinish };
+  if (suite === "bookworm") return recipe;
+  if (suite === "trixie") return { ...recipe, packages: [...nodePackages, "docker-cli"] };
+  // forky's systemd has no cgroup v1, which the host may have: its engine stands on trixie.
+  const packages = nodePackages.filter((name) => name !== "docker.io");
+  return { ...recipe, suite: "trixie", packages, later: { suite, packages: ["docker.io", "docker-cli"] } };
 }
 
 /** Ceph's S3 server; of trixie, because bookworm's (16) knows no trailers in chunked uploads. */
@@ -98,10 +104,18 @@ export async function ensureRootfs(recipe: RootfsRecipe, say: (line: string) => 
 
 async function mmdebstrap(recipe: RootfsRecipe, target: string): Promise<void> {
   const hostRelease = /^VERSION_CODENAME=(\w+)$/m.exec(await readFile("/etc/os-release", "utf8"))?.[1] ?? "";
-  const sources = sourcesFor(recipe.suite, hostRelease, await debianTargets());
+  const { later } = recipe;
+  const targets = await debianTargets();
+  const sources = [recipe.suite, ...(later === undefined ? [] : [later.suite])].flatMap((suite) =>
+    sourcesFor(suite, hostRelease, targets),
+  );
+  const packages = [...recipe.packages, ...(later?.packages ?? []).map((name) => `${name}/${later?.suite ?? ""}`)];
   await command(
     [
-      ...["mmdebstrap", "--mode=root", "--variant=apt", "--format=directory", `--include=${recipe.packages.join(",")}`],
+      ...["mmdebstrap", "--mode=root", "--variant=apt", "--format=directory", `--include=${packages.join(",")}`],
+      ...(later === undefined ? [] : [`--aptopt=APT::Default-Release "${recipe.suite}"`]),
+      // A mirror that stands still is signed all the same, and a lab's machine reaches nobody.
+      '--aptopt=Acquire::Check-Valid-Until "false"',
       ...[
         "--keyring=/usr/share/keyrings/debian-archive-keyring.gpg",
         "--dpkgopt=force-unsafe-io",
