@@ -46,7 +46,7 @@ export async function storeArchive(
     others: 0,
     sourceBytes,
     newBytes: sourceBytes,
-    storedBytes: archive.sizeBytes,
+    storedBytes: archive.reduce((sum, piece) => sum + piece.sizeBytes, 0),
   };
   return { archive, totals };
 }

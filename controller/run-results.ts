@@ -209,12 +209,17 @@ async function faultOf(runId: string, part: Part, store: Store, packs: PackCheck
         ]
       : [["archive", `archives/${runId}/`]];
   for (const [field, prefix] of wanted) {
-    const object = part[field];
+    const named = part[field];
     // Node facts may be small enough to be in the part alone.
-    if (object === undefined && part.kind === "node") continue;
-    if (object?.key.startsWith(prefix) !== true) return wrongObject(part, `has no ${field} under ${prefix}`);
-    const why = await differs(object, store);
-    if (why !== null) return wrongObject(part, `names ${object.key}, which ${why} at ${store.address}`);
+    if (named === undefined && part.kind === "node") continue;
+    const objects = [named ?? []].flat();
+    if (objects.length === 0 || !objects.every(({ key }) => key.startsWith(prefix))) {
+      return wrongObject(part, `has no ${field} under ${prefix}`);
+    }
+    for (const object of objects) {
+      const why = await differs(object, store);
+      if (why !== null) return wrongObject(part, `names ${object.key}, which ${why} at ${store.address}`);
+    }
   }
   if (part.refs === undefined) return null;
   const why = await packs.faultOf(runId, part.nodeId, part.refs);

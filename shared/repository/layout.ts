@@ -58,7 +58,9 @@ export const layout = {
   index: (writer: string, object: string): ObjectKey => `index/${writer}/${object}`,
   manifest: (run: string, object: string): ObjectKey => `manifests/${run}/${object}.age`,
   refs: (run: string, object: string): ObjectKey => `refs/${run}/${object}`,
-  archive: (run: string, object: string): ObjectKey => `archives/${run}/${object}.tar.zst.age`,
+  /** `piece` from 0: further ones sort behind the first, so that `cat ID.tar.zst.age*` is the whole. */
+  archive: (run: string, object: string, piece = 0): ObjectKey =>
+    `archives/${run}/${object}.tar.zst.age${piece === 0 ? "" : `.${piece.toString().padStart(4, "0")}`}`,
   runsPrefix: "runs/",
   run: (sequence: number): ObjectKey => `runs/${numbered(sequence)}`,
 } as const;

@@ -76,7 +76,8 @@ export const partSchema = z.strictObject({
   warningsLeftOut: z.int().min(0),
   totals: partTotalsSchema.optional(),
   epoch: z.int().min(1).optional(),
-  archive: storedObjectSchema.optional(),
+  /** The pieces of one archive, in order (archive-writer.ts). */
+  archive: z.array(storedObjectSchema).min(1).max(1024).optional(),
   manifest: storedObjectSchema.optional(),
   refs: storedObjectSchema.optional(),
   volume: volumeFactsSchema.optional(),

@@ -65,10 +65,10 @@ async function main(options: FakeAgentOptions): Promise<void> {
   const factsOf = (name: string): VolumeFacts => ({ name, driver: "local", options: {}, labels: {}, scope: "local" });
 
   const carry = async ({ task }: Job, forgets: Forgets | undefined): Promise<TaskResult> => {
-    const archive = async (run: string): Promise<StoredObject> => {
+    const archive = async (run: string): Promise<StoredObject[]> => {
       const object = await put(layout.archive(run, newObjectId()), `archive by ${nodeId}`);
       if (forgets === "archive") await store.delete([object.key]);
-      return object;
+      return [object];
     };
     switch (task.kind) {
       case "raft":

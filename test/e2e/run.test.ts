@@ -107,7 +107,7 @@ describe("a run over three nodes", function () {
       }
       expect(texts.join("")).to.contain(marker);
       const { archive } = run.parts.find((each) => each.kind === "raft") ?? expect.fail("no raft part");
-      await fetch(archive?.key ?? expect.fail("no archive"), "raft.age");
+      await fetch(archive?.[0]?.key ?? expect.fail("no archive"), "raft.age");
       await tool(["age", "--decrypt", "--identity", file("epoch.txt"), "--output", file("raft.zst"), file("raft.age")]);
       await writeFile(file("raft.tar"), zstdDecompressSync(await readFile(file("raft.zst"))));
       const listing = await tryCommand(["tar", "--list", "--file", file("raft.tar")]);

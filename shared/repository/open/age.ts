@@ -113,27 +113,37 @@ export class PayloadOpener {
     const plain = Buffer.allocUnsafe(Math.max(0, sealed.length - pieces * pieceTagBytes));
     let filled = 0;
     for (let at = 0, piece = firstPiece; at < sealed.length || piece === firstPiece; at += sealedPieceBytes, piece++) {
-      const end = Math.min(at + sealedPieceBytes, sealed.length);
-      const ciphertextEnd = end - pieceTagBytes;
-      if (ciphertextEnd < at) throw damaged(this.#place, `it is cut short in piece ${piece}`);
-      const decipher = createDecipheriv("chacha20-poly1305", this.#key, pieceNonce(piece, piece === this.#lastPiece), {
-        authTagLength: pieceTagBytes,
+      const opened = openPiece(this.#key, sealed.subarray(at, at + sealedPieceBytes), {
+        piece,
+        last: piece === this.#lastPiece,
+        place: this.#place,
       });
-      decipher.setAuthTag(sealed.subarray(ciphertextEnd, end));
-      try {
-        const opened = decipher.update(sealed.subarray(at, ciphertextEnd));
-        decipher.final();
-        opened.copy(plain, filled);
-        filled += opened.length;
-      } catch (error) {
-        throw damaged(
-          this.#place,
-          `piece ${piece} (byte ${piece * pieceBytes} of the plaintext) does not authenticate`,
-          error,
-        );
-      }
+      opened.copy(plain, filled);
+      filled += opened.length;
     }
     return plain;
+  }
+}
+
+/** Plaintext of one sealed piece, with its tag. Throws SKEP_AGE_INVALID. */
+export function openPiece(
+  key: Uint8Array,
+  sealed: Uint8Array,
+  { piece, last, place }: { piece: number; last: boolean; place: string },
+): Buffer {
+  const ciphertextEnd = sealed.length - pieceTagBytes;
+  if (ciphertextEnd < 0) throw damaged(place, `it is cut short in piece ${piece}`);
+  const decipher = createDecipheriv("chacha20-poly1305", key, pieceNonce(piece, last), {
+    authTagLength: pieceTagBytes,
+  });
+  decipher.setAuthTag(sealed.subarray(ciphertextEnd));
+  try {
+    const opened = decipher.update(sealed.subarray(0, ciphertextEnd));
+    decipher.final();
+    return opened;
+  } catch (error) {
+    const where = `piece ${piece} (byte ${piece * pieceBytes} of the plaintext)`;
+    throw damaged(place, `${where} does not authenticate`, error);
   }
 }
 
@@ -151,7 +161,8 @@ export function openAgePayload(payload: Uint8Array, fileKey: Uint8Array, place: 
   return opener.open(payload.subarray(payloadNonceBytes), 0);
 }
 
-function damaged(place: string, why: string, cause?: unknown): SkepError {
+/** SKEP_AGE_INVALID. */
+export function damaged(place: string, why: string, cause?: unknown): SkepError {
   return new SkepError({
     code: "SKEP_AGE_INVALID",
     message: `${place}: ${why}`,

@@ -1,13 +1,14 @@
-// Reads a swarm archive: age → zstd → tar, checked against size and digest that the run object names.
+// Reads a swarm archive: age → zstd → tar, file by file. That of a run is checked, piece by piece, against the sizes and
+// digests that the run object names.
 import { Readable } from "node:stream";
 import { createZstdDecompress } from "node:zlib";
 import { extract } from "tar-stream";
 import { SkepError } from "../../errors.ts";
 import type { Store } from "../../store/store.ts";
-import { maxArchiveBytes } from "../archive-writer.ts";
 import { getChecked } from "../stored-object.ts";
 import type { StoredObject } from "../run.ts";
-import { decryptAge } from "./age.ts";
+import { openAgeHeader } from "./age.ts";
+import { openAgeStream } from "./age-stream.ts";
 
 export interface ArchivedFile {
   /** Relative, no `..`. */
@@ -19,20 +20,34 @@ export interface ArchivedFile {
   content: AsyncIterable<Uint8Array>;
 }
 
+/** What a store takes. */
+const maxPieceBytes = 64 * 1024 * 1024;
+
 /**
- * `identity`: of the epoch that the part names. Throws SKEP_OBJECT_MISSING, SKEP_OBJECT_DAMAGED,
- * SKEP_IDENTITY_DOES_NOT_FIT, SKEP_AGE_INVALID, SKEP_ARCHIVE_INVALID.
+ * `archive`: its pieces in order; `identity`: of the epoch that the part names. Throws SKEP_OBJECT_MISSING,
+ * SKEP_OBJECT_DAMAGED, SKEP_IDENTITY_DOES_NOT_FIT, SKEP_AGE_INVALID, SKEP_ARCHIVE_INVALID.
  */
 export async function* readArchive(options: {
   store: Store;
-  archive: StoredObject;
+  archive: readonly StoredObject[];
   identity: string;
   signal?: AbortSignal;
 }): AsyncGenerator<ArchivedFile> {
-  const { store, archive, signal } = options;
-  const place = `${archive.key} at ${store.address}`;
-  const bytes = await getChecked(store, archive, maxArchiveBytes, signal);
-  const compressed = await decryptAge(bytes, [options.identity], place);
+  const { store, archive, identity, signal } = options;
+  const place = `${archive[0]?.key ?? "an archive"} at ${store.address}`;
+  async function* pieces(): AsyncGenerator<Uint8Array> {
+    for (const piece of archive) yield await getChecked(store, piece, maxPieceBytes, signal);
+  }
+  const unlock = (header: Uint8Array): Promise<Uint8Array> => openAgeHeader(header, [identity], place);
+  yield* unpackArchive(openAgeStream(pieces(), unlock, place), place, signal);
+}
+
+/** `compressed`: what the age file holds. Throws SKEP_ARCHIVE_INVALID, and what the source throws. */
+export async function* unpackArchive(
+  compressed: AsyncIterable<Uint8Array>,
+  place: string,
+  signal?: AbortSignal,
+): AsyncGenerator<ArchivedFile> {
   const invalid = (why: string, cause?: unknown): SkepError =>
     new SkepError({
       code: "SKEP_ARCHIVE_INVALID",
@@ -43,11 +58,14 @@ export async function* readArchive(options: {
     });
   const tar = extract();
   const decompressor = createZstdDecompress();
-  const source = Readable.from([compressed]);
-  source.pipe(decompressor).pipe(tar);
+  const source = Readable.from(compressed);
+  source.on("error", (error) => {
+    decompressor.destroy(error);
+  });
   decompressor.on("error", (error) => {
     tar.destroy(error);
   });
+  source.pipe(decompressor).pipe(tar);
   const stop = (): void => {
     tar.destroy(new Error("aborted"));
   };

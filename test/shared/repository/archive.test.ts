@@ -4,7 +4,12 @@ import { randomBytes } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { generateAgeIdentity, type AgeIdentity } from "../../../shared/repository/age.ts";
-import { maxArchiveBytes, writeArchive, type ArchiveFile } from "../../../shared/repository/archive-writer.ts";
+import {
+  archivePieceBytes,
+  maxArchivePieces,
+  writeArchive,
+  type ArchiveFile,
+} from "../../../shared/repository/archive-writer.ts";
 import { readArchive } from "../../../shared/repository/open/archive-reader.ts";
 import { openDirectory } from "../../../shared/store/directory.ts";
 import type { Store } from "../../../shared/store/store.ts";
@@ -39,8 +44,11 @@ describe("a swarm archive", () => {
     scratch.remove();
   });
 
-  const write = (files: ArchiveFile[], signal?: AbortSignal): ReturnType<typeof writeArchive> =>
-    writeArchive({ store, runId, epoch: { number: 1, recipient: epoch.recipient }, files, ...(signal && { signal }) });
+  const write = (
+    files: ArchiveFile[],
+    limits: { signal?: AbortSignal; pieceBytes?: number; maxPieces?: number } = {},
+  ): ReturnType<typeof writeArchive> =>
+    writeArchive({ store, runId, epoch: { number: 1, recipient: epoch.recipient }, files, ...limits });
 
   const longPath = `${"d/".repeat(120)}ünïcode-${"x".repeat(120)}`;
 
@@ -64,7 +72,7 @@ describe("a swarm archive", () => {
     const identityPath = join(scratch.path, "epoch.txt");
     const out = join(scratch.path, "out");
     writeFileSync(identityPath, `${epoch.identity}\n`, { mode: 0o600 });
-    execSync(`mkdir ${out} && age -d -i ${identityPath} ${archive.key} | zstd -d | tar x -C ${out}`, {
+    execSync(`mkdir ${out} && age -d -i ${identityPath} ${archive[0]?.key ?? ""} | zstd -d | tar x -C ${out}`, {
       cwd: scratch.path,
     });
     expect(readFileSync(join(out, "raft/wal-1")).equals(big)).to.be.true;
@@ -91,16 +99,41 @@ describe("a swarm archive", () => {
     let thrown: unknown;
     await write([archiveFile("../a", Buffer.from("abc"), 3)]).catch((error: unknown) => (thrown = error));
     expect(thrown).to.be.instanceOf(TypeError);
-    const noiseBytes = 1 << 20;
-    const count = maxArchiveBytes / noiseBytes + 1;
-    async function* endless(): AsyncGenerator<Uint8Array> {
-      for (let piece = 0; piece < count; piece++) {
-        await Promise.resolve();
-        yield randomBytes(noiseBytes);
-      }
+    const noise = randomBytes(1000);
+    const limits = { pieceBytes: 100, maxPieces: 10 };
+    await expectCode("SKEP_ARCHIVE_TOO_LARGE", () => write([archiveFile("a", noise, noise.length)], limits));
+  });
+
+  it("is cut into pieces that cat puts together, and read only with all of them in their order", async () => {
+    const big = randomBytes(300_000);
+    for (const pieceBytes of [20_000, 65_552, 299_999, 400_000]) {
+      const { archive } = await write([archiveFile("wal", pieces(big, 7001), big.length)], { pieceBytes });
+      expect(archive.length).to.equal(
+        Math.ceil(archive.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) / pieceBytes),
+      );
+      const read = async (of: typeof archive): Promise<Buffer> => {
+        const contents = [];
+        for await (const { content } of readArchive({ store, archive: of, identity: epoch.identity })) {
+          contents.push(...(await Array.fromAsync(content)));
+        }
+        return Buffer.concat(contents);
+      };
+      expect((await read(archive)).equals(big)).to.be.true;
+      const identityPath = join(scratch.path, "epoch.txt");
+      writeFileSync(identityPath, `${epoch.identity}\n`, { mode: 0o600 });
+      const opened = execSync(`cat ${archive[0]?.key ?? ""}* | age -d -i ${identityPath} | zstd -d | tar x -O`, {
+        cwd: scratch.path,
+        maxBuffer: 1 << 20,
+      });
+      expect(opened.equals(big)).to.be.true;
+      if (archive.length < 2) continue;
+      await expectCode("SKEP_AGE_INVALID", () => read(archive.slice(0, -1)));
+      await expectCode("SKEP_AGE_INVALID", () => read(archive.slice(1)));
+      await expectCode("SKEP_AGE_INVALID", () => read(archive.toReversed()));
+      const [first] = archive;
+      if (first !== undefined) await store.delete([first.key]);
+      await expectCode("SKEP_OBJECT_MISSING", () => read(archive));
     }
-    await expectCode("SKEP_ARCHIVE_TOO_LARGE", () => write([archiveFile("a", endless(), count * noiseBytes)]));
-    expect(await Array.fromAsync(store.list("archives/"))).to.deep.equal([]);
   });
 
   it("throws what its source throws, and the reason of an abort", async () => {
@@ -121,19 +154,19 @@ describe("a swarm archive", () => {
       controller.abort(new Error("enough"));
       yield Buffer.alloc(10);
     }
-    await write([archiveFile("a", aborting(), 20), archiveFile("b", aborting(), 20)], controller.signal).catch(
-      (error: unknown) => (thrown = error),
-    );
+    await write([archiveFile("a", aborting(), 20), archiveFile("b", aborting(), 20)], {
+      signal: controller.signal,
+    }).catch((error: unknown) => (thrown = error));
     expect((thrown as Error).message).to.equal("enough");
   });
 
   it("refuses one that is missing, damaged, cut short or for another identity", async () => {
     const { archive } = await write([archiveFile("a", Buffer.from("abc"), 3)]);
     const read = (changed: object, identity = epoch.identity): Promise<unknown> =>
-      Array.fromAsync(readArchive({ store, archive: { ...archive, ...changed }, identity }));
+      Array.fromAsync(readArchive({ store, archive: archive.map((piece) => ({ ...piece, ...changed })), identity }));
     const other = await generateAgeIdentity();
     await expectCode("SKEP_IDENTITY_DOES_NOT_FIT", () => read({}, other.identity));
-    await expectCode("SKEP_OBJECT_MISSING", () => read({ key: `${archive.key}x` }));
+    await expectCode("SKEP_OBJECT_MISSING", () => read({ key: `${archive[0]?.key ?? ""}x` }));
     await expectCode("SKEP_OBJECT_DAMAGED", () => read({ sizeBytes: 3 }));
     await expectCode("SKEP_OBJECT_DAMAGED", () => read({ digest: "0".repeat(64) }));
   });
