@@ -43,6 +43,7 @@ export default {
       ["age-encryption", "^shared/repository/(age|open/age)\\.ts$"],
       ["bullmq", "^(agent/worker|controller/queue)\\.ts$"],
       ["@napi-rs/blake-hash", "^shared/repository/blake3\\.ts$"],
+      ["koffi", "^shared/system-calls\\.ts$"],
       ["@bufbuild/protobuf", "^shared/raft/(wire|swarmkit/message-types)\\.ts$"],
       ["libsodium-wrappers", "^shared/raft/sealed-record\\.ts$"],
     ].map(([library, door]) => ({

@@ -12,7 +12,6 @@ import type { Volume } from "./docker-objects.ts";
 import { runInHelper } from "./helper-container.ts";
 import { resolveHostPath } from "./host-path.ts";
 import { cutWarnings, partOf } from "./part.ts";
-import { pathFilter } from "./source/path-glob.ts";
 import { walkVolume } from "./source/volume.ts";
 import { volumeFacts, volumeKind } from "./source/volume-kind.ts";
 
@@ -46,7 +45,7 @@ export async function backupVolume(
   }
   root ??= await resolveHostPath(context.hostRoot, kind.kind === "bind" ? kind.hostPath : volume.Mountpoint);
   const info = await docker.info(attempt.signal);
-  const walk = walkVolume(root, pathFilter(task.excludePaths), attempt.signal);
+  const walk = walkVolume(root, task.excludePaths, attempt.signal);
   const { dev } = await lstat(root, { bigint: true }).catch((error: unknown) => {
     throw gone(volume, error);
   });

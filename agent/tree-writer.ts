@@ -2,31 +2,18 @@
 //
 // A manifest is data from outside: none of its paths leads out of the folder. An entry is only ever made in the
 // folder that the entries before it made, through that folder's open handle (/proc/self/fd/N/NAME), never through a
-// path from the root; names are single segments; nothing that exists is opened or replaced. Owner comes before mode
-// (chown clears setuid), and a folder's mode and time are set when the last entry in it is done.
-import { execFile } from "node:child_process";
-import {
-  chmod,
-  constants,
-  lchown,
-  link,
-  lstat,
-  lutimes,
-  mkdir,
-  open,
-  rename,
-  symlink,
-  type FileHandle,
-} from "node:fs/promises";
-import { randomBytes } from "node:crypto";
-import { promisify } from "node:util";
+// path from the root; names are single segments; nothing that exists is opened or replaced. Entries are made in order;
+// the content of some files is under way at once. A folder's metadata is set when the last entry in it is made.
+import { closeSync, constants, linkSync, lstatSync, mkdirSync, openSync, symlinkSync } from "node:fs";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { SkepError } from "../shared/errors.ts";
-import { Digester } from "../shared/repository/blake3.ts";
+import { withReach } from "../shared/deep-path.ts";
 import type { ManifestEntry } from "../shared/repository/manifest.ts";
 import type { ContentPiece } from "../shared/repository/open/snapshot-reader.ts";
 import type { Warning } from "../shared/repository/run.ts";
-
-const run = promisify(execFile);
+import { makeNode } from "../shared/system-calls.ts";
+import { setMetadata, setMetadataAt } from "./entry-metadata.ts";
+import { FileWriter, isSmall } from "./file-writer.ts";
 
 export interface TreeSource<E extends ManifestEntry> {
   entries: AsyncIterable<E>;
@@ -45,12 +32,15 @@ export interface WrittenTree {
 interface Folder {
   /** Relative to the root; empty for the root itself. */
   path: Buffer;
-  handle: FileHandle;
+  descriptor: number;
   entry: ManifestEntry;
 }
 
 const slash = Buffer.from("/");
-const largestReadBytes = 4 * 1024 * 1024;
+/** Each holds a chunk of up to 4 MiB. */
+const filesAtOnce = 16;
+const turnMs = 8;
+const maxWarnings = 1000;
 
 /**
  * `root` exists and is empty. Every file is read back and compared with what was written. Throws SKEP_MANIFEST_INVALID for
@@ -63,68 +53,166 @@ export async function writeTree<E extends ManifestEntry>(
   signal: AbortSignal,
   onProgress: (done: { bytes: number; files: number }) => void,
 ): Promise<WrittenTree> {
-  const tree: WrittenTree = { files: 0, directories: 0, others: 0, restoredBytes: 0, warnings: [] };
-  const stack: Folder[] = [];
-  const leave = async (): Promise<void> => {
-    const folder = stack.pop();
-    if (folder === undefined) return;
-    try {
-      await finish(folder.handle, folder.entry);
-    } finally {
-      await folder.handle.close();
-    }
-  };
+  const writer = new TreeWriter(root, source, signal, onProgress);
   try {
-    for await (const entry of source.entries) {
-      signal.throwIfAborted();
-      const path = bytesOf(entry, "path");
-      if (path.length === 0) {
-        if (stack.length > 0 || entry.type !== "directory") throw invalid(path, "is a second root");
-        const handle = await openFolder(root);
-        stack.push({ path, handle, entry });
-        continue;
-      }
-      const parentEnd = path.lastIndexOf(slash);
-      if (parentEnd === 0) throw invalid(path, "is absolute");
-      const parent = path.subarray(0, Math.max(0, parentEnd));
-      while (stack.length > 1 && stack.at(-1)?.path.equals(parent) === false) await leave();
-      const folder = stack.at(-1);
-      if (!folder?.path.equals(parent)) throw invalid(path, "lies in a folder that is not in the manifest before it");
-      const name = path.subarray(parentEnd + 1);
-      checkName(name, path);
-      const here = Buffer.concat([Buffer.from(`/proc/self/fd/${folder.handle.fd}/`), name]);
-      if (entry.type === "directory") {
-        await mkdir(here, 0o700);
-        stack.push({ path, handle: await openFolder(here), entry });
-        tree.directories++;
-      } else if (hasField(entry, "hardLinkTo")) {
-        await linkTo(root, bytesOf(entry, "hardLinkTo"), here, path);
-        tree.files++;
-      } else if (entry.type === "file") {
-        tree.restoredBytes += await writeFile(here, path, entry, source.pieces(entry), signal, (bytes) => {
-          onProgress({ bytes: tree.restoredBytes + bytes, files: tree.files });
-        });
-        tree.files++;
-      } else {
-        await writeOther(here, folder.handle.fd, entry);
-        tree.others++;
-      }
-      if (entry.xattrs !== undefined) {
-        warn(tree, "SKEP_RESTORE_XATTRS_LEFT_OUT", `the extended attributes of ${show(path)} were not restored`);
-      }
-      onProgress({ bytes: tree.restoredBytes, files: tree.files });
-    }
-    if (stack.length === 0) throw invalid(Buffer.alloc(0), "is missing: the manifest has no root");
-    while (stack.length > 0) await leave();
-    return tree;
+    return await writer.write();
   } catch (error) {
-    for (const { handle } of stack) await handle.close();
     throw toRestoreError(error, root);
+  } finally {
+    await writer.close();
   }
 }
 
-function warn(tree: WrittenTree, code: Warning["code"], message: string): void {
-  if (tree.warnings.length < 1000) tree.warnings.push({ code, message });
+class TreeWriter<E extends ManifestEntry> {
+  readonly #root: string;
+  readonly #source: TreeSource<E>;
+  readonly #signal: AbortSignal;
+  readonly #onProgress: (done: { bytes: number; files: number }) => void;
+  readonly #tree: WrittenTree = { files: 0, directories: 0, others: 0, restoredBytes: 0, warnings: [] };
+  readonly #stack: Folder[] = [];
+  /** Files whose content is under way. They never reject: the first failure is kept. */
+  readonly #filling = new Set<Promise<void>>();
+  #failure: { error: unknown } | null = null;
+  #turnStartedAt = performance.now();
+
+  constructor(
+    root: string,
+    source: TreeSource<E>,
+    signal: AbortSignal,
+    onProgress: (done: { bytes: number; files: number }) => void,
+  ) {
+    this.#root = root;
+    this.#source = source;
+    this.#signal = signal;
+    this.#onProgress = onProgress;
+  }
+
+  async write(): Promise<WrittenTree> {
+    for await (const entry of this.#source.entries) {
+      this.#check();
+      await this.#add(entry);
+      this.#report();
+      await this.#giveTurn();
+    }
+    if (this.#stack.length === 0) throw invalid(Buffer.alloc(0), "is missing: the manifest has no root");
+    while (this.#stack.length > 0) this.#leave();
+    await Promise.all(this.#filling);
+    this.#check();
+    return this.#tree;
+  }
+
+  /** Waits for what is under way, whatever became of it. */
+  async close(): Promise<void> {
+    this.#failure ??= { error: new Error("the tree was closed") };
+    for (const { descriptor } of this.#stack) closeSync(descriptor);
+    await Promise.all(this.#filling);
+  }
+
+  #check(): void {
+    this.#signal.throwIfAborted();
+    if (this.#failure !== null) throw this.#failure.error;
+  }
+
+  async #add(entry: E): Promise<void> {
+    const path = bytesOf(entry, "path");
+    if (path.length === 0) {
+      if (this.#stack.length > 0 || entry.type !== "directory") throw invalid(path, "is a second root");
+      this.#stack.push({ path, descriptor: openFolder(this.#root), entry });
+      return;
+    }
+    const here = this.#place(path);
+    if (entry.type === "directory") {
+      mkdirSync(here, 0o700);
+      this.#stack.push({ path, descriptor: openFolder(here), entry });
+      this.#tree.directories++;
+    } else if (hasField(entry, "hardLinkTo")) {
+      linkTo(this.#root, bytesOf(entry, "hardLinkTo"), here, path);
+      this.#tree.files++;
+    } else if (entry.type === "file") {
+      await this.#addFile(here, path, entry);
+      this.#tree.files++;
+    } else {
+      writeOther(here, entry);
+      setMetadataAt(here, entry, this.#leftOut(path));
+      this.#tree.others++;
+    }
+  }
+
+  /** Where the entry is made: in the open folder that its path names. */
+  #place(path: Buffer): Buffer {
+    const parentEnd = path.lastIndexOf(slash);
+    if (parentEnd === 0) throw invalid(path, "is absolute");
+    const parent = path.subarray(0, Math.max(0, parentEnd));
+    while (this.#stack.length > 1 && this.#stack.at(-1)?.path.equals(parent) === false) this.#leave();
+    const folder = this.#stack.at(-1);
+    if (!folder?.path.equals(parent)) throw invalid(path, "lies in a folder that is not in the manifest before it");
+    const name = path.subarray(parentEnd + 1);
+    checkName(name, path);
+    return Buffer.concat([Buffer.from(`/proc/self/fd/${folder.descriptor}/`), name]);
+  }
+
+  #leave(): void {
+    const folder = this.#stack.pop();
+    if (folder === undefined) return;
+    try {
+      setMetadata(folder.descriptor, folder.entry, this.#leftOut(folder.path));
+    } finally {
+      closeSync(folder.descriptor);
+    }
+  }
+
+  /** Makes the file at once, and fills it while the next entries are made. */
+  async #addFile(here: Buffer, path: Buffer, entry: E): Promise<void> {
+    while (this.#filling.size >= filesAtOnce) await Promise.race(this.#filling);
+    this.#check();
+    const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+    const descriptor = openSync(here, flags, 0o600);
+    const filling = this.#fill(descriptor, path, entry)
+      .catch((error: unknown) => {
+        this.#failure ??= { error };
+      })
+      .finally(() => {
+        closeSync(descriptor);
+        this.#filling.delete(filling);
+      });
+    this.#filling.add(filling);
+  }
+
+  async #fill(descriptor: number, path: Buffer, entry: E): Promise<void> {
+    const file = new FileWriter(descriptor, () => show(path));
+    const sizeBytes = entry.sizeBytes ?? 0;
+    for await (const piece of this.#source.pieces(entry)) {
+      this.#check();
+      if (isSmall(sizeBytes) && "bytes" in piece && piece.bytes.length === sizeBytes && file.sizeBytes === 0) {
+        file.writeSmall(piece.bytes);
+      } else await file.write(piece);
+      this.#tree.restoredBytes += "bytes" in piece ? piece.bytes.length : piece.zeroBytes;
+      this.#report();
+    }
+    if (file.sizeBytes !== sizeBytes) {
+      throw invalid(path, `has ${file.sizeBytes} bytes of content, not the ${sizeBytes} that it names`);
+    }
+    await file.end();
+    setMetadata(descriptor, entry, this.#leftOut(path));
+  }
+
+  #leftOut(path: Buffer): (what: string) => void {
+    return (what) => {
+      if (this.#tree.warnings.length >= maxWarnings) return;
+      const message = `the extended attribute ${what} of ${show(path)} could not be set`;
+      this.#tree.warnings.push({ code: "SKEP_RESTORE_XATTRS_LEFT_OUT", message });
+    };
+  }
+
+  #report(): void {
+    this.#onProgress({ bytes: this.#tree.restoredBytes, files: this.#tree.files });
+  }
+
+  async #giveTurn(): Promise<void> {
+    if (performance.now() - this.#turnStartedAt < turnMs) return;
+    await nextTurn();
+    this.#turnStartedAt = performance.now();
+  }
 }
 
 /** ENOSPC and EDQUOT as SKEP_RESTORE_NO_SPACE; everything else as it is. */
@@ -140,99 +228,17 @@ export function toRestoreError(thrown: unknown, place: string): unknown {
   });
 }
 
-function openFolder(path: string | Buffer): Promise<FileHandle> {
-  return open(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+function openFolder(path: string | Buffer): number {
+  return openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
 }
 
-/** Owner, mode and times of an open file or folder. */
-async function finish(handle: FileHandle, entry: ManifestEntry): Promise<void> {
-  await handle.chown(entry.uid, entry.gid);
-  await handle.chmod(entry.mode);
-  const seconds = secondsOf(entry.mtimeNs);
-  await handle.utimes(seconds, seconds);
-}
-
-/** As a number: Node takes no more than a double's precision, about 0.25 µs today. */
-function secondsOf(mtimeNs: string): number {
-  return Number(BigInt(mtimeNs)) / 1e9;
-}
-
-async function writeFile(
-  here: Buffer,
-  path: Buffer,
-  entry: ManifestEntry,
-  pieces: AsyncIterable<ContentPiece>,
-  signal: AbortSignal,
-  onBytes: (bytes: number) => void,
-): Promise<number> {
-  const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
-  const handle = await open(here, flags, 0o600);
-  try {
-    const written = new Digester();
-    let at = 0;
-    for await (const piece of pieces) {
-      signal.throwIfAborted();
-      if ("zeroBytes" in piece) {
-        digestZeros(written, piece.zeroBytes);
-        at += piece.zeroBytes;
-      } else {
-        written.update(piece.bytes);
-        at = await writeAt(handle, piece.bytes, at);
-      }
-      onBytes(at);
-    }
-    if (at !== (entry.sizeBytes ?? 0)) {
-      throw invalid(path, `has ${at} bytes of content, not the ${entry.sizeBytes ?? 0} that it names`);
-    }
-    // A hole at the end is only made by the size.
-    await handle.truncate(at);
-    await verify(handle, path, at, written.hex());
-    await finish(handle, entry);
-    return at;
-  } finally {
-    await handle.close();
-  }
-}
-
-/** Where the bytes end in the file. */
-async function writeAt(handle: FileHandle, bytes: Uint8Array, at: number): Promise<number> {
-  for (let done = 0; done < bytes.length;) {
-    done += (await handle.write(bytes, done, bytes.length - done, at + done)).bytesWritten;
-  }
-  return at + bytes.length;
-}
-
-const zeros = Buffer.alloc(64 * 1024);
-
-function digestZeros(digester: Digester, count: number): void {
-  for (let left = count; left > 0; left -= zeros.length)
-    digester.update(zeros.subarray(0, Math.min(left, zeros.length)));
-}
-
-async function verify(handle: FileHandle, path: Buffer, sizeBytes: number, expected: string): Promise<void> {
-  const read = new Digester();
-  const buffer = Buffer.allocUnsafe(Math.min(largestReadBytes, Math.max(1, sizeBytes)));
-  for (let at = 0; at < sizeBytes;) {
-    const { bytesRead } = await handle.read(buffer, 0, buffer.length, at);
-    if (bytesRead === 0) break;
-    read.update(buffer.subarray(0, bytesRead));
-    at += bytesRead;
-  }
-  if (read.hex() === expected) return;
-  throw new SkepError({
-    code: "SKEP_RESTORE_NOT_VERIFIED",
-    message: `${show(path)} read back differs from what was written`,
-    permanent: false,
-    hint: "the disk or its filesystem does not keep what is written: check its log",
-  });
-}
-
-async function linkTo(root: string, target: Buffer, here: Buffer, path: Buffer): Promise<void> {
+function linkTo(root: string, target: Buffer, here: Buffer, path: Buffer): void {
   for (const segment of split(target)) checkName(segment, path);
-  const from = Buffer.concat([Buffer.from(`${root}/`), target]);
-  const found = await lstat(from).catch(() => null);
-  if (found === null || found.isDirectory()) throw invalid(path, "is another name of a file that is not there");
-  await link(from, here);
+  withReach(Buffer.concat([Buffer.from(`${root}/`), target]), (from) => {
+    const found = lstatSync(from, { throwIfNoEntry: false });
+    if (found?.isDirectory() !== false) throw invalid(path, "is another name of a file that is not there");
+    linkSync(from, here);
+  });
 }
 
 function split(path: Buffer): Buffer[] {
@@ -246,24 +252,12 @@ function split(path: Buffer): Buffer[] {
   return segments;
 }
 
+const nodeTypes = { fifo: constants.S_IFIFO, "character-device": constants.S_IFCHR, "block-device": constants.S_IFBLK };
+
 /** Symlinks, fifos and devices. */
-async function writeOther(here: Buffer, folderFd: number, entry: ManifestEntry): Promise<void> {
-  if (entry.type === "symlink") {
-    await symlink(bytesOf(entry, "linkTarget"), here);
-    await lchown(here, entry.uid, entry.gid);
-  } else {
-    // Node has no mknod(2). The program gets a name of our choice through our own folder handle; then it is renamed.
-    const name = `.skep-${randomBytes(8).toString("hex")}`;
-    const [major, minor] = entry.device ?? [0, 0];
-    const kind = { fifo: "p", "character-device": "c", "block-device": "b" }[entry.type as string] ?? "p";
-    const numbers = kind === "p" ? [] : [String(major), String(minor)];
-    await run("mknod", [`/proc/${process.pid}/fd/${folderFd}/${name}`, kind, ...numbers]);
-    await rename(Buffer.from(`/proc/self/fd/${folderFd}/${name}`), here);
-    await lchown(here, entry.uid, entry.gid);
-    await chmod(here, entry.mode);
-  }
-  const seconds = secondsOf(entry.mtimeNs);
-  await lutimes(here, seconds, seconds);
+function writeOther(here: Buffer, entry: ManifestEntry): void {
+  if (entry.type === "symlink") symlinkSync(bytesOf(entry, "linkTarget"), here);
+  else makeNode(here, 0o600 | nodeTypes[entry.type as keyof typeof nodeTypes], entry.device ?? [0, 0]);
 }
 
 type BytesField = "path" | "hardLinkTo" | "linkTarget";

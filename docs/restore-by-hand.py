@@ -3,7 +3,7 @@
 
 usage: restore-by-hand.py STORE EPOCH_IDENTITY MANIFEST TARGET
 """
-import base64, json, os, pathlib, struct, subprocess, sys
+import base64, json, os, pathlib, stat, struct, subprocess, sys
 
 store, identity, manifest, target = sys.argv[1:5]
 
@@ -48,8 +48,21 @@ def chunk(name):
 
 
 def content(extents):
+    """Bytes, or the number of zero bytes that lie nowhere."""
     for name, offset, length in extents:
-        yield bytes(length) if name is None else chunk(name)[offset : offset + length]
+        yield length if name is None else chunk(name)[offset : offset + length]
+
+
+def zeros_too(parts):
+    return b"".join(bytes(part) if isinstance(part, int) else part for part in parts)
+
+
+def set_xattrs(path, entry):
+    for name, value in entry.get("xattrs", {}).items():
+        try:
+            os.setxattr(path, name, base64.b64decode(value), follow_symlinks=False)
+        except OSError as error:
+            print(f"left out: attribute {name} of {path!r}: {error}", file=sys.stderr)
 
 
 def text(entry, field):
@@ -59,7 +72,7 @@ def text(entry, field):
 
 
 root = json.loads(unzstd(decrypt(manifest)))
-lines = b"".join(content(root["extents"])).splitlines()
+lines = zeros_too(content(root["extents"])).splitlines()
 folders = []
 number = 0
 while number < len(lines):
@@ -83,21 +96,30 @@ while number < len(lines):
             number += 1
         with open(path, "wb") as file:
             for part in content(extents):
-                file.write(part)
+                if isinstance(part, int):
+                    file.seek(part, os.SEEK_CUR)
+                else:
+                    file.write(part)
+            file.truncate()
         if os.path.getsize(path) != entry["sizeBytes"]:
             sys.exit(f"{path} has another length")
     elif kind == "fifo":
         os.mkfifo(path)
+    elif os.geteuid() == 0:
+        kinds = {"character-device": stat.S_IFCHR, "block-device": stat.S_IFBLK}
+        os.mknod(path, 0o600 | kinds[kind], os.makedev(*entry["device"]))
     else:
         print(f"left out: {kind} {path!r}", file=sys.stderr)
         continue
     if os.geteuid() == 0:
         os.chown(path, entry["uid"], entry["gid"], follow_symlinks=False)
+    set_xattrs(path, entry)
     if kind != "symlink":
         os.chmod(path, entry["mode"])
     os.utime(path, ns=(mtime, mtime), follow_symlinks=False)
 for path, entry in reversed(folders):
     if os.geteuid() == 0:
         os.chown(path, entry["uid"], entry["gid"])
+    set_xattrs(path, entry)
     os.chmod(path, entry["mode"])
     os.utime(path, ns=(int(entry["mtimeNs"]), int(entry["mtimeNs"])))

@@ -48,6 +48,36 @@ export class ExtentList {
   }
 }
 
+export interface Hole {
+  /** Bytes of data before it. */
+  after: number;
+  lengthBytes: number;
+}
+
+/** Extents of a file's data with the file's holes, in order, put in their places as zero bytes. */
+export function insertHoles(records: Uint8Array, holes: readonly Hole[]): Uint8Array {
+  if (holes.length === 0) return records;
+  const list = new ExtentList();
+  let at = 0;
+  let next = 0;
+  const insertUpTo = (end: number): void => {
+    for (let hole = holes[next]; hole !== undefined && hole.after <= end; hole = holes[++next]) {
+      list.add(null, 0, hole.lengthBytes);
+    }
+  };
+  for (const { name, offset, length } of readExtentRecords(records)) {
+    for (let done = 0; done < length;) {
+      insertUpTo(at);
+      const part = Math.min(length - done, (holes[next]?.after ?? Infinity) - at);
+      list.add(name, offset + done, part);
+      done += part;
+      at += part;
+    }
+  }
+  insertUpTo(Infinity);
+  return list.take();
+}
+
 export function joinExtentRecords(parts: readonly Uint8Array[]): Uint8Array {
   const [only] = parts;
   if (only !== undefined && parts.length === 1) return only;

@@ -1,6 +1,7 @@
 // Reads the files of a volume in a pack worker, with synchronous calls into reused buffers, and notices when one is
 // not what the walk saw or changes under the reading.
 import { closeSync, constants, fstatSync, openSync, readlinkSync, readSync, type BigIntStats } from "node:fs";
+import { withReach } from "../deep-path.ts";
 import type { FileRead, FileToRead } from "./pack-worker-messages.ts";
 
 /** True for what the file system says of a file; everything else is a fault of ours. */
@@ -25,11 +26,11 @@ export function openFile(file: FileToRead): number {
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
   let descriptor: number;
   try {
-    descriptor = openSync(path, flags | constants.O_NOATIME);
+    descriptor = withReach(path, (near) => openSync(near, flags | constants.O_NOATIME));
   } catch (error) {
     // O_NOATIME is for a file's owner and root.
     if ((error as NodeJS.ErrnoException).code !== "EPERM") throw error;
-    descriptor = openSync(path, flags);
+    descriptor = withReach(path, (near) => openSync(near, flags));
   }
   return descriptor;
 }
@@ -38,8 +39,17 @@ export function openFile(file: FileToRead): number {
 export function checkOpened(descriptor: number, file: FileToRead, stats: BigIntStats): void {
   if (!stats.isFile()) throw notThisFile("it is no regular file any more");
   if (stats.ino === file.inode) return;
-  const leadsTo = readlinkSync(`/proc/self/fd/${descriptor}`, { encoding: "buffer" });
-  if (!leadsTo.equals(Buffer.from(file.path, "latin1"))) throw notThisFile("its path leads elsewhere now");
+  if (!leadsTo(descriptor)?.equals(Buffer.from(file.path, "latin1"))) throw notThisFile("its path leads elsewhere now");
+}
+
+/** Null where that path is longer than the kernel tells. */
+function leadsTo(descriptor: number): Buffer | null {
+  try {
+    return readlinkSync(`/proc/self/fd/${descriptor}`, { encoding: "buffer" });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENAMETOOLONG") return null;
+    throw error;
+  }
 }
 
 function notThisFile(why: string): Error {

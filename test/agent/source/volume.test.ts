@@ -1,187 +1,69 @@
-import { execFileSync } from "node:child_process";
-import { chmodSync, linkSync, lutimesSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "chai";
-import { pathFilter } from "../../../agent/source/path-glob.ts";
-import { deviceNumbers, walkVolume } from "../../../agent/source/volume.ts";
-import type { SourceEntry } from "../../../shared/repository/snapshot.ts";
+import { walkTree, type WalkFindings } from "../../../agent/source/tree-walk.ts";
+import { walkVolume } from "../../../agent/source/volume.ts";
+import { decodeWalked, encodeWalked } from "../../../agent/source/walk-messages.ts";
 
-const nothing = pathFilter([]);
 const patient = new AbortController().signal;
 
-async function entriesOf(entries: AsyncIterable<SourceEntry>): Promise<SourceEntry[]> {
-  const all: SourceEntry[] = [];
-  for await (const entry of entries) all.push(entry);
-  return all;
+async function failureOf(promise: Promise<unknown>): Promise<unknown> {
+  return promise.then(
+    () => null,
+    (error: unknown) => error,
+  );
 }
 
-describe("the walk through a volume", () => {
+describe("the walk through a volume, in a thread", () => {
   let root: string;
   beforeEach(() => {
     root = mkdtempSync(join(tmpdir(), "skep-walk-"));
   });
   afterEach(() => {
-    try {
-      execFileSync("umount", [join(root, "mounted")], { stdio: "ignore" });
-    } catch {
-      // Most tests mount nothing.
-    }
     rmSync(root, { recursive: true, force: true });
   });
 
-  it("gives a folder before what is in it and siblings by the bytes of their names", async () => {
-    mkdirSync(join(root, "b"));
-    writeFileSync(join(root, "b", "z"), "");
-    writeFileSync(join(root, "b", "ä"), "");
-    writeFileSync(join(root, "B"), "");
-    writeFileSync(join(root, "b.txt"), "");
-    writeFileSync(join(root, "\u{1f41d}"), "");
-    writeFileSync(join(root, "\uffee"), "");
-    const { entries } = walkVolume(root, nothing, patient);
-    const paths = (await entriesOf(entries)).map((entry) => entry.metadata.path);
-    expect(paths).to.deep.equal(["", "B", "b", "b/z", "b/ä", "b.txt", "\uffee", "\u{1f41d}"]);
-  });
-
-  it("describes files, links, fifos, devices and their owners, modes and times", async () => {
-    writeFileSync(join(root, "file"), "twelve bytes");
-    execFileSync("chown", ["1234:4321", join(root, "file")]);
-    chmodSync(join(root, "file"), 0o4751);
-    lutimesSync(join(root, "file"), 1, 1);
-    symlinkSync("nowhere/at all", join(root, "link"));
-    execFileSync("mkfifo", [join(root, "pipe")]);
-    execFileSync("mknod", [join(root, "zero"), "c", "1", "5"]);
-    const { entries, findings } = walkVolume(root, nothing, patient);
-    const [, file, link, pipe, zero] = await entriesOf(entries);
-    expect(file?.metadata).to.deep.equal({
-      path: "file",
-      type: "file",
-      mode: 0o4751,
-      uid: 1234,
-      gid: 4321,
-      mtimeNs: "1000000000",
-    });
-    expect(file?.file?.sizeBytes).to.equal(12);
-    expect(file?.file?.path.toString()).to.equal(join(root, "file"));
-    expect(link?.metadata).to.include({ type: "symlink", linkTarget: "nowhere/at all" });
-    expect(pipe?.metadata.type).to.equal("fifo");
-    expect(zero?.metadata).to.deep.include({ type: "character-device", device: [1, 5] });
-    expect(findings).to.deep.equal({ warnings: [], warningsLeftOut: 0, complete: true });
-  });
-
-  it("reads the content of a file with several names once and points the other names to the first", async () => {
-    writeFileSync(join(root, "a"), "once");
-    mkdirSync(join(root, "d"));
-    linkSync(join(root, "a"), join(root, "d", "b"));
-    linkSync(join(root, "a"), join(root, "e"));
-    const { entries } = walkVolume(root, nothing, patient);
-    const files = (await entriesOf(entries)).filter(({ metadata }) => metadata.type === "file");
-    expect(files.map(({ metadata, file }) => [metadata.path, metadata.hardLinkTo, file === null])).to.deep.equal([
-      ["a", undefined, false],
-      ["d/b", "a", true],
-      ["e", "a", true],
-    ]);
-  });
-
-  it("keeps names that are no UTF-8", async () => {
-    const name = Buffer.from([0x66, 0xff, 0x66]);
-    writeFileSync(Buffer.concat([Buffer.from(`${root}/`), name]), "x");
-    const { entries } = walkVolume(root, nothing, patient);
-    const [, odd] = await entriesOf(entries);
-    expect(odd?.metadata.path).to.equal(undefined);
-    expect(odd?.metadata.pathBase64).to.equal(name.toString("base64"));
-    expect(odd?.file?.path.subarray(-3).equals(name)).to.be.true;
-  });
-
-  it("leaves sockets out and names them", async () => {
-    const server = createServer().listen(join(root, "db.sock"));
-    await new Promise((resolve) => server.once("listening", resolve));
-    try {
-      const { entries, findings } = walkVolume(root, nothing, patient);
-      expect(await entriesOf(entries)).to.have.length(1);
-      expect(findings.warnings.map(({ code }) => code)).to.deep.equal(["SKEP_SOURCE_SOCKET_LEFT_OUT"]);
-      expect(findings.warnings[0]?.message).to.contain("db.sock");
-      expect(findings.complete).to.be.true;
-    } finally {
-      server.close();
+  it("gives what the walk through the tree gives, with paths to read from, without what is excluded", async () => {
+    for (let folder = 0; folder < 30; folder++) {
+      mkdirSync(join(root, `d${folder}`));
+      for (let file = 0; file < 50; file++) writeFileSync(join(root, `d${folder}`, `f${file}`), "x".repeat(file));
     }
+    const odd = Buffer.from([0x66, 0xff]);
+    writeFileSync(Buffer.concat([Buffer.from(`${root}/`), odd]), "");
+    writeFileSync(join(root, "left.tmp"), "");
+    const found: WalkFindings = { warnings: [], warningsLeftOut: 0, complete: true };
+    const expected = [...walkTree(root, (path) => path === "left.tmp", found)];
+    expect(decodeWalked(encodeWalked(expected))).to.deep.equal(expected);
+    const { entries, findings } = walkVolume(root, ["*.tmp"], patient);
+    const all = await Array.fromAsync(entries);
+    expect(all.map(({ metadata }) => metadata)).to.deep.equal(expected.map(({ metadata }) => metadata));
+    expect(all.map(({ file }) => file?.inode)).to.deep.equal(expected.map(({ file }) => file?.inode));
+    expect(all.find(({ metadata }) => metadata.path === "d7/f3")?.file?.path.toString()).to.equal(join(root, "d7/f3"));
+    expect(all.at(-1)?.file?.path.subarray(-2).equals(odd)).to.be.true;
+    expect(findings).to.deep.equal(found);
   });
 
-  it("stays on its own filesystem and says what it left out", async () => {
-    mkdirSync(join(root, "mounted"));
-    execFileSync("mount", ["-t", "tmpfs", "tmpfs", join(root, "mounted")]);
-    writeFileSync(join(root, "mounted", "foreign"), "");
-    const { entries, findings } = walkVolume(root, nothing, patient);
-    expect(await entriesOf(entries)).to.have.length(1);
-    expect(findings.warnings.map(({ code }) => code)).to.deep.equal(["SKEP_SOURCE_OTHER_FILESYSTEM"]);
-  });
-
-  it("does not walk what the policy leaves out", async () => {
-    mkdirSync(join(root, "cache", "deep"), { recursive: true });
-    writeFileSync(join(root, "cache", "deep", "x"), "");
-    writeFileSync(join(root, "keep.tmp.txt"), "");
-    writeFileSync(join(root, "gone.tmp"), "");
-    const { entries } = walkVolume(root, pathFilter(["/cache/", "*.tmp"]), patient);
-    expect((await entriesOf(entries)).map(({ metadata }) => metadata.path)).to.deep.equal(["", "keep.tmp.txt"]);
-  });
-
-  it("never follows a folder that became a link while it was walked", async () => {
-    mkdirSync(join(root, "a"));
-    writeFileSync(join(root, "a", "x"), "");
-    mkdirSync(join(root, "b"));
-    const { entries, findings } = walkVolume(root, nothing, patient);
-    const seen: (string | undefined)[] = [];
-    for await (const { metadata } of entries) {
-      seen.push(metadata.path);
-      if (metadata.path === "a/x") {
-        rmSync(join(root, "b"), { recursive: true });
-        symlinkSync("/etc", join(root, "b"));
-      }
-    }
-    expect(seen).to.deep.equal(["", "a", "a/x"]);
-    expect(findings.warnings.map(({ code }) => code)).to.deep.equal(["SKEP_SOURCE_FILE_CHANGED"]);
-  });
-
-  it("fails when the volume is removed while it is read", async () => {
-    mkdirSync(join(root, "a"));
-    writeFileSync(join(root, "a", "x"), "");
-    const { entries } = walkVolume(root, nothing, patient);
-    const walk = (async () => {
-      for await (const { metadata } of entries) if (metadata.path === "a") rmSync(root, { recursive: true });
-    })();
-    const error: unknown = await walk.then(
-      () => null,
-      (thrown: unknown) => thrown,
-    );
-    expect(error).to.include({ code: "SKEP_SOURCE_VOLUME_GONE", permanent: true });
+  it("hands on the walk's failure", async () => {
+    rmSync(root, { recursive: true });
+    const { entries } = walkVolume(root, [], patient);
+    expect(await failureOf(Array.fromAsync(entries))).to.include({ code: "SKEP_SOURCE_VOLUME_GONE", permanent: true });
   });
 
   it("ends at once when it is aborted", async () => {
     for (let index = 0; index < 200; index++) writeFileSync(join(root, `f${index}`), "");
     const controller = new AbortController();
-    const { entries } = walkVolume(root, nothing, controller.signal);
+    const reason = new Error("enough");
+    const { entries } = walkVolume(root, [], controller.signal);
     let count = 0;
     const walk = (async () => {
       for await (const { metadata } of entries) {
         expect(metadata.type).to.be.a("string");
-        if (++count === 10) controller.abort(new Error("enough"));
+        if (++count === 10) controller.abort(reason);
       }
     })();
-    expect(
-      await walk.then(
-        () => null,
-        (thrown: unknown) => (thrown as Error).message,
-      ),
-    ).to.equal("enough");
-    expect(count).to.be.lessThan(100);
-  });
-
-  it("reads large device numbers as the kernel writes them", () => {
-    expect(deviceNumbers(0x0103n)).to.deep.equal([1, 3]);
-    // makedev(0x12345, 0x6789a) of glibc
-    expect(deviceNumbers((0x12000n << 32n) | (0x345n << 8n) | (0x67800n << 12n) | 0x9an)).to.deep.equal([
-      0x12345, 0x6789a,
-    ]);
+    expect(await failureOf(walk)).to.equal(reason);
+    expect(count).to.equal(10);
+    expect(await failureOf(Array.fromAsync(walkVolume(root, [], controller.signal).entries))).to.equal(reason);
   });
 });
