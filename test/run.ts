@@ -1,72 +1,75 @@
 // `npm test`: checks, unit tests and end-to-end tests, and at the end one line for a CI: "N passed, N failed".
-// A check that fails counts as one failed test. The unit tests run beside the checks: they don't disturb each other.
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { join } from "node:path";
+// A check that fails counts as one failed test. The unit tests run beside the checks, which don't disturb each other; the
+// end-to-end tests come after, in two lanes. `npm run e2e -- kills raft`: the end-to-end tests alone, of those files.
+import { constants } from "node:os";
+import { redisImage } from "./lab/image.ts";
+import { Lab } from "./lab/lab.ts";
+import { skepImages } from "./lab/skep-image.ts";
+import { findTestFiles, planBatches, runLanes } from "./run/lanes.ts";
+import { runTool, showAfter, type Outcome } from "./run/tool.ts";
 
-interface Outcome {
-  name: string;
-  code: number;
-  passed: number;
-  failed: number;
-  seconds: number;
-}
-
-const root = join(import.meta.dirname, "..");
-const bin = join(root, "node_modules", ".bin");
-
-/** Runs one of the project's tools; what it prints goes through, in whole lines, with its name before it where several run at once. */
-async function run(name: string, command: string, argv: string[], prefix: boolean): Promise<Outcome> {
-  const startedAt = performance.now();
-  const child = spawn(join(bin, command), argv, {
-    cwd: root,
-    stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, PATH: `${bin}:${process.env["PATH"] ?? ""}` },
+const interruption = new AbortController();
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.once(signal, () => {
+    console.log(`${signal}: ending the tests and taking their labs away`);
+    process.exitCode = 128 + constants.signals[signal];
+    interruption.abort();
   });
-  const counts = { passed: 0, failed: 0 };
-  for (const stream of [child.stdout, child.stderr]) {
-    let rest = "";
-    stream.setEncoding("utf8").on("data", (text: string) => {
-      const lines = (rest + text).split("\n");
-      rest = lines.pop() ?? "";
-      for (const line of lines) {
-        const count = /^(\d+) passed, (\d+) failed$/.exec(line);
-        if (count === null) process.stdout.write(prefix ? `${name} | ${line}\n` : `${line}\n`);
-        else Object.assign(counts, { passed: Number(count[1]), failed: Number(count[2]) });
-      }
-    });
+}
+const { signal } = interruption;
+
+async function checks(): Promise<Outcome[]> {
+  const outcomes: Outcome[] = [];
+  for (const [name, command, ...argv] of [
+    ["types", "tsc"],
+    ["eslint", "eslint", "."],
+    ["prettier", "prettier", "--check", "--log-level", "warn", "."],
+    ["arrows", "depcruise", "--output-type", "err", "{agent,controller,shared}/**/*.ts"],
+  ] as const) {
+    if (signal.aborted) break;
+    outcomes.push(
+      await runTool(name, command, argv, { signal, show: showAfter(`${name.padEnd(8)} | `), isCheck: true }),
+    );
   }
-  const [code] = (await once(child, "close")) as [number | null];
-  return { name, code: code ?? 1, ...counts, seconds: (performance.now() - startedAt) / 1000 };
+  return outcomes;
 }
 
-/** What ended badly without a failed test to show for it (a check, a crash of the runner) counts as one. */
-function counted(outcome: Outcome, isCheck: boolean): { passed: number; failed: number } {
-  if (isCheck) return outcome.code === 0 ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 };
-  const crashed = outcome.code !== 0 && outcome.failed === 0;
-  return { passed: outcome.passed, failed: outcome.failed + (crashed ? 1 : 0) };
+const unit = () => runTool("unit", "mocha", [], { signal, show: showAfter("unit     | ") });
+
+/** Images and root file systems are made once, before the lanes ask for them; without them no lane starts. */
+async function endToEnd(names: readonly string[]): Promise<Outcome[]> {
+  if (signal.aborted) return [];
+  const startedAt = performance.now();
+  try {
+    await Lab.prepare([redisImage(), ...(await skepImages())]);
+  } catch (error) {
+    const failure = `what labs are made of: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
+    const seconds = (performance.now() - startedAt) / 1000;
+    return [{ name: "prepare", passed: 0, failed: 1, failures: [failure], seconds }];
+  }
+  return await runLanes(planBatches(await findTestFiles(names)), signal);
 }
 
-const checks = await Promise.all([
-  (async () => [
-    await run("types", "tsc", [], true),
-    await run("eslint", "eslint", ["."], true),
-    await run("prettier", "prettier", ["--check", "--log-level", "warn", "."], true),
-    await run("arrows", "depcruise", ["--output-type", "err", "{agent,controller,shared}/**/*.ts"], true),
-  ])(),
-  run("unit", "mocha", [], true),
-]);
-const endToEnd = await run("e2e", "mocha", ["--config", ".mocharc.e2e.json"], false);
-
-const outcomes = [...checks[0], checks[1], endToEnd];
-const totals = { passed: 0, failed: 0 };
-for (const outcome of outcomes) {
-  const { passed, failed } = counted(outcome, checks[0].includes(outcome));
-  totals.passed += passed;
-  totals.failed += failed;
-  console.log(
-    `${outcome.name.padEnd(10)} ${outcome.seconds.toFixed(0).padStart(5)} s  ${passed} passed, ${failed} failed`,
-  );
+function report(outcomes: readonly Outcome[], seconds: number): void {
+  const width = Math.max(...outcomes.map(({ name }) => name.length));
+  console.log("");
+  for (const { name, passed, failed, seconds } of outcomes) {
+    const result = failed === 0 ? `${passed} passed` : `${passed} passed, ${failed} FAILED`;
+    console.log(`${name.padEnd(width)} ${seconds.toFixed(0).padStart(5)} s  ${result}`);
+  }
+  console.log(`${"in all".padEnd(width)} ${seconds.toFixed(0).padStart(5)} s`);
+  const failures = outcomes.flatMap((outcome) => outcome.failures);
+  if (failures.length > 0) console.log(`\nFailed:\n${failures.map((failure) => `  ${failure}`).join("\n")}`);
 }
-console.log(`\n${totals.passed} passed, ${totals.failed} failed`);
-process.exitCode = totals.failed === 0 && totals.passed > 0 ? 0 : 1;
+
+const startedAt = performance.now();
+const [only, ...names] = process.argv.slice(2);
+const first = only === "e2e" ? [] : (await Promise.all([checks(), unit()])).flat();
+const outcomes = [...first, ...(await endToEnd(names))];
+if (signal.aborted) await Lab.sweep();
+report(outcomes, (performance.now() - startedAt) / 1000);
+
+const sum = (of: (outcome: Outcome) => number) => outcomes.reduce((total, outcome) => total + of(outcome), 0);
+const [passed, failed] = [sum((outcome) => outcome.passed), sum((outcome) => outcome.failed)];
+console.log(`\n${passed} passed, ${failed} failed`);
+process.exitCode ??= failed === 0 && passed > 0 ? 0 : 1;

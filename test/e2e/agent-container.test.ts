@@ -8,6 +8,7 @@ import type { RestoreKeys, Task, TaskResultOf } from "../../shared/contract/job.
 import { onceLineSchema, type OnceInput } from "../../shared/contract/once.ts";
 import { fromErrorRecord, type ErrorRecord } from "../../shared/errors.ts";
 import { skepVersion } from "../../shared/version.ts";
+import { redisImage } from "../lab/image.ts";
 import { Lab } from "../lab/lab.ts";
 import type { LabNode } from "../lab/node.ts";
 import { skepImages } from "../lab/skep-image.ts";
@@ -23,7 +24,7 @@ describe("the agent in its container", () => {
 
   before(async function () {
     this.timeout(600_000);
-    lab = await Lab.up({ nodes: 1, images: await skepImages() });
+    lab = await Lab.up({ nodes: 1, images: [...(await skepImages()), redisImage()] });
     node = lab.node("node1");
     engine = connectDocker(node.dockerSocketPath);
     await mkdir(node.hostPath("/srv/store"));

@@ -10,12 +10,14 @@ import type { TaskOf } from "../../shared/contract/job.ts";
 import { readArchive } from "../../shared/repository/open/archive-reader.ts";
 import { openAsOperator } from "../../shared/repository/open/operator.ts";
 import type { Part } from "../../shared/repository/run.ts";
-import { nodeImage } from "../lab/image.ts";
+import { nodeImage, redisImage } from "../lab/image.ts";
 import { Lab } from "../lab/lab.ts";
 import type { LabNode } from "../lab/node.ts";
 import { failureOf, newRun, restoreTask, Rig, until, volumeTask } from "./agent-rig.ts";
 
 const image = nodeImage();
+/** Those upon which Skep's own is built: their layers are there. */
+const images = [image, redisImage()];
 const idle = ["node", "-e", "process.on('SIGTERM', () => process.exit()); setInterval(() => {}, 1e6)"];
 const patient = new AbortController().signal;
 
@@ -31,7 +33,7 @@ describe("the agent's tasks", () => {
 
   before(async function () {
     this.timeout(600_000);
-    lab = await Lab.up({ nodes: 2, managers: 1, images: [image] });
+    lab = await Lab.up({ nodes: 2, managers: 1, images });
     manager = lab.node("node1");
     engine = connectDocker(manager.dockerSocketPath);
     rig = await Rig.make();
@@ -390,9 +392,9 @@ describe("the agent's tasks", () => {
 
     it("is released by whoever comes by after its deadline, without the controller", async () => {
       const holdId = newRestoreId();
-      const task = holdTask(holdId, 8000);
+      const task = holdTask(holdId, 60_000);
       await rig.once(manager, task);
-      expect(await releaseOverdue(engine, Date.now(), patient)).to.deep.equal([]);
+      expect(await releaseOverdue(engine, Date.parse(task.deadlineAt) - 1, patient)).to.deep.equal([]);
       expect(await releaseOverdue(engine, Date.parse(task.deadlineAt) + 1, patient)).to.deep.equal(["held"]);
       expect(await replicas()).to.equal(2);
       expect(await engine.configs({ label: [holdLabel] })).to.deep.equal([]);
@@ -410,7 +412,7 @@ describe("the agent's tasks", () => {
   });
 
   it("works on a host that is in no swarm", async () => {
-    const alone = await lab.addNode({ images: [image] });
+    const alone = await lab.addNode({ images });
     await alone.run(["docker", "volume", "create", "data"]);
     await writeFile(alone.hostPath("/var/lib/docker/volumes/data/_data/x"), "x");
     const { part, volumes } = await rig.once(alone, { kind: "node", runId: newRun() });

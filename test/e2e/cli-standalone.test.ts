@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { backupDocument, restoreDocument, runsDocument } from "../../controller/cli/documents.ts";
 import type { Run } from "../../shared/repository/run.ts";
 import { cliPath, runCli, type CliResult } from "../controller/cli/run-cli.ts";
-import { nodeImage } from "../lab/image.ts";
+import { nodeImage, redisImage } from "../lab/image.ts";
 import { Lab } from "../lab/lab.ts";
 import type { LabNode } from "../lab/node.ts";
 
@@ -21,7 +21,7 @@ describe("skep --standalone", () => {
 
   before(async function () {
     this.timeout(600_000);
-    lab = await Lab.up({ nodes: 1, images: [nodeImage()] });
+    lab = await Lab.up({ nodes: 1, images: [nodeImage(), redisImage()] });
     node = lab.node("node1");
     folder = mkdtempSync(join(tmpdir(), "skep-standalone-"));
     host = [

@@ -1,7 +1,6 @@
 // Skep on a lab, as a user has it: a kit by `skep init`, the stack by `docker stack deploy`, and the CLI on the
 // operator's machine, which is the host. For the end-to-end tests and the demo.
-import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseLocation } from "../../shared/store/location.ts";
@@ -12,6 +11,7 @@ import { redisImage } from "../lab/image.ts";
 import { Lab, type LabOptions } from "../lab/lab.ts";
 import type { LabNode } from "../lab/node.ts";
 import { skepImages } from "../lab/skep-image.ts";
+import { labFolder } from "../lab/state.ts";
 
 const projectRoot = join(import.meta.dirname, "..", "..");
 const operator = "anna";
@@ -50,7 +50,9 @@ export class Cluster {
   static async up(options: ClusterOptions): Promise<Cluster> {
     const images = [...(await skepImages()), redisImage(redisTag)];
     const lab = await Lab.up({ ...options, s3: true, images });
-    const folder = await mkdtemp(join(tmpdir(), "skep-cluster-"));
+    // With the lab's own things, so that it goes when the lab does, whoever takes it away.
+    const folder = join(labFolder(lab.name), "operator");
+    await mkdir(folder, { mode: 0o700 });
     const cluster = new Cluster(lab, folder, options);
     try {
       await lab.s3.createBucket(cluster.bucket);
@@ -202,6 +204,5 @@ export class Cluster {
 
   async down(): Promise<void> {
     await this.lab.down();
-    await rm(this.folder, { recursive: true, force: true });
   }
 }

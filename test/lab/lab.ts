@@ -21,6 +21,7 @@ import { RedisServer, sweepAlone } from "./redis.ts";
 import { S3Server } from "./s3.ts";
 import { ensureSeed, loadImages, plantSeed, type Seed } from "./seed.ts";
 import {
+  bridgesLock,
   cgroupOf,
   checkName,
   idFor,
@@ -100,10 +101,16 @@ export class Lab {
     const { images } = options;
     // Before the lab is there: making images takes a lab of its own.
     if (images !== undefined) await ensureSeed(images, Lab.#seed(engine, say));
-    const state = await claim(name, engine, options);
+    const state = await withLock(bridgesLock, async () => {
+      const claimed = await claim(name, engine, options);
+      await createBridge(claimed.id, claimed.subnet).catch(async (error: unknown) => {
+        await takeAway(claimed);
+        throw error;
+      });
+      return claimed;
+    });
     const lab = new Lab(state, rootfs, say);
     try {
-      await createBridge(state.id, state.subnet);
       await createAccess(name);
       const nodes = Array.from({ length: options.nodes ?? 0 }, () => lab.addNode({ ...(images && { images }) }));
       const servers = [lab.#s3?.create(), lab.#redis?.create()].filter((server) => server !== undefined);

@@ -126,6 +126,14 @@ labCommand("down", "take the lab away, with all that it holds", "down --all")
   });
 
 program
+  .command("sweep")
+  .description("take away each lab whose process died; every new lab does so as well")
+  .addHelpText("after", "\nExample:\n  npm run lab -- sweep")
+  .action(async () => {
+    await Lab.sweep();
+  });
+
+program
   .command("prepare")
   .description("make all that labs are made of and that the cache does not have yet")
   .addHelpText("after", "\nExample:\n  npm run lab -- prepare")

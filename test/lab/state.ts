@@ -52,6 +52,9 @@ export function labsLock(): string {
   return labsFolder();
 }
 
+/** Name of the lock that holds from the choice of a subnet until its bridge is seen, also by labs of other folders. */
+export const bridgesLock = "skep-lab bridges";
+
 /** Name of the lock that holds while one process takes away what others left. */
 export function sweepLock(): string {
   return `${labsFolder()} sweep`;
