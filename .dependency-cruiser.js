@@ -30,6 +30,13 @@ export default {
       to: { path: "^shared/repository/open/", reachable: true },
     },
     {
+      name: "the-daemon-has-no-engine",
+      comment: "The controller's daemon holds no Docker socket; only the operator's commands reach an engine.",
+      severity: "error",
+      from: { path: "^controller/main\\.ts$" },
+      to: { path: "^controller/engine/", reachable: true },
+    },
+    {
       name: "the-backup-path-never-opens-data",
       comment: "What an agent runs for a backup must not reach the code that opens packs and manifests.",
       severity: "error",
@@ -37,7 +44,7 @@ export default {
       to: { path: "^shared/repository/open/", reachable: true },
     },
     ...[
-      ["dockerode", "^agent/docker\\.ts$"],
+      ["dockerode", "^(agent/docker|controller/engine/docker)\\.ts$"],
       ["ssh2", "^controller/recovery/ssh\\.ts$"],
       ["@aws-sdk/", "^shared/store/s3\\.ts$"],
       ["age-encryption", "^shared/repository/(age|open/age)\\.ts$"],

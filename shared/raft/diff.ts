@@ -57,8 +57,7 @@ function diffKind(before: SwarmState, after: SwarmState, kind: ObjectKind, revea
     const was = before.store.objects[kind].get(idBefore);
     const is = after.store.objects[kind].get(idAfter);
     if (was === undefined || is === undefined || Buffer.compare(was, is) === 0) return;
-    const fields: FieldChange[] = [];
-    compareValues("", engineJson(kind, was, true), engineJson(kind, is, true), fields);
+    const fields = fieldChanges(engineJson(kind, was, true), engineJson(kind, is, true));
     const shown = fields.filter(({ path }) => !isNoise(path)).map((field) => mask(kind, field, reveal));
     if (shown.length > 0) changes.push({ kind, id: idAfter, name, change: "changed", fields: shown });
   };
@@ -73,6 +72,13 @@ function diffKind(before: SwarmState, after: SwarmState, kind: ObjectKind, revea
   }
   for (const { id, name } of left.values()) changes.push({ kind, id, name, change: "removed", fields: [] });
   return changes;
+}
+
+/** Where two values of JSON differ, by path; empty where they are equal. */
+export function fieldChanges(before: unknown, after: unknown): FieldChange[] {
+  const fields: FieldChange[] = [];
+  compareValues("", before, after, fields);
+  return fields;
 }
 
 function isNoise(path: string): boolean {
