@@ -2,7 +2,8 @@
 // On an error every command prints { error } instead (apiErrorSchema's shape).
 import { z } from "zod";
 import { repositoryIdPattern } from "../../shared/repository/layout.ts";
-import { runSchema, warningSchema } from "../../shared/repository/run.ts";
+import { manifestEntrySchema } from "../../shared/repository/manifest.ts";
+import { partSchema, runSchema, warningSchema } from "../../shared/repository/run.ts";
 import { publicKeySchema } from "../../shared/repository/signature.ts";
 import { runsSchema } from "../api/schemas.ts";
 import { policySchema } from "../policy.ts";
@@ -41,6 +42,78 @@ export type RunsDocument = z.infer<typeof runsDocument>;
 /** skep backup. `run` is null without --wait. */
 export const backupDocument = z.strictObject({ runId: z.string(), run: runSchema.nullable() });
 export type BackupDocument = z.infer<typeof backupDocument>;
+
+/** skep ls RUN. */
+export const partsDocument = z.strictObject({
+  runId: z.string(),
+  takenAt: z.string(),
+  parts: z.array(partSchema.pick({ kind: true, name: true, nodeId: true, hostname: true, status: true, totals: true })),
+});
+export type PartsDocument = z.infer<typeof partsDocument>;
+
+/** An entry of a manifest, without where its content lies. */
+export const entryDocument = manifestEntrySchema.omit({ extents: true, moreLines: true });
+export type EntryDocument = z.infer<typeof entryDocument>;
+
+/** Of documents that are written as they are read: what ended them early; the exit code says so too. */
+const endedBy = z.strictObject({
+  code: z.string(),
+  message: z.string(),
+  permanent: z.boolean(),
+  hint: z.string().optional(),
+});
+
+/** skep ls RUN:NODE/VOLUME[:PATH]. */
+export const entriesDocument = z.strictObject({
+  runId: z.string(),
+  takenAt: z.string(),
+  volume: z.strictObject({ nodeId: z.string(), hostname: z.string(), name: z.string() }),
+  entries: z.array(entryDocument),
+  error: endedBy.optional(),
+});
+export type EntriesDocument = z.infer<typeof entriesDocument>;
+
+/** skep diff RUN:NODE/VOLUME[:PATH] RUN, one of `changes`. */
+export const entryChangeDocument = z.strictObject({
+  change: z.enum(["added", "removed", "changed"]),
+  /** Words for what changed, e.g. `content`, `mode`; empty for what was added or removed. */
+  what: z.array(z.string()),
+  before: entryDocument.nullable(),
+  after: entryDocument.nullable(),
+});
+export type EntryChangeDocument = z.infer<typeof entryChangeDocument>;
+export const volumeDiffDocument = z.strictObject({
+  before: z.string(),
+  after: z.string(),
+  volume: z.string(),
+  changes: z.array(entryChangeDocument),
+  error: endedBy.optional(),
+});
+
+/** skep diff RUN RUN, one of `volumes`; counts are of entries. */
+export const volumeChangeDocument = z.strictObject({
+  nodeId: z.string(),
+  name: z.string(),
+  change: z.enum(["added", "removed", "changed", "same"]),
+  counts: z.strictObject({ added: z.int(), removed: z.int(), changed: z.int() }).nullable(),
+});
+export type VolumeChange = z.infer<typeof volumeChangeDocument>;
+export const runDiffDocument = z.strictObject({
+  before: z.string(),
+  after: z.string(),
+  volumes: z.array(volumeChangeDocument),
+  error: endedBy.optional(),
+});
+
+/** skep export --out FILE. `tarBytes` as written. */
+export const exportDocument = z.strictObject({
+  runId: z.string(),
+  out: z.string().nullable(),
+  entries: z.int(),
+  files: z.int(),
+  tarBytes: z.int(),
+});
+export type ExportDocument = z.infer<typeof exportDocument>;
 
 /** What a restore will do, or did. */
 export const restorePlanDocument = z.strictObject({

@@ -12,6 +12,9 @@ export interface ChunkPlace extends FrameToRead {
   pack: number;
 }
 
+/** File keys of packs, base64; or what finds one once it is needed. */
+export type PackKeys = RestoreKeys["packs"] | ((pack: Omit<PackRef, "chunks">) => Promise<Uint8Array>);
+
 interface Row {
   name: Uint8Array;
   pack: number;
@@ -42,19 +45,11 @@ export class ChunkPlaces {
   }
 
   /** Throws SKEP_RESTORE_KEYS_INCOMPLETE where a pack has no file key; `place` names the refs. */
-  async load(refs: AsyncIterable<PackRef>, keys: RestoreKeys["packs"], place: string): Promise<void> {
+  async load(refs: AsyncIterable<PackRef>, keys: PackKeys, place: string): Promise<void> {
     let turnStartedAt = performance.now();
-    for await (const { pack, sizeBytes, headerBytes, chunks } of refs) {
-      const fileKey = keys[pack];
-      if (fileKey === undefined) {
-        throw new SkepError({
-          code: "SKEP_RESTORE_KEYS_INCOMPLETE",
-          message: `there is no key for pack ${pack}, which ${place} names`,
-          permanent: true,
-          hint: "order the restore anew: its keys were collected for other refs",
-        });
-      }
-      const number = this.packs.push({ pack, sizeBytes, headerBytes, fileKey: Buffer.from(fileKey, "base64") }) - 1;
+    for await (const { chunks, ...ref } of refs) {
+      const { pack, sizeBytes, headerBytes } = ref;
+      const number = this.packs.push({ pack, sizeBytes, headerBytes, fileKey: keyFinder(keys, ref, place) }) - 1;
       this.#database.exec("BEGIN");
       for (const [name, start, frame, plain] of chunks) {
         this.#insert.run(Buffer.from(name, "hex"), number, start, frame, plain);
@@ -79,6 +74,18 @@ export class ChunkPlaces {
   close(): void {
     this.#database.close();
   }
+}
+
+function keyFinder(keys: PackKeys, ref: Omit<PackRef, "chunks">, place: string): PackToRead["fileKey"] {
+  if (typeof keys === "function") return () => keys(ref);
+  const fileKey = keys[ref.pack];
+  if (fileKey !== undefined) return () => Promise.resolve(Buffer.from(fileKey, "base64"));
+  throw new SkepError({
+    code: "SKEP_RESTORE_KEYS_INCOMPLETE",
+    message: `there is no key for pack ${ref.pack}, which ${place} names`,
+    permanent: true,
+    hint: "order the restore anew: its keys were collected for other refs",
+  });
 }
 
 function toPlace({ name, pack, start, frame, plain }: Row): ChunkPlace {

@@ -8,12 +8,16 @@ import { layout } from "../layout.ts";
 import type { PackRef } from "../refs.ts";
 import { getChecked } from "../stored-object.ts";
 import { findHeaderEnd, openAgeHeader } from "./age.ts";
+import type { PackKeys } from "./chunk-places.ts";
 import type { Operator } from "./operator.ts";
 import { readRefs } from "./refs-reader.ts";
 
 const parallelReads = 16;
 /** A root names some thousand extents. */
 export const maxManifestRootBytes = 64 * 1024 * 1024;
+
+/** What opens one snapshot: all packs' keys beforehand, or each when it is needed. */
+export type SnapshotKeys = Omit<RestoreKeys, "packs"> & { packs: PackKeys };
 
 export type RestorablePart = Pick<Part, "nodeId" | "epoch" | "manifest" | "refs" | "name">;
 
@@ -28,14 +32,7 @@ export async function collectRestoreKeys(
   signal?: AbortSignal,
 ): Promise<RestoreKeys> {
   const { manifest, refs, epoch } = part;
-  if (manifest === undefined || refs === undefined || epoch === undefined) {
-    throw new SkepError({
-      code: "SKEP_PART_NOT_RESTORABLE",
-      message: `${part.name} has no snapshot in this run`,
-      permanent: true,
-      hint: "`skep runs` lists other runs; `skep show RUN` says why this one has none",
-    });
-  }
+  if (manifest === undefined || refs === undefined || epoch === undefined) throw notRestorable(part);
   const keys = operator.writerKeys(part.nodeId);
   const { repositoryId } = operator.repositoryObject;
   const place = { store, repositoryId, writerId: part.nodeId, sealKey: keys.seal };
@@ -64,7 +61,42 @@ export async function collectRestoreKeys(
   };
 }
 
-async function readPackKey(store: Store, operator: Operator, pack: PackRef, signal: AbortSignal): Promise<Uint8Array> {
+/**
+ * For a reader that has the identity itself and wants part of a snapshot: each pack's header is read when the pack is
+ * first needed. Throws as collectRestoreKeys does.
+ */
+export async function snapshotKeys(
+  store: Store,
+  operator: Operator,
+  part: RestorablePart,
+  signal?: AbortSignal,
+): Promise<SnapshotKeys> {
+  const { manifest, epoch } = part;
+  if (manifest === undefined || epoch === undefined) throw notRestorable(part);
+  const { chunkName, seal } = operator.writerKeys(part.nodeId);
+  return {
+    manifest: Buffer.from(await readManifestKey(store, operator, manifest, epoch, signal)).toString("base64"),
+    packs: (pack) => readPackKey(store, operator, pack, signal),
+    chunkNameKey: Buffer.from(chunkName).toString("base64"),
+    sealKey: Buffer.from(seal).toString("base64"),
+  };
+}
+
+function notRestorable({ name }: RestorablePart): SkepError {
+  return new SkepError({
+    code: "SKEP_PART_NOT_RESTORABLE",
+    message: `${name} has no snapshot in this run`,
+    permanent: true,
+    hint: "`skep runs` lists other runs; `skep show RUN` says why this one has none",
+  });
+}
+
+async function readPackKey(
+  store: Store,
+  operator: Operator,
+  pack: Omit<PackRef, "chunks">,
+  signal: AbortSignal | undefined,
+): Promise<Uint8Array> {
   const key = layout.pack(pack.pack);
   const place = `${key} at ${store.address}`;
   const header = await store.getRange(key, 0, pack.headerBytes, signal);

@@ -11,12 +11,12 @@ import { layout } from "../layout.ts";
 import { maxFrameBytes } from "../pack-format.ts";
 import { PayloadOpener } from "./age.ts";
 
-/** Where a pack lies and how its payload begins; the file key opens it. */
+/** Where a pack lies and how its payload begins; the file key opens it, and is asked for once, when it is first read. */
 export interface PackToRead {
   pack: string;
   sizeBytes: number;
   headerBytes: number;
-  fileKey: Uint8Array;
+  fileKey: () => Promise<Uint8Array>;
 }
 
 export interface FrameToRead {
@@ -58,7 +58,7 @@ export class PackReader {
   async #readNonce(): Promise<PayloadOpener> {
     const { headerBytes, sizeBytes, fileKey } = this.#pack;
     const nonce = await this.#getRange(headerBytes, headerBytes + payloadNonceBytes);
-    return new PayloadOpener(fileKey, nonce, sizeBytes - headerBytes, this.#place);
+    return new PayloadOpener(await fileKey(), nonce, sizeBytes - headerBytes, this.#place);
   }
 
   async #getRange(start: number, end: number): Promise<Uint8Array> {

@@ -2,7 +2,6 @@
 // manifest and refs, the names of all chunks, the digest of the tree's lines and their number.
 import { zstdDecompressSync } from "node:zlib";
 import type { SkepError } from "../../errors.ts";
-import type { RestoreKeys } from "../../contract/job.ts";
 import type { Store } from "../../store/store.ts";
 import { Digester } from "../blake3.ts";
 import { decodeContinuationLine, decodeEntryLine, manifestInvalid } from "../manifest-lines.ts";
@@ -13,7 +12,7 @@ import { getChecked } from "../stored-object.ts";
 import { findHeaderEnd, openAgePayload } from "./age.ts";
 import { ChunkFetcher } from "./chunk-fetcher.ts";
 import { ChunkPlaces } from "./chunk-places.ts";
-import { maxManifestRootBytes } from "./file-keys.ts";
+import { maxManifestRootBytes, type SnapshotKeys } from "./file-keys.ts";
 import { readRefs } from "./refs-reader.ts";
 
 /** A path of 1 MiB, 4096 extents and xattrs fit. */
@@ -36,6 +35,10 @@ export interface Snapshot {
   content(entry: SnapshotEntry): AsyncIterable<Uint8Array>;
   /** The same; zero bytes that lie nowhere come as their number. */
   pieces(entry: SnapshotEntry): AsyncIterable<ContentPiece>;
+  /** Where the file's content lies, some thousand extents at a time; reads none of it. */
+  extents(entry: SnapshotEntry): AsyncIterable<Extent[]>;
+  /** What one extent, or a stretch of one, stands for. */
+  read(extent: Extent): Promise<ContentPiece>;
   close(): void;
 }
 
@@ -49,7 +52,7 @@ export async function openSnapshot(options: {
   writerId: string;
   manifest: StoredObject;
   refs: StoredObject;
-  keys: RestoreKeys;
+  keys: SnapshotKeys;
   signal?: AbortSignal;
 }): Promise<Snapshot> {
   const { store, repositoryId, writerId, keys, signal } = options;
@@ -149,9 +152,9 @@ class OpenedSnapshot implements Snapshot {
 
   async *pieces(entry: SnapshotEntry): AsyncGenerator<ContentPiece> {
     let read = 0;
-    for await (const extents of this.#allExtents(entry)) {
+    for await (const extents of this.extents(entry)) {
       for (const extent of extents) {
-        const piece = await this.#read(extent);
+        const piece = await this.read(extent);
         read += "bytes" in piece ? piece.bytes.length : piece.zeroBytes;
         yield piece;
       }
@@ -162,7 +165,7 @@ class OpenedSnapshot implements Snapshot {
     }
   }
 
-  async *#allExtents(entry: SnapshotEntry): AsyncGenerator<Extent[]> {
+  async *extents(entry: SnapshotEntry): AsyncGenerator<Extent[]> {
     yield entry.extents ?? [];
     let left = entry.moreLines ?? 0;
     if (left === 0) return;
@@ -172,7 +175,7 @@ class OpenedSnapshot implements Snapshot {
     }
   }
 
-  async #read([name, offset, length]: Extent): Promise<ContentPiece> {
+  async read([name, offset, length]: Extent): Promise<ContentPiece> {
     if (name === null) return { zeroBytes: length };
     const chunk = await this.#fetcher.get(name);
     if (offset + length > chunk.length) {
@@ -190,7 +193,7 @@ class OpenedSnapshot implements Snapshot {
       const skipped = Math.max(0, from - extentStart);
       extentStart += extent[2];
       if (skipped >= extent[2]) continue;
-      const piece = await this.#read(extent);
+      const piece = await this.read(extent);
       const bytes = "bytes" in piece ? piece.bytes : Buffer.alloc(Math.min(piece.zeroBytes, maxLineBytes));
       digester?.update(bytes);
       rest = Buffer.concat([rest, bytes.subarray(skipped)]);
