@@ -3,7 +3,14 @@ import type { Job, TaskResult } from "../shared/contract/job.ts";
 import { backup } from "./backup.ts";
 import type { AgentContext, Attempt } from "./context.ts";
 import { hold, release } from "./quiesce.ts";
-import { discardRestore, prepareRestore, restoreVolume, undoRestore, type RestoreTools } from "./restore.ts";
+import {
+  discardRestore,
+  listRestores,
+  prepareRestore,
+  restoreVolume,
+  undoRestore,
+  type RestoreTools,
+} from "./restore.ts";
 
 export async function executeJob(
   job: Job,
@@ -22,6 +29,8 @@ export async function executeJob(
       return prepareRestore(task, context, tools.keyring, attempt);
     case "restore-volume":
       return restoreVolume(task, context, tools, attempt);
+    case "restore-list":
+      return listRestores(tools.journal);
     case "restore-undo":
       return undoRestore(task, context, tools.journal, attempt);
     case "restore-discard":

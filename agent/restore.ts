@@ -13,7 +13,17 @@ import type { RestoreKeyring } from "./restore-keys.ts";
 import { freeBytesFor, planTarget, refuseWithoutSpace } from "./restore-target.ts";
 import { flushTree, treeBytes } from "./tree-disk.ts";
 import { toRestoreError, writeTree } from "./tree-writer.ts";
-import { discardOld, dropNew, readSwap, recoverSwap, swapBack, swapIn, swapPaths, writeSwap } from "./volume-swap.ts";
+import {
+  discardOld,
+  dropNew,
+  readSwap,
+  readSwaps,
+  recoverSwap,
+  swapBack,
+  swapIn,
+  swapPaths,
+  writeSwap,
+} from "./volume-swap.ts";
 import type { SwapRecord } from "./volume-swap.ts";
 import { refuseWhileUsed, volumeUsers } from "./volume-use.ts";
 
@@ -67,6 +77,7 @@ export async function restoreVolume(
     volume: task.targetName,
     folder,
     madeVolume: existing === null,
+    ...(task.order !== undefined && { order: task.order }),
     state: "filling",
   });
   const beside = swapPaths(record).new;
@@ -151,6 +162,18 @@ export async function undoRestore(
     journal.removeSwap(record.restoreId);
   } else await swapBack(journal, record);
   return { kind: "restore-undo", volume: record.volume };
+}
+
+/** Most that one answer holds. */
+const listedRestores = 1000;
+
+/** Those in place whose former content is kept. */
+export async function listRestores(journal: Journal): Promise<TaskResultOf<"restore-list">> {
+  const whole = readSwaps(journal).filter(({ state }) => state === "swapped");
+  const restores = whole.slice(-listedRestores).map(({ restoreId, volume, order }) => {
+    return { restoreId, volume, order: order ?? null };
+  });
+  return Promise.resolve({ kind: "restore-list", restores });
 }
 
 export async function discardRestore(

@@ -12,6 +12,7 @@ import path from "node:path";
 import { z } from "zod";
 import { SkepError } from "../shared/errors.ts";
 import { restoreIdSchema, volumeNameSchema } from "../shared/contract/job.ts";
+import { signedSchema } from "../shared/repository/signature.ts";
 import { flushFolder } from "../shared/store/durable-file.ts";
 import type { Journal } from "./journal.ts";
 
@@ -22,6 +23,8 @@ export const swapRecordSchema = z.strictObject({
   folder: z.string().startsWith("/"),
   /** The volume was made for this restore: taking it back removes it. */
   madeVolume: z.boolean(),
+  /** The controller's signed order, for one that lost it; a restore without a controller has none. */
+  order: signedSchema.optional(),
   state: z.enum(["filling", "swapping", "swapped", "undoing", "discarding"]),
 });
 export type SwapRecord = z.infer<typeof swapRecordSchema>;

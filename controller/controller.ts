@@ -56,9 +56,14 @@ export class Controller implements Backend {
     const { graceMs } = timings;
     const [agents, policies, book] = [this.#agents, this.#policies, this.#book];
     this.#runs = new Runs({ queue, repository, agents, policies, book, log, graceMs });
-    this.#restores = new Restores(queue, () => repository);
+    this.#restores = new Restores(
+      queue,
+      () => repository,
+      () => agents.presences(),
+    );
     const dispatching = this.#runs.dispatching.bind(this.#runs);
-    this.#tender = new Tender({ queue, agents, dispatching, log, timings });
+    const onLost = (flow: FlowView): Promise<void> => this.#runs.beginAnew(flow, Date.now());
+    this.#tender = new Tender({ queue, agents, dispatching, onLost, log, timings });
     this.#schedules = new Schedules({ policies, book, runs: this.#runs, queue, log });
   }
 
@@ -169,7 +174,8 @@ export class Controller implements Backend {
     return this.#queue.flows(runKind);
   }
 
-  async run(id: string): Promise<RunAnswer> {
+  async run(asked: string): Promise<RunAnswer> {
+    const id = this.#runs.inPlaceOf(asked);
     const written = await this.#book.run(id);
     if (written !== null) return { run: written };
     await this.#queue.reach();

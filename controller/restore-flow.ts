@@ -7,6 +7,7 @@ import { openResult, sealedResultSchema, type SealedResult } from "../shared/con
 import { queueNames } from "../shared/contract/queues.ts";
 import { SkepError, toErrorRecord, type ErrorRecord } from "../shared/errors.ts";
 import { errorRecordSchema } from "../shared/repository/run.ts";
+import { signedSchema, type Signed } from "../shared/repository/signature.ts";
 import { taskResultSchema } from "../shared/contract/job.ts";
 import type { ChildOutcome, Flow, FlowHandler, FlowNext, NewChild } from "./flow.ts";
 import { childId } from "./run-plan.ts";
@@ -27,6 +28,8 @@ export const restoreDataSchema = z.strictObject({
   sealedKeys: z.string().nullable(),
   /** The operator looked at the plan and said no. */
   dropped: z.literal(true).optional(),
+  /** In place since before Redis was lost, as its agent told: nothing is to be done. */
+  recalled: z.literal(true).optional(),
 });
 
 export const restoreEndSchema = z.strictObject({
@@ -52,19 +55,22 @@ export class Steps {
   readonly #repository: Repository;
   readonly #outcomes: Map<string, ChildOutcome>;
   readonly order: RestoreOrder;
+  /** The same as this controller signed it. */
+  readonly signedOrder: Signed;
   readonly #round: string;
 
   constructor(
     flow: Flow,
     repository: Repository,
-    order: RestoreOrder,
+    signedOrder: unknown,
     outcomes: Map<string, ChildOutcome>,
     round: string,
   ) {
     this.#flow = flow;
     this.#repository = repository;
     this.#outcomes = outcomes;
-    this.order = order;
+    this.order = openRestoreOrder(signedOrder, repository);
+    this.signedOrder = signedSchema.parse(signedOrder);
     this.#round = round;
   }
 
@@ -124,15 +130,14 @@ export function serviceIdsOf(usedBy: TaskResultOf<"restore-prepare">["usedBy"]):
 export function restoreHandler(repository: () => Repository, clock: () => number): FlowHandler {
   return async (flow) => {
     const data = restoreDataSchema.parse(flow.data);
-    const order = openRestoreOrder(data.order, repository());
-    const steps = new Steps(flow, repository(), order, await flow.outcomes(), "");
+    const steps = new Steps(flow, repository(), data.order, await flow.outcomes(), "");
     return restoreStep(steps, data, clock());
   };
 }
 
 async function restoreStep(
   steps: Steps,
-  { sealedKeys, dropped }: z.infer<typeof restoreDataSchema>,
+  { sealedKeys, dropped, recalled }: z.infer<typeof restoreDataSchema>,
   now: number,
 ): Promise<FlowNext> {
   const { order } = steps;
@@ -142,6 +147,7 @@ async function restoreStep(
     result: { endedAt: new Date(now).toISOString(), ...fields } satisfies RestoreEnd,
   });
 
+  if (recalled === true) return end({});
   const prepared = steps.outcome("restore-prepare");
   if (prepared === null) {
     const task: Task = { kind: "restore-prepare", restoreId, volume, targetName, sourceBytes };
@@ -167,7 +173,7 @@ async function restoreStep(
 
   const restored = steps.outcome("restore-volume");
   if (restored === null) {
-    const source = { manifest, refs, writerId: order.nodeId, sealedKeys };
+    const source = { manifest, refs, writerId: order.nodeId, sealedKeys, order: steps.signedOrder };
     const task: Task = { kind: "restore-volume", restoreId, volume, targetName, sourceBytes, ...source };
     return steps.begin("restore-volume", task, restoreTimeoutMs(order), now);
   }

@@ -1,6 +1,7 @@
 // Restores as the API sees them: begun, given their keys, taken back, looked at. What is known of them lies in the
 // queue; the agent's own journal is the truth of what was done to a volume.
 import { randomInt } from "node:crypto";
+import type { z } from "zod";
 import { SkepError } from "../shared/errors.ts";
 import { readRun } from "../shared/repository/run-chain.ts";
 import { resultPayloadSchema, sealedResultSchema, type SealedResult } from "../shared/contract/signed-job.ts";
@@ -8,6 +9,8 @@ import type { Restore, StartRestore } from "./api/schemas.ts";
 import type { ChildOutcome, FlowHandler, FlowView } from "./flow.ts";
 import type { JobQueue } from "./queue.ts";
 import type { Repository } from "./repository.ts";
+import { RestoreRecall, recallKind, type RecalledRestore } from "./restore-recall.ts";
+import type { AgentPresence } from "./run-plan.ts";
 import {
   restoreDataSchema,
   restoreEndSchema,
@@ -26,17 +29,28 @@ export class Restores {
   readonly #queue: JobQueue;
   readonly #repository: () => Repository;
   readonly #clock: () => number;
+  readonly #recall: RestoreRecall;
 
   /** `clock`: ms since 1970. */
-  constructor(queue: JobQueue, repository: () => Repository, clock: () => number = Date.now) {
+  constructor(
+    queue: JobQueue,
+    repository: () => Repository,
+    presences: () => readonly AgentPresence[],
+    clock: () => number = Date.now,
+  ) {
     this.#queue = queue;
     this.#repository = repository;
     this.#clock = clock;
+    const adopt = ({ restoreId, order }: RecalledRestore): Promise<void> => this.#adopt(restoreId, order);
+    this.#recall = new RestoreRecall({ queue, repository, presences, adopt, clock });
   }
 
   /** For JobQueue.serveFlows. */
   get handlers(): Record<string, FlowHandler> {
-    const handlers: Record<string, FlowHandler> = { [flowKind]: restoreHandler(this.#repository, this.#clock) };
+    const handlers: Record<string, FlowHandler> = {
+      [flowKind]: restoreHandler(this.#repository, this.#clock),
+      [recallKind]: (flow) => this.#recall.step(flow),
+    };
     for (const kind of takebackKinds) {
       handlers[takebackFlowKind(kind)] = takebackHandler(kind, this.#repository, this.#clock);
     }
@@ -110,8 +124,9 @@ export class Restores {
     return this.#view(await this.#flow(restoreId));
   }
 
-  /** Newest first. One that somebody else put into the queue is left out. */
+  /** Newest first. One that somebody else put into the queue is left out. After a loss of Redis agents are asked. */
   async list(): Promise<Restore[]> {
+    await this.#recall.ifForgotten();
     const flows = await this.#queue.flows(flowKind);
     const views = await Promise.all(
       flows.map((flow) =>
@@ -121,24 +136,36 @@ export class Restores {
         }),
       ),
     );
-    return views.filter((view) => view !== null);
+    return views.filter((view) => view !== null).sort((a, b) => (a.startedAt < b.startedAt ? 1 : -1));
   }
 
+  /** One that Redis lost, or that ended so long ago that it forgot it, is known to the agent that carried it out. */
   async #flow(restoreId: string): Promise<FlowView> {
-    const flow = await this.#queue.flow(restoreId);
+    let flow = await this.#queue.flow(restoreId);
+    if (flow === null) {
+      await this.#recall.now();
+      flow = await this.#queue.flow(restoreId);
+    }
     if (flow?.kind === flowKind) return flow;
     throw new SkepError({
       code: "SKEP_RESTORE_UNKNOWN",
       message: `there is no restore ${restoreId}`,
       permanent: true,
-      hint: "`skep restore list` shows those that the controller knows",
+      hint: "`skep restore list` shows those that the controller, and the agents that are there, know of",
     });
   }
 
+  async #adopt(restoreId: string, order: unknown): Promise<void> {
+    const data = { order, sealedKeys: null, recalled: true } satisfies z.input<typeof restoreDataSchema>;
+    await this.#queue.openFlow(flowKind, restoreId, data);
+  }
+
   async #view(flow: FlowView): Promise<Restore> {
-    const { order: signed, sealedKeys } = restoreDataSchema.parse(flow.data);
+    const { order: signed, sealedKeys, recalled } = restoreDataSchema.parse(flow.data);
     const order = openRestoreOrder(signed, this.#repository());
     const base = viewOf(order);
+    // When it ended nobody knows any more.
+    if (recalled === true) return { ...base, state: "done", ...(await this.#takebackView(order.restoreId)) };
     if (flow.state === "open") return { ...base, ...(await this.#openView(order, sealedKeys)) };
     const end = endOf(flow);
     if (end.dropped === true) return { ...base, ...fieldsOf(end), state: "discarded" };

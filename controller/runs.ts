@@ -62,6 +62,8 @@ export class Runs {
   readonly #log: Logger;
   readonly #graceMs: number;
   readonly #plans = new Map<string, RunPlan>();
+  /** Runs that Redis lost → those that were begun in their place. */
+  readonly #anew = new Map<string, string>();
 
   constructor(options: {
     queue: JobQueue;
@@ -109,6 +111,28 @@ export class Runs {
   async due(run: DueRun, now: number): Promise<boolean> {
     const id = dueJobId(run);
     return (await this.#open(id, { runId: newRunId(now), trigger: "schedule", schedule: run.schedule })) === id;
+  }
+
+  /**
+   * Begins a run anew that Redis lost: under another id, since agents refuse jobs that they know. One of a schedule is
+   * due again by itself, as there is no run of that time; what its agents stored before is not stored again.
+   */
+  async beginAnew(flow: FlowView, now: number): Promise<void> {
+    const lost = dataOf(flow);
+    if (lost === null || lost.trigger === "schedule" || this.#book.has(lost.runId)) return;
+    const runId = newRunId(now);
+    const { schedule } = lost;
+    const open = await this.#open(runId, { runId, trigger: "command", schedule });
+    const inPlace = open === runId ? runId : dataOf(await this.#queue.flow(open))?.runId;
+    if (inPlace === undefined) return;
+    this.#anew.set(lost.runId, inPlace);
+    this.#log.warn({ run: lost.runId, anew: inPlace }, "a run that Redis lost is begun anew");
+  }
+
+  /** The run that was begun in place of one that Redis lost, else the same. */
+  inPlaceOf(runId: string): string {
+    const anew = this.#anew.get(runId);
+    return anew === undefined ? runId : this.inPlaceOf(anew);
   }
 
   #open(id: string, run: Pick<RunData, "runId" | "trigger" | "schedule">): Promise<string> {

@@ -5,7 +5,6 @@ import type { Task } from "../shared/contract/job.ts";
 import type { FlowHandler, FlowNext } from "./flow.ts";
 import type { Repository } from "./repository.ts";
 import { holdUsers, releaseHeld, serviceIdsOf, Steps, type RestoreEnd } from "./restore-flow.ts";
-import { openRestoreOrder } from "./restore-order.ts";
 
 export const takebackKinds = ["undo", "discard"] as const;
 export type TakebackKind = (typeof takebackKinds)[number];
@@ -20,14 +19,8 @@ const timeoutMs = 30 * 60_000;
 
 export function takebackHandler(kind: TakebackKind, repository: () => Repository, clock: () => number): FlowHandler {
   return async (flow) => {
-    const order = openRestoreOrder(takebackDataSchema.parse(flow.data).order, repository());
-    const steps = new Steps(
-      flow,
-      repository(),
-      order,
-      await flow.outcomes(),
-      flow.id.slice(order.restoreId.length + 1),
-    );
+    const { order } = takebackDataSchema.parse(flow.data);
+    const steps = new Steps(flow, repository(), order, await flow.outcomes(), kind);
     return takebackStep(kind, steps, clock());
   };
 }

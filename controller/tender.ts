@@ -1,5 +1,6 @@
 // Tends the open flows: hands out held jobs as places come free, and ends those whose agent is gone or whose time is
-// over, so that no flow waits for ever. It keeps nothing that Redis doesn't tell it again after a restart.
+// over, so that no flow waits for ever; and sees when Redis lost one, as after it moved to another node. It keeps
+// nothing that Redis doesn't tell it again after a restart.
 import { setTimeout as sleep } from "node:timers/promises";
 import { SkepError, toErrorRecord } from "../shared/errors.ts";
 import type { Logger } from "../shared/log.ts";
@@ -43,7 +44,10 @@ export class Tender {
   readonly #dispatching: (flow: FlowView) => Promise<Dispatching | null>;
   readonly #log: Logger;
   readonly #timings: TenderTimings;
+  readonly #onLost: (flow: FlowView) => Promise<void>;
   readonly #tended = new Map<string, Tended>();
+  /** As they were at the last look. */
+  readonly #open = new Map<string, FlowView>();
   #heardAt = 0;
 
   constructor(options: {
@@ -51,12 +55,15 @@ export class Tender {
     agents: Agents;
     /** Null for a flow that holds nothing back. */
     dispatching: (flow: FlowView) => Promise<Dispatching | null>;
+    /** Told, again until it succeeds, of a flow that was open and that Redis does not know any more. */
+    onLost: (flow: FlowView) => Promise<void>;
     log: Logger;
     timings: TenderTimings;
   }) {
     this.#queue = options.queue;
     this.#agents = options.agents;
     this.#dispatching = options.dispatching;
+    this.#onLost = options.onLost;
     this.#log = options.log;
     this.#timings = options.timings;
   }
@@ -85,14 +92,19 @@ export class Tender {
       this.#agents.listen(await this.#queue.side.heartbeats(this.#agents.nodeIds), now);
     }
     const flows = await this.#queue.openFlows();
-    for (const id of this.#tended.keys()) {
+    for (const [id, former] of this.#open) {
       if (flows.some((flow) => flow.id === id)) continue;
       this.#tended.delete(id);
       if ((await this.#queue.flow(id)) === null) {
-        this.#log.error({ flow: id }, "Redis lost this flow before it ended: what it had not written down is gone");
+        this.#log.error({ flow: id, kind: former.kind }, "Redis lost this flow before it ended");
+        await this.#onLost(former);
       }
+      this.#open.delete(id);
     }
-    for (const flow of flows) await this.#tendFlow(flow, now);
+    for (const flow of flows) {
+      this.#open.set(flow.id, flow);
+      await this.#tendFlow(flow, now);
+    }
   }
 
   async #tendFlow(flow: FlowView, now: number): Promise<void> {

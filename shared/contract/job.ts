@@ -9,6 +9,7 @@ import {
   storedObjectSchema,
   volumeFactsSchema,
 } from "../repository/run.ts";
+import { signedSchema } from "../repository/signature.ts";
 
 const nodeId = z.string().regex(writerIdPattern);
 const runId = z.string().regex(runIdPattern);
@@ -46,6 +47,8 @@ const restorePrepareTask = z.strictObject({
   /** Plain bytes that the restore will write. */
   sourceBytes: z.int().min(0),
 });
+/** What the controller signed when the restore was asked for: an agent keeps it and gives it back, unread. */
+const restoreOrder = signedSchema.extend({ payload: z.string().max(1024 * 1024) });
 const restoreVolumeTask = z.strictObject({
   kind: z.literal("restore-volume"),
   restoreId: restoreIdSchema,
@@ -58,7 +61,11 @@ const restoreVolumeTask = z.strictObject({
   writerId: nodeId,
   /** age file, base64: sealedRestoreKeysSchema encrypted to the one-time recipient of the first half. */
   sealedKeys: z.base64().max(64 * 1024 * 1024),
+  /** Without a controller there is none. */
+  order: restoreOrder.optional(),
 });
+/** Which restores are in place here with their former content kept: asked after a loss of Redis. */
+const restoreListTask = z.strictObject({ kind: z.literal("restore-list") });
 const restoreUndoTask = z.strictObject({ kind: z.literal("restore-undo"), restoreId: restoreIdSchema });
 const restoreDiscardTask = z.strictObject({ kind: z.literal("restore-discard"), restoreId: restoreIdSchema });
 
@@ -80,6 +87,7 @@ export const taskSchema = z.discriminatedUnion("kind", [
   volumeTask,
   restorePrepareTask,
   restoreVolumeTask,
+  restoreListTask,
   restoreUndoTask,
   restoreDiscardTask,
   holdTask,
@@ -174,6 +182,12 @@ const restoreVolumeResult = z.strictObject({
   keptOld: z.boolean(),
   warnings: partSchema.shape.warnings,
 });
+const restoreListResult = z.strictObject({
+  kind: z.literal("restore-list"),
+  restores: z
+    .array(z.strictObject({ restoreId: restoreIdSchema, volume: volumeNameSchema, order: restoreOrder.nullable() }))
+    .max(1000),
+});
 const restoreUndoResult = z.strictObject({ kind: z.literal("restore-undo"), volume: volumeNameSchema });
 const restoreDiscardResult = z.strictObject({
   kind: z.literal("restore-discard"),
@@ -198,6 +212,7 @@ export const taskResultSchema = z.discriminatedUnion("kind", [
   volumeResult,
   restorePrepareResult,
   restoreVolumeResult,
+  restoreListResult,
   restoreUndoResult,
   restoreDiscardResult,
   holdResult,

@@ -6,7 +6,7 @@ import { Redis } from "ioredis";
 import { appendFileSync } from "node:fs";
 import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Job, TaskResult } from "../../shared/contract/job.ts";
+import type { Job, TaskResult, TaskResultOf } from "../../shared/contract/job.ts";
 import { agentKey, queueNames, queuePrefix, type Heartbeat } from "../../shared/contract/queues.ts";
 import { openJob, sealResult } from "../../shared/contract/signed-job.ts";
 import { encodeErrorMessage, SkepError } from "../../shared/errors.ts";
@@ -64,6 +64,9 @@ async function main(options: FakeAgentOptions): Promise<void> {
   });
   const factsOf = (name: string): VolumeFacts => ({ name, driver: "local", options: {}, labels: {}, scope: "local" });
 
+  /** What the real agent's journal has. */
+  const inPlace = new Map<string, TaskResultOf<"restore-list">["restores"][number]>();
+
   const carry = async ({ task }: Job, forgets: Forgets | undefined): Promise<TaskResult> => {
     const archive = async (run: string): Promise<StoredObject[]> => {
       const object = await put(layout.archive(run, newObjectId()), `archive by ${nodeId}`);
@@ -106,9 +109,13 @@ async function main(options: FakeAgentOptions): Promise<void> {
       case "release":
         return { kind: "release", released: ["db"], leftAlone: [] };
       case "restore-volume": {
+        const { restoreId, targetName, order } = task;
+        inPlace.set(restoreId, { restoreId, volume: targetName, order: order ?? null });
         const counts = { files: 1, directories: 1, restoredBytes: 1 };
         return { kind: "restore-volume", ...counts, keptOld: true, warnings: [] };
       }
+      case "restore-list":
+        return { kind: "restore-list", restores: [...inPlace.values()] };
       case "restore-undo":
         return { kind: "restore-undo", volume: "a" };
       case "restore-discard":

@@ -112,6 +112,43 @@ describe("a restore", function () {
     expect(await steps()).to.deep.equal(["restore-prepare", "hold", "restore-volume", "release"]);
   });
 
+  const loseRedis = async (): Promise<void> => {
+    const redis = new Redis(await swarm.redis.address());
+    await redis.flushall();
+    redis.disconnect();
+  };
+
+  it("is listed and undone after Redis lost all it had, as its agent tells", async () => {
+    await begin({});
+    const id = await start(true);
+    await reaches(id, "prepared");
+    await daemon.controller.giveRestoreKeys(id, sealedKeys);
+    const { restoreId, runId: from, startedAt } = await reaches(id, "done");
+    await loseRedis();
+    const listed = await daemon.controller.restores();
+    expect(listed).to.have.length(1);
+    expect(listed[0]).to.include({ restoreId, runId: from, startedAt, state: "done", targetName: "a", endedAt: null });
+    await daemon.controller.takeBackRestore(id, "undo");
+    await reaches(id, "undone");
+    const asked = ["restore-list", "restore-prepare", "hold", "restore-undo", "release"];
+    expect((await steps()).slice(4)).to.deep.equal(asked);
+  });
+
+  it("is discarded though nobody listed it after a loss of Redis; for the list agents are asked once", async () => {
+    await begin({});
+    const id = await start(false);
+    await reaches(id, "prepared");
+    await daemon.controller.giveRestoreKeys(id, sealedKeys);
+    await reaches(id, "done");
+    await loseRedis();
+    await daemon.controller.takeBackRestore(id, "discard");
+    await reaches(id, "discarded");
+    for (let time = 0; time < 2; time++) {
+      expect((await daemon.controller.restores()).map(({ state }) => state)).to.deep.equal(["discarded"]);
+    }
+    expect((await steps()).slice(2)).to.deep.equal(["restore-list", "restore-discard"]);
+  });
+
   it("is one at a time for each volume, and needs a snapshot that is there", async () => {
     await begin({});
     const id = await start(false);

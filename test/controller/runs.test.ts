@@ -201,7 +201,7 @@ describe("a run", function () {
     expect(accepted).to.have.length(7);
   });
 
-  it("is lost with an emptied Redis, and the next one begins at once", async () => {
+  it("by command is begun anew, under another id, when Redis lost all it had", async () => {
     const nodes = [runNode("m1")];
     await swarm.agent("m1", nodes, ["a"], { raft: { sleepMs: 1500 } });
     const controller = await swarm.controller({}, ["m1"]);
@@ -210,9 +210,15 @@ describe("a run", function () {
     const redis = new Redis(await swarm.redis.address());
     await redis.flushall();
     redis.disconnect();
-    const run = await written(controller, await controller.runs.command(null, Date.now()));
-    expect(run.status).to.equal("done");
+    const anew = await until("it is begun anew", () => {
+      const id = controller.runs.inPlaceOf(lost);
+      return Promise.resolve(id !== lost && id);
+    });
+    const run = await written(controller, anew);
+    expect(run).to.include({ status: "done", trigger: "command" });
     expect(await controller.book.run(lost)).to.equal(null);
+    await until("the queue is free", async () => (await controller.queue.openFlows()).length === 0);
+    expect(controller.book.summaries).to.have.length(1);
   });
 
   it("is one at a time", async () => {

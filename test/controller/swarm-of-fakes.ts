@@ -186,6 +186,7 @@ export class SwarmOfFakes {
       log,
       timings: tenderTimings,
       dispatching: (flow) => runs.dispatching(flow),
+      onLost: (flow) => runs.beginAnew(flow, Date.now()),
     });
     const stop = new AbortController();
     const tending = tender.run(stop.signal);

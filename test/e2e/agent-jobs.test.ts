@@ -251,6 +251,8 @@ describe("the agent's tasks", () => {
       const restoreId = await restore(part, "db");
       expect(listing(folder)).to.equal(taken);
       expect(await siblings()).to.have.members(["_data", `_data.skep-old-${restoreId}`]);
+      const { restores } = await rig.once(manager, { kind: "restore-list" });
+      expect(restores).to.deep.equal([{ restoreId, volume: "db", order: null }]);
       await rig.once(manager, { kind: "restore-undo", restoreId });
       expect(listing(folder)).to.equal(present);
       expect(await siblings()).to.deep.equal(["_data"]);

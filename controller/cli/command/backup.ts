@@ -63,11 +63,12 @@ async function backupSwarm({ output, signal }: Session, options: BackupOptions):
     return exitCodes.done;
   }
   const ended = await followRun({ output, signal }, api, runId);
-  const document: BackupDocument = { runId, run: ended };
+  const document: BackupDocument = { runId: ended.id, run: ended };
   output.document(document);
-  output.print(runId);
+  output.print(ended.id);
+  if (ended.id !== runId) output.warn(`Redis lost run ${runId} before its end; run ${ended.id} was made in its place`);
   output.say(concludingWords(ended));
-  if (ended.status !== "done") output.say(`\`skep show ${runId}\` tells what is missing, and why`);
+  if (ended.status !== "done") output.say(`\`skep show ${ended.id}\` tells what is missing, and why`);
   return exitCodeOfStatus(ended.status);
 }
 
