@@ -5,8 +5,9 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { decodeClusterFile } from "../shared/contract/cluster-file.ts";
 import { fingerprintOf, heartbeatSeconds, queueNames } from "../shared/contract/queues.ts";
+import { runDaemon } from "../shared/daemon.ts";
 import { SkepError, toErrorRecord } from "../shared/errors.ts";
-import { makeLogger, type Logger } from "../shared/log.ts";
+import type { Logger } from "../shared/log.ts";
 import { readSettings, type Settings } from "../shared/settings.ts";
 import { parseCredentials, parseLocation, type StoreCredentials } from "../shared/store/location.ts";
 import { openStore } from "../shared/store/open.ts";
@@ -35,29 +36,6 @@ const renewMs = 10 * 60_000;
 const leastRenewMs = 4000;
 const reconcileMs = 60_000;
 const jobsAtOnce = 16;
-
-async function main(): Promise<number> {
-  if (process.argv.includes("--healthy")) return isHealthy(process.env["SKEP_STATE_DIR"] ?? "/var/lib/skep");
-  const settings = readSettings(agentSettings, process.env);
-  const log = makeLogger("skep-agent", settings.SKEP_LOG_LEVEL);
-  const stop = new AbortController();
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    process.once(signal, () => {
-      log.info({ signal }, "stopping");
-      stop.abort();
-    });
-  }
-  try {
-    await runAgent(settings, log, stop);
-    return 0;
-  } catch (error) {
-    // Stopped before it began: an AbortError, or the signal's own reason.
-    if (stop.signal.aborted && !(error instanceof SkepError)) return 0;
-    const { code, message, hint } = toErrorRecord(error);
-    log.fatal({ code, hint, ...(code === "SKEP_INTERNAL" ? { err: error } : {}) }, message);
-    return 1;
-  }
-}
 
 async function runAgent(settings: Settings<typeof agentSettings>, log: Logger, stop: AbortController): Promise<void> {
   const { SKEP_STATE_DIR: stateDir, SKEP_DOCKER_SOCKET: dockerSocket, SKEP_HOST_ROOT: hostRoot } = settings;
@@ -289,4 +267,6 @@ async function isHealthy(stateDir: string): Promise<number> {
   return touched !== null && Date.now() - touched.mtimeMs < heartbeatSeconds.every * 12_000 ? 0 : 1;
 }
 
-process.exitCode = await main();
+process.exitCode = process.argv.includes("--healthy")
+  ? await isHealthy(process.env["SKEP_STATE_DIR"] ?? "/var/lib/skep")
+  : await runDaemon("skep-agent", () => readSettings(agentSettings, process.env), runAgent);

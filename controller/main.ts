@@ -4,8 +4,9 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { decodeClusterFile } from "../shared/contract/cluster-file.ts";
+import { runDaemon } from "../shared/daemon.ts";
 import { SkepError, toErrorRecord } from "../shared/errors.ts";
-import { makeLogger, type Logger } from "../shared/log.ts";
+import type { Logger } from "../shared/log.ts";
 import { decodeControllerKey, type ControllerKey } from "../shared/repository/controller-key.ts";
 import { readSettings, type Settings } from "../shared/settings.ts";
 import { parseCredentials, parseLocation } from "../shared/store/location.ts";
@@ -24,31 +25,10 @@ const againMs = 5000;
 const aliveMs = 5000;
 const closeGraceMs = 10_000;
 
-async function main(): Promise<number> {
-  const settings = readSettings(controllerSettings, process.env);
-  const log = makeLogger("skep-controller", settings.SKEP_LOG_LEVEL);
-  const stop = new AbortController();
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    process.once(signal, () => {
-      log.info({ signal }, "stopping");
-      stop.abort();
-    });
-  }
-  try {
-    await runController(settings, log, stop.signal);
-    return 0;
-  } catch (error) {
-    if (stop.signal.aborted && !(error instanceof SkepError)) return 0;
-    const { code, message, hint } = toErrorRecord(error);
-    log.fatal({ code, hint, ...(code === "SKEP_INTERNAL" ? { err: error } : {}) }, message);
-    return 1;
-  }
-}
-
 async function runController(
   settings: Settings<typeof controllerSettings>,
   log: Logger,
-  signal: AbortSignal,
+  { signal }: AbortController,
 ): Promise<void> {
   const cluster = decodeClusterFile(settings.SKEP_CONFIG_FILE, "the cluster file");
   const key = decodeControllerKey(settings.SKEP_CONTROLLER_KEY_FILE, "the controller key");
@@ -131,4 +111,8 @@ function otherRepository(ofKey: string, ofFile: string): SkepError {
   });
 }
 
-process.exitCode = await main();
+process.exitCode = await runDaemon(
+  "skep-controller",
+  () => readSettings(controllerSettings, process.env),
+  runController,
+);
