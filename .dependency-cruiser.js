@@ -48,7 +48,7 @@ export default {
       ["ssh2", "^controller/recovery/ssh\\.ts$"],
       ["@aws-sdk/", "^shared/store/s3\\.ts$"],
       ["age-encryption", "^shared/repository/(age|open/age)\\.ts$"],
-      ["bullmq", "^(agent/worker|controller/queue)\\.ts$"],
+      ["bullmq", "^(agent/worker|controller/queue(-children)?)\\.ts$"],
       ["@napi-rs/blake-hash", "^shared/repository/blake3\\.ts$"],
       ["koffi", "^shared/system-calls\\.ts$"],
       ["@bufbuild/protobuf", "^shared/raft/(wire|swarmkit/message-types)\\.ts$"],

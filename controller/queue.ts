@@ -1,30 +1,22 @@
 // The controller's door to BullMQ. A flow is a job of the controller's own queue, done in steps: a step adds
 // children to the agents' queues and sleeps until all of them have ended. What a flow has to know after a crash is
 // in its data and in the outcomes of its children; every call here may be made twice.
-//
-// How children end without their agent (proven in test/controller/queue.test.ts):
-//   - one that waits is removed, which releases its parent; why is written down first, in a hash beside the parent
-//   - one that is active is failed with token "0", which asks for no lock, and is then in the parent's own record
 import { DelayedError, Queue, UnrecoverableError, WaitingChildrenError, Worker, type Job } from "bullmq";
 import type { Redis } from "ioredis";
-import { jobProgressSchema } from "../shared/contract/job.ts";
 import { queueNames, queuePrefix } from "../shared/contract/queues.ts";
 import { decodeErrorMessage, encodeErrorMessage, SkepError, toErrorRecord } from "../shared/errors.ts";
 import type { Logger } from "../shared/log.ts";
-import { writerIdPattern } from "../shared/repository/layout.ts";
 import {
   boundedError,
-  decodeFailure,
   type ChildOutcome,
   type ChildRef,
   type ChildView,
   type Flow,
   type FlowHandler,
   type FlowView,
-  type NewChild,
 } from "./flow.ts";
+import { FlowChildren } from "./queue-children.ts";
 import { connectRedis, RedisSide, type RedisAddress } from "./redis.ts";
-import type { Failure } from "./run-plan.ts";
 
 /** ms. A flow whose controller died is taken up again after at most the lock and two looks. */
 export interface QueueTimings {
@@ -39,18 +31,14 @@ const defaultTimings: QueueTimings = { lockMs: 15_000, stalledMs: 5_000, childBa
 
 /** An API's caller waits for no more, ms. */
 const answerMs = 3000;
-const days = 24 * 3_600_000;
-const heldMs = 365 * days;
-const abandonedSeconds = 30 * 24 * 3600;
 /** Ended flows that stay to be looked at; their children and outcomes go at once. */
 const keptFlows = 200;
-const qualified = (queue: string): string => `${queuePrefix}:${queue}`;
-const abandonedKey = (flowId: string): string => `${queuePrefix}:abandoned:${flowId}`;
 
 export class JobQueue {
   readonly #redis: Redis;
   /** Heartbeats and what is kept beside the queues. */
   readonly side: RedisSide;
+  readonly #children: FlowChildren;
   readonly #queues = new Map<string, Queue>();
   readonly #workers: { worker: Worker; redis: Redis }[] = [];
   /** Steps and answers under way, by queue and job. */
@@ -67,6 +55,7 @@ export class JobQueue {
     this.#timings = { ...defaultTimings, ...timings };
     this.#redis = connectRedis(address, "commands", log);
     this.side = new RedisSide(this.#redis);
+    this.#children = new FlowChildren(this.#redis, (name) => this.#queue(name), this.#timings.childBackoffMs);
   }
 
   /** False while there is no connection; what is asked then waits for one. */
@@ -141,7 +130,7 @@ export class JobQueue {
   /** Outcomes of a flow's children so far, by child id. */
   async outcomes(flowId: string): Promise<Map<string, ChildOutcome>> {
     const job = (await this.#queue(queueNames.controller).getJob(flowId)) as Job | undefined;
-    return job === undefined ? new Map() : this.#outcomes(job);
+    return job === undefined ? new Map() : this.#children.outcomes(job);
   }
 
   /** A flow that sleeps until later goes on now. */
@@ -174,7 +163,7 @@ export class JobQueue {
         const record = toErrorRecord(error);
         this.#log[record.permanent ? "error" : "warn"]({ flow: job.id, kind: job.name, error: record }, record.message);
         if (!record.permanent) throw new Error(encodeErrorMessage(error), { cause: error });
-        await this.#forgetChildren(job);
+        await this.#children.forget(job);
         throw new UnrecoverableError(encodeErrorMessage(error));
       }
     });
@@ -189,7 +178,7 @@ export class JobQueue {
         throw new DelayedError();
       }
       if (next.next === "done") {
-        await this.#forgetChildren(job);
+        await this.#children.forget(job);
         return next.result;
       }
     }
@@ -276,151 +265,28 @@ export class JobQueue {
       id,
       data: job.data as unknown,
       save: (data) => job.updateData(data),
-      addChildren: (children) => this.#addChildren(id, children),
-      outcomes: () => this.#outcomes(job),
+      addChildren: (children) => this.#children.add(id, children),
+      outcomes: () => this.#children.outcomes(job),
     };
-  }
-
-  async #addChildren(flowId: string, children: readonly NewChild[]): Promise<void> {
-    const abandoned = new Set(await this.#redis.hkeys(abandonedKey(flowId)));
-    const known = await this.#exist(children);
-    const byQueue = Map.groupBy(
-      children.filter(({ id }, index) => known[index] !== true && !abandoned.has(id)),
-      ({ queue }) => queue,
-    );
-    for (const [name, group] of byQueue) {
-      await this.#queue(name).addBulk(
-        group.map(({ id, data, attempts }) => ({
-          name: "job",
-          data: data ?? { held: true },
-          opts: {
-            jobId: id,
-            parent: { id: flowId, queue: qualified(queueNames.controller) },
-            // A child that failed is one that has ended: the parent goes on, and finds it among its failures.
-            ignoreDependencyOnFailure: true,
-            attempts,
-            backoff: { type: "exponential", delay: this.#timings.childBackoffMs, jitter: 0.5 },
-            stackTraceLimit: 0,
-            // Kept until the flow has ended: one that is gone would be added, and done, again.
-            removeOnComplete: false,
-            removeOnFail: false,
-            ...(data === null && { delay: heldMs }),
-          },
-        })),
-      );
-    }
-  }
-
-  async #exist(refs: readonly ChildRef[]): Promise<boolean[]> {
-    return Promise.all(
-      refs.map(async ({ queue, id }) => (await this.#redis.exists(`${qualified(queue)}:${id}`)) === 1),
-    );
-  }
-
-  async #outcomes(job: Job): Promise<Map<string, ChildOutcome>> {
-    const outcomes = new Map<string, ChildOutcome>();
-    const abandoned = await this.#redis.hgetall(abandonedKey(job.id ?? ""));
-    for (const [id, text] of Object.entries(abandoned)) {
-      outcomes.set(id, { state: "failed", failure: decodeFailure(text) });
-    }
-    const failures = await job.getIgnoredChildrenFailures();
-    for (const [key, reason] of Object.entries(failures)) {
-      const ref = childOfKey(key);
-      const child = (await this.#queue(ref.queue).getJob(ref.id)) as Job | undefined;
-      const at = (ms: number | undefined): string => new Date(ms ?? job.timestamp).toISOString();
-      const nodeId = child?.processedBy;
-      outcomes.set(ref.id, {
-        state: "failed",
-        failure: {
-          error: boundedError(decodeErrorMessage(reason)),
-          attempts: Math.max(1, child?.attemptsMade ?? 1),
-          startedAt: at(child?.processedOn ?? child?.finishedOn),
-          endedAt: at(child?.finishedOn),
-          nodeId: nodeId !== undefined && writerIdPattern.test(nodeId) ? nodeId : null,
-        },
-      });
-    }
-    const values = await job.getChildrenValues();
-    for (const [key, value] of Object.entries(values)) {
-      outcomes.set(childOfKey(key).id, { state: "done", value });
-    }
-    return outcomes;
-  }
-
-  /** The children's jobs, and what the parent recorded of them; those that an agent works on end by themselves. */
-  async #forgetChildren(job: Job): Promise<void> {
-    const key = `${qualified(queueNames.controller)}:${job.id ?? ""}`;
-    const known = [this.#redis.hkeys(`${key}:processed`), this.#redis.hkeys(`${key}:failed`)];
-    const keys = (await Promise.all([...known, this.#redis.smembers(`${key}:dependencies`)])).flat();
-    for (let from = 0; from < keys.length; from += 100) {
-      await Promise.all(
-        keys.slice(from, from + 100).map((child) => {
-          const { queue, id } = childOfKey(child);
-          return this.#queue(queue).remove(id);
-        }),
-      );
-    }
-    await this.#redis.del(`${key}:processed`, `${key}:failed`, abandonedKey(job.id ?? ""));
   }
 
   /** Children that have not ended. */
-  async pending(flowId: string): Promise<ChildRef[]> {
-    const keys = await this.#redis.smembers(`${qualified(queueNames.controller)}:${flowId}:dependencies`);
-    return keys.map(childOfKey);
+  pending(flowId: string): Promise<ChildRef[]> {
+    return this.#children.pending(flowId);
   }
 
-  async children(refs: readonly ChildRef[]): Promise<ChildView[]> {
-    return Promise.all(refs.map((ref) => this.#child(ref)));
-  }
-
-  async #child({ queue, id }: ChildRef): Promise<ChildView> {
-    const job = (await this.#queue(queue).getJob(id)) as Job | undefined;
-    if (job === undefined) return { queue, id, state: "missing", data: null, attempts: 0, progress: null };
-    const data: unknown = job.data;
-    const progress = jobProgressSchema.safeParse(job.progress).data ?? null;
-    const view = { queue, id, data, attempts: job.attemptsMade, progress };
-    const state = await job.getState();
-    if (state === "completed" || state === "failed") return { ...view, state: "ended" };
-    if (state === "delayed") return { ...view, state: isHeld(job) ? "held" : "retrying" };
-    if (state !== "active") return { ...view, state: "waiting" };
-    const locked = (await this.#redis.exists(`${qualified(queue)}:${id}:lock`)) === 1;
-    return { ...view, state: locked ? "active" : "abandoned-by-agent" };
+  children(refs: readonly ChildRef[]): Promise<ChildView[]> {
+    return this.#children.look(refs);
   }
 
   /** Hands a held child to its agent. No harm in doing it twice. */
-  async dispatch(ref: ChildRef, data: object): Promise<void> {
-    const job = (await this.#queue(ref.queue).getJob(ref.id)) as Job | undefined;
-    if (job === undefined || !(await job.isDelayed()) || !isHeld(job)) return;
-    await job.updateData(data);
-    await job.promote();
+  dispatch(ref: ChildRef, data: object): Promise<void> {
+    return this.#children.dispatch(ref, data);
   }
 
   /** Ends a child without its agent: its flow goes on, with this failure. An agent that still works on it is not heard any more. */
-  async abandon(flowId: string, ref: ChildRef, error: SkepError): Promise<void> {
-    const queue = this.#queue(ref.queue);
-    const job = (await queue.getJob(ref.id)) as Job | undefined;
-    if (job !== undefined && (await job.isActive())) {
-      await job.moveToFailed(new UnrecoverableError(encodeErrorMessage(error)), "0");
-      return;
-    }
-    const now = new Date().toISOString();
-    const failure: Failure = {
-      error: toErrorRecord(error),
-      attempts: Math.max(1, job?.attemptsMade ?? 0),
-      startedAt: job?.processedOn === undefined ? now : new Date(job.processedOn).toISOString(),
-      endedAt: now,
-      nodeId: null,
-    };
-    await this.#redis.hset(abandonedKey(flowId), ref.id, JSON.stringify(failure));
-    await this.#redis.expire(abandonedKey(flowId), abandonedSeconds);
-    // Without its job, only a job of that name releases the parent.
-    if (job === undefined) {
-      const parent = { id: flowId, queue: qualified(queueNames.controller) };
-      const opts = { jobId: ref.id, parent, ignoreDependencyOnFailure: true, delay: heldMs };
-      await queue.add("job", { held: true }, opts);
-    }
-    // 0 where an agent took it just now: then it is looked at again.
-    await queue.remove(ref.id);
+  abandon(flowId: string, ref: ChildRef, error: SkepError): Promise<void> {
+    return this.#children.abandon(flowId, ref, error);
   }
 
   /** Waits at most `graceMs` for the steps in hand; what is cut off is done again by the next controller. */
@@ -456,17 +322,6 @@ function viewOf(job: Job): FlowView {
     result: job.returnvalue as unknown,
     createdAt: job.timestamp,
   };
-}
-
-/** `skep:<queue>:<id>`: neither has a colon. */
-function childOfKey(key: string): ChildRef {
-  const [, queue = "", id = ""] = key.split(":");
-  return { queue, id };
-}
-
-/** By its delay, which promoting ends: not by its data, which has the order before that. */
-function isHeld(job: Job): boolean {
-  return job.delay >= heldMs;
 }
 
 function unreachable(): SkepError {
