@@ -143,11 +143,12 @@ export function connectEngine(address: EngineAddress): Engine {
 }
 
 function toObject(object: z.infer<typeof objectSchema>): EngineObject {
-  return { id: object.ID, name: object.Spec.Name ?? "", version: object.Version.Index, spec: object.Spec };
+  const { ID: id, Spec: spec, Version, PreviousSpec } = object;
+  return { id, name: spec.Name ?? "", version: Version.Index, spec, previousSpec: PreviousSpec ?? null };
 }
 
 function toNetwork(network: z.infer<typeof networkSchema>): EngineObject {
-  return { id: network.Id, name: network.Name, version: 0, spec: network };
+  return { id: network.Id, name: network.Name, version: 0, spec: network, previousSpec: null };
 }
 
 async function nullWhereMissing<T>(answer: Promise<T>): Promise<T | null> {

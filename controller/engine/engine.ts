@@ -14,6 +14,8 @@ export interface EngineObject {
   version: number;
   /** A network as the API shows it; of the others the Spec. */
   spec: Json;
+  /** Of a service: the spec to which a rollback goes; null where there is none. */
+  previousSpec: Json | null;
 }
 
 const text = z.string();
@@ -66,6 +68,7 @@ export const objectSchema = z.looseObject({
   ID: text,
   Version: versionSchema,
   Spec: z.looseObject({ Name: text.optional() }),
+  PreviousSpec: z.record(text, z.unknown()).nullish(),
 });
 
 /**

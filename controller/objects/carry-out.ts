@@ -14,6 +14,8 @@ import { keyOf } from "./selection.ts";
 export interface CarryOutOptions {
   /** Makes services held (held.ts). */
   held: boolean;
+  /** Marks stay until `endMarks`: there is more to do before the objects count as restored. */
+  keepMarks?: boolean;
   signal?: AbortSignal;
   onStep?: (step: PlanStep) => void;
 }
@@ -31,7 +33,12 @@ export async function carryOut(engine: Engine, plan: ObjectsPlan, options: Carry
     else await makeFile(engine, step, present, ids, signal);
     onStep?.(step);
   }
-  const files = plan.steps.filter(({ kind }) => kind === "secret" || kind === "config");
+  if (options.keepMarks !== true) await endMarks(engine, plan, signal);
+}
+
+/** The last step of a restore: nothing shows any more that Skep made these objects. */
+export async function endMarks(engine: Engine, { steps }: ObjectsPlan, signal?: AbortSignal): Promise<void> {
+  const files = steps.filter(({ kind }) => kind === "secret" || kind === "config");
   await removeMarks(engine, new Set(files.map(({ kind, name }) => keyOf(kind, name))), signal);
 }
 

@@ -1,10 +1,9 @@
 // Whether a swarm has what was wanted, object by object and field by field: the end of every restore, and its report.
 import { fieldChanges, type FieldChange } from "../../shared/raft/diff.ts";
 import type { CreatedKind } from "../engine/engine.ts";
-import { isHeld } from "./plan.ts";
+import { isHeld, type PlanStep } from "./plan.ts";
 import { comparable } from "./portable.ts";
 import type { PresentObjects } from "./present-objects.ts";
-import type { Selection } from "./selection.ts";
 
 export interface ComparedObject {
   kind: CreatedKind;
@@ -15,27 +14,28 @@ export interface ComparedObject {
   changes: FieldChange[];
 }
 
-export function compareObjects(wanted: Selection, present: PresentObjects): ComparedObject[] {
-  const compared: ComparedObject[] = [];
-  for (const { name, body } of wanted.networks) {
-    const there = present.networks.find((network) => network.name === name);
-    compared.push(compareOne("network", name, body, there?.body));
+/** Of secrets that are there nobody sees whether their data is as wanted. */
+export function compareObjects(steps: readonly PlanStep[], present: PresentObjects): ComparedObject[] {
+  return steps.map((step) => compareStep(step, present));
+}
+
+function compareStep(step: PlanStep, present: PresentObjects): ComparedObject {
+  const { kind, name } = step;
+  const named = (object: { name: string }): boolean => object.name === name;
+  if (step.kind === "network") {
+    const there = present.networks.find(named);
+    // Where none was asked for the swarm chose.
+    const chosen = step.body.IPAM.Config.length === 0 && there !== undefined;
+    return compareOne(kind, name, chosen ? { ...step.body, IPAM: there.body.IPAM } : step.body, there?.body);
   }
-  for (const { name, spec } of wanted.secrets) {
-    const there = present.secrets.find((secret) => secret.name === name);
-    compared.push(compareOne("secret", name, { ...spec, Data: null }, there?.spec));
+  if (step.kind === "service") {
+    const there = present.services.find(named);
+    const one = compareOne(kind, name, step.spec, there?.spec);
+    const held = one.result === "different" && there !== undefined && isHeld(there, step.spec);
+    return held ? { ...one, result: "held" } : one;
   }
-  for (const { name, spec } of wanted.configs) {
-    const there = present.configs.find((config) => config.name === name);
-    compared.push(compareOne("config", name, spec, there?.spec));
-  }
-  for (const { name, spec } of wanted.services) {
-    const there = present.services.find((service) => service.name === name);
-    const one = compareOne("service", name, spec, there?.spec);
-    const held = one.result === "different" && there !== undefined && isHeld(there, spec);
-    compared.push(held ? { ...one, result: "held" } : one);
-  }
-  return compared;
+  const wanted = step.kind === "secret" ? { ...step.spec, Data: null } : step.spec;
+  return compareOne(kind, name, wanted, present[`${step.kind}s`].find(named)?.spec);
 }
 
 function compareOne(kind: CreatedKind, name: string, wanted: unknown, there: unknown): ComparedObject {

@@ -59,7 +59,7 @@ export async function removeMarks(engine: Engine, wanted: ReadonlySet<string>, s
     const record = encodeMarksRecord(Object.fromEntries(marked.map(({ object, mark }) => [object.id, mark])));
     if (!records.some(({ name }) => name === record["Name"])) {
       const id = await engine.create("config", record, null, signal);
-      records.push({ id, name: String(record["Name"]), version: 0, spec: record });
+      records.push({ id, name: String(record["Name"]), version: 0, spec: record, previousSpec: null });
     }
   }
   for (const { kind, object, labels } of marked) {

@@ -122,7 +122,7 @@ function planNetwork(plan: ObjectsPlan, wanted: CopiedNetwork, present: PresentO
   const changes = fieldChanges(comparable(there.body), comparable(chosen));
   if (changes.length === 0 || options.existing === "skip") {
     const why = changes.length === 0 ? "is there, and equal" : "is there, different, and left as it is";
-    plan.steps.push({ kind: "network", action: "keep", name, why, changes, body });
+    plan.steps.push({ kind: "network", action: "keep", name, why, changes, body: chosen });
   } else {
     plan.conflicts.push({
       kind: "network",

@@ -28,6 +28,8 @@ export interface PresentService {
   name: string;
   version: number;
   spec: ServiceSpec;
+  /** As the API shows it, not portable; null where there was no update. */
+  previousSpec: Json | null;
 }
 
 export interface PresentObjects {
@@ -54,10 +56,11 @@ export async function presentObjects(engine: Engine, signal?: AbortSignal): Prom
     networks: networks.map(({ id, name, spec }) => ({ id, name, body: networkBodyOf(spec) })),
     secrets: secrets.map((secret) => presentFile(secret, kept)),
     configs: configs.filter((config) => !isMarksRecord(config)).map((config) => presentFile(config, kept)),
-    services: specs.map(({ id, name, version, spec }) => ({
+    services: specs.map(({ id, name, version, spec, previousSpec }) => ({
       id,
       name,
       version,
+      previousSpec,
       // Removed while we looked: then the spec is another by now, and shall not look equal.
       spec: toPortable(spec, (kind, referred) => names[kind].get(referred) ?? referred),
     })),

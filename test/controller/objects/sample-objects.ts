@@ -62,6 +62,12 @@ export function presentOf({ networks, secrets, configs, services }: CopiedObject
       return { id: id(name), name, version: 1, spec: shown, mark: null };
     }),
     configs: configs.map(({ name, spec }) => ({ id: id(name), name, version: 1, spec: { ...spec }, mark: null })),
-    services: services.map(({ name, spec }) => ({ id: id(name), name, version: 1, spec: structuredClone(spec) })),
+    services: services.map(({ name, spec }) => ({
+      id: id(name),
+      name,
+      version: 1,
+      spec: structuredClone(spec),
+      previousSpec: null,
+    })),
   };
 }
