@@ -5,11 +5,12 @@ import path from "node:path";
 import type { Job, TaskOf, TaskResult, TaskResultOf } from "../shared/contract/job.ts";
 import { SkepError } from "../shared/errors.ts";
 import { raftArchiveFiles } from "../shared/raft/archive-layout.ts";
+import { writeMarker, type OwnNode } from "../shared/raft/marker.ts";
 import { decodeUnlockKey } from "../shared/raft/unlock-key.ts";
 import { backupVolume } from "./backup-volume.ts";
 import type { AgentContext, Attempt } from "./context.ts";
 import type { Docker } from "./docker.ts";
-import type { EngineInfo } from "./docker-objects.ts";
+import type { EngineInfo, SwarmNode } from "./docker-objects.ts";
 import { resolveHostPath } from "./host-path.ts";
 import { nodeIdentity } from "./node-identity.ts";
 import { findOwnContainer } from "./own-container.ts";
@@ -48,7 +49,7 @@ async function backupRaft(
     const copy = await takeRaftCopy({
       swarmDirectory,
       stagingDirectory,
-      markerWrite: () => writeMarker(context.docker, info.Swarm.NodeID, attempt.signal),
+      markerWrite: () => writeMarker(ownNode(context.docker, info.Swarm.NodeID, attempt.signal)),
       unlockKey: async () => decodeUnlockKey(await context.docker.unlockKey(attempt.signal)),
       signal: attempt.signal,
     }).catch((error: unknown) => {
@@ -89,20 +90,14 @@ async function makeStaging(stateDir: string): Promise<string> {
   }
 }
 
-/** One write that changes nothing: the node's own spec. The version index that it got. */
-async function writeMarker(docker: Docker, nodeId: string, signal: AbortSignal): Promise<number> {
-  const triesOnConflict = 5;
-  for (let tries = 1; ; tries++) {
-    const { Version, Spec } = await docker.node(nodeId, signal);
-    try {
-      await docker.updateNode(nodeId, Version.Index, Spec, signal);
-    } catch (error) {
-      const conflict = error instanceof SkepError && error.code === "SKEP_DOCKER_CONFLICT";
-      if (conflict && tries < triesOnConflict) continue;
-      throw error;
-    }
-    return (await docker.node(nodeId, signal)).Version.Index;
-  }
+function ownNode(docker: Docker, nodeId: string, signal: AbortSignal): OwnNode<SwarmNode["Spec"]> {
+  return {
+    read: async () => {
+      const { Version, Spec } = await docker.node(nodeId, signal);
+      return { version: Version.Index, spec: Spec };
+    },
+    write: (version, spec) => docker.updateNode(nodeId, version, spec, signal),
+  };
 }
 
 async function backupDefinitions(

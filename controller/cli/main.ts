@@ -26,6 +26,7 @@ const commands = new Map<string, () => Promise<CommandFile>>([
   ["restore", () => import("./command/restore.ts")],
   ["policy", () => import("./command/policy.ts")],
   ["raft", () => import("./command/raft.ts")],
+  ["swarm", () => import("./command/swarm.ts")],
   ["agent", daemons],
   ["controller", daemons],
   ["version", () => import("./command/version.ts")],

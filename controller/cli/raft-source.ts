@@ -1,11 +1,7 @@
-// SOURCE of `skep raft`: a swarm directory, a tar of one, or a run in the store.
-import { createReadStream } from "node:fs";
-import { mkdtemp, open, rm, stat } from "node:fs/promises";
+// SOURCE of `skep raft`: a swarm directory, a file with one (open-file.ts), or a run in the store.
+import { mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { pipeline } from "node:stream/promises";
-import { createZstdDecompress } from "node:zlib";
-import { extract, type Extract } from "tar-stream";
 import { SkepError } from "../../shared/errors.ts";
 import { openRaftArchive } from "../../shared/raft/archive-layout.ts";
 import { copiedFiles } from "../../shared/raft/copied-file.ts";
@@ -20,9 +16,11 @@ import type { IdentityOptions, StoreOptions } from "./access.ts";
 import { withOperator } from "./catalogue-access.ts";
 import { readInputFile } from "./input-file.ts";
 import type { Session } from "./session.ts";
+import { openSwarmFile } from "./swarm/open-file.ts";
 
 export interface RaftSourceOptions extends StoreOptions, IdentityOptions {
   unlockKeyFile?: string;
+  passphraseFile?: string;
 }
 
 /** Throws SKEP_RAFT_SOURCE where SOURCE is none of the three, and what reading it throws. */
@@ -37,13 +35,13 @@ export async function openRaftSource(
       : decodeUnlockKey(await readInputFile(options.unlockKeyFile, "the unlock key file"));
   const found = await stat(source).catch(() => null);
   if (found?.isDirectory() === true) return await openDirectory(session, source, unlockKey);
-  if (found?.isFile() === true) return await openTar(source, unlockKey);
+  if (found?.isFile() === true) return await openFile(session, source, options, unlockKey);
   if (source === "latest" || runIdPattern.test(source)) return await openRun(session, source, options, unlockKey);
   throw new SkepError({
     code: "SKEP_RAFT_SOURCE",
     message: `${source} is no folder, no file and no run`,
     permanent: true,
-    hint: "name a swarm directory such as /var/lib/docker/swarm, a tar of one, or a run (`skep runs`)",
+    hint: "name a swarm directory such as /var/lib/docker/swarm, a file of `skep swarm backup`, a tar, or a run (`skep runs`)",
   });
 }
 
@@ -82,59 +80,14 @@ async function openCopy(
   }
 }
 
-const zstdMagic = Buffer.from([0x28, 0xb5, 0x2f, 0xfd]);
-const ageMagic = Buffer.from("age-encryption.org/");
-
-async function openTar(path: string, given: Uint8Array | null): Promise<OpenedSwarm> {
-  const start = await readStart(path);
-  if (start.subarray(0, ageMagic.length).equals(ageMagic)) {
-    throw new SkepError({
-      code: "SKEP_RAFT_SOURCE",
-      message: `${path} is encrypted`,
-      permanent: true,
-      hint: `age -d -i IDENTITY ${path} > copy.tar.zst, then name that file; or name the run itself`,
-    });
-  }
-  const tar = extract();
-  const file = createReadStream(path);
-  const isZstd = start.subarray(0, zstdMagic.length).equals(zstdMagic);
-  const reading = isZstd ? pipeline(file, createZstdDecompress(), tar) : pipeline(file, tar);
-  const failed = reading.then(
-    () => null,
-    (error: unknown) => error,
-  );
-  try {
-    const { files, unlockKey } = await openRaftArchive(entriesOf(tar));
-    return await openSwarm(files, { unlockKey: given ?? unlockKey });
-  } catch (error) {
-    if (error instanceof SkepError) throw error;
-    throw new SkepError({
-      code: "SKEP_RAFT_SOURCE",
-      message: `${path} is no tar of a swarm directory`,
-      permanent: true,
-      cause: error,
-    });
-  } finally {
-    tar.destroy();
-    await failed;
-  }
-}
-
-async function readStart(path: string): Promise<Buffer> {
-  const handle = await open(path);
-  try {
-    const { buffer, bytesRead } = await handle.read(Buffer.alloc(64), 0, 64, 0);
-    return buffer.subarray(0, bytesRead);
-  } finally {
-    await handle.close();
-  }
-}
-
-async function* entriesOf(tar: Extract): AsyncGenerator<{ path: string; content: AsyncIterable<Uint8Array> }> {
-  for await (const entry of tar) {
-    if (entry.header.type === "file") yield { path: entry.header.name, content: entry as AsyncIterable<Uint8Array> };
-    else entry.resume();
-  }
+async function openFile(
+  session: Session,
+  path: string,
+  options: RaftSourceOptions,
+  given: Uint8Array | null,
+): Promise<OpenedSwarm> {
+  const { files, unlockKey } = await openSwarmFile(session, path, options);
+  return await openSwarm(files, { unlockKey: given ?? unlockKey, signal: session.signal });
 }
 
 async function openRun(

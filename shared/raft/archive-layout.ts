@@ -1,13 +1,32 @@
 // How a Raft copy lies in a tar: the swarm directory under swarm/, and beside it, where the swarm is autolocked, the
-// unlock key that opens this copy. Encoder and decoder, so that what the agent packs is what the CLI and a restore find.
+// unlock key that opens this copy, and in a file of `skep swarm backup` what was proven of it (a run says that itself).
+// Encoder and decoder, so that what is packed is what the CLI and a restore find.
+import { z } from "zod";
+
 import type { SwarmCopy } from "./copy.ts";
+import { raftProofSchema } from "./proof.ts";
 import { memoryFiles, type SwarmFiles } from "./swarm-files.ts";
 import { decodeUnlockKey, encodeUnlockKey } from "./unlock-key.ts";
 import { formatError } from "./wire.ts";
+import { SkepError } from "../errors.ts";
 
 const swarmPrefix = "swarm/";
 /** The text that `docker swarm unlock-key` prints, and a line end. */
 export const unlockKeyPath = "unlock-key";
+
+export const backupFactsPath = "backup.json";
+
+/** What a file of `skep swarm backup` says of itself. */
+export const backupFactsSchema = z.strictObject({
+  format: z.literal(1),
+  takenAt: z.iso.datetime(),
+  skepVersion: z.string().max(64),
+  engineVersion: z.string().max(255),
+  hostname: z.string().max(255),
+  clusterId: z.string().max(64),
+  proof: raftProofSchema,
+});
+export type BackupFacts = z.infer<typeof backupFactsSchema>;
 
 export interface RaftArchiveFile {
   path: string;
@@ -17,7 +36,11 @@ export interface RaftArchiveFile {
 }
 
 /** The copy's files with their places in the archive. Their contents are opened when they are read. */
-export function* raftArchiveFiles(copy: SwarmCopy): Generator<RaftArchiveFile> {
+export function* raftArchiveFiles(copy: SwarmCopy, facts?: BackupFacts): Generator<RaftArchiveFile> {
+  if (facts !== undefined) {
+    const content = Buffer.from(`${JSON.stringify(facts, null, 2)}\n`);
+    yield { path: backupFactsPath, mode: 0o600, sizeBytes: content.length, content };
+  }
   for (const file of copy.files) {
     const { path, mode, sizeBytes } = file;
     const content = { [Symbol.asyncIterator]: () => file.content()[Symbol.asyncIterator]() };
@@ -32,6 +55,8 @@ export function* raftArchiveFiles(copy: SwarmCopy): Generator<RaftArchiveFile> {
 export interface OpenedArchive {
   files: SwarmFiles;
   unlockKey: Uint8Array | null;
+  /** Null in a run's archive, and in a tar that somebody made by hand. */
+  facts: BackupFacts | null;
 }
 
 /** What is held of one archive in memory. */
@@ -46,21 +71,43 @@ export async function openRaftArchive(
 ): Promise<OpenedArchive> {
   const files = new Map<string, Uint8Array>();
   let unlockKey: Uint8Array | null = null;
+  let facts: BackupFacts | null = null;
   let heldBytes = 0;
   for await (const { path, content } of entries) {
     const pieces: Uint8Array[] = [];
     for await (const piece of content) {
       heldBytes += piece.length;
-      if (heldBytes > longestArchiveBytes)
-        throw formatError(`the archive unpacks to more than ${longestArchiveBytes} bytes`);
+      if (heldBytes > longestArchiveBytes) throw tooLarge();
       pieces.push(piece);
     }
     const bytes = Buffer.concat(pieces);
     const plain = path.replace(/^\.\//, "");
     if (plain === unlockKeyPath) unlockKey = decodeUnlockKey(bytes.toString());
+    else if (plain === backupFactsPath) facts = decodeFacts(bytes);
     else files.set(plain.startsWith(swarmPrefix) ? plain.slice(swarmPrefix.length) : plain, bytes);
   }
   if (![...files.keys()].some((path) => path.startsWith("raft/")))
     throw formatError("the archive holds no swarm directory");
-  return { files: memoryFiles(files), unlockKey };
+  return { files: memoryFiles(files), unlockKey, facts };
+}
+
+function decodeFacts(bytes: Uint8Array): BackupFacts {
+  let value: unknown;
+  try {
+    value = JSON.parse(Buffer.from(bytes).toString("utf8"));
+  } catch {
+    value = undefined;
+  }
+  const parsed = backupFactsSchema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw formatError(`${backupFactsPath}: ${z.prettifyError(parsed.error)}`);
+}
+
+function tooLarge(): SkepError {
+  return new SkepError({
+    code: "SKEP_RAFT_TOO_LARGE",
+    message: `the archive unpacks to more than ${longestArchiveBytes} bytes`,
+    permanent: true,
+    hint: "unpack it with age, zstd and tar, and name the folder",
+  });
 }

@@ -109,7 +109,7 @@ export async function readSwarm(files: SwarmFiles, options: ReadOptions = {}): P
   if (note !== undefined && note !== snapshot.term) {
     throw formatError(`${walDirectory}: notes term ${note} for snapshot ${snapshot.index}, which has ${snapshot.term}`);
   }
-  const applied = replay.finish(options.includeNewer === true, walk.lastIndex, warnings);
+  const applied = replay.finish(options.includeNewer === true);
   const { store, membership } = replay;
   checkIdentity(store, membership, member, certificate);
   const unknown = checkObjects(store);

@@ -14,7 +14,7 @@ import { crc32c } from "./crc32c.ts";
 import { dataKeyHeader } from "./data-keys.ts";
 import { holdServices, type HeldService } from "./hold.ts";
 import { encodeKeyFile, isLocked } from "./key-file.ts";
-import { encodeSnapshot } from "./object-store.ts";
+import { encodeSnapshot, objectKinds } from "./object-store.ts";
 import { encodeHardState, encodeRaftMember, encodeSnapshotNote, type RaftMember } from "./raft-messages.ts";
 import { readSwarm, type SwarmState } from "./read-swarm.ts";
 import { reissueCertificate } from "./reissue.ts";
@@ -207,10 +207,20 @@ function clusterOf(state: SwarmState): Message<"Cluster"> {
 }
 
 function checkSame(before: SwarmState, after: SwarmState): void {
-  const sameCounts = JSON.stringify(before.store.counts()) === JSON.stringify(after.store.counts());
-  if (!sameCounts || after.appliedIndex !== before.appliedIndex || after.membership.members.size !== 1) {
-    throw formatError("the rebased directory does not hold what was put in");
+  const fault =
+    after.appliedIndex !== before.appliedIndex || after.membership.members.size !== 1
+      ? "index or membership"
+      : objectKinds.find((kind) => !sameObjects(before.store.objects[kind], after.store.objects[kind]));
+  if (fault !== undefined) throw formatError(`the rebased directory does not hold what was put in: ${fault} differs`);
+}
+
+function sameObjects(before: ReadonlyMap<string, Uint8Array>, after: ReadonlyMap<string, Uint8Array>): boolean {
+  if (before.size !== after.size) return false;
+  for (const [id, bytes] of before) {
+    const other = after.get(id);
+    if (other === undefined || Buffer.compare(bytes, other) !== 0) return false;
   }
+  return true;
 }
 
 function newerEngine(fields: string[]): SkepError {

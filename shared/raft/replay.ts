@@ -97,11 +97,7 @@ export class Replay {
   }
 
   /** Applies or only parses what is not committed, and gives where the objects stand. */
-  finish(includeNewer: boolean, lastIndex: number, warnings: string[]): { appliedIndex: number; appliedTerm: number } {
-    if (this.#pending.length > 0) {
-      const newer = `${this.#pending.length} newer entries, up to ${lastIndex}, are not marked committed`;
-      warnings.push(`${newer}: ${includeNewer ? "taken as committed" : "left out"}`);
-    }
+  finish(includeNewer: boolean): { appliedIndex: number; appliedTerm: number } {
     for (const pending of this.#pending) {
       if (includeNewer) this.#apply(pending);
       else if (pending.entry.type === entryType.normal) decodeRequest(pending.plain, () => undefined);

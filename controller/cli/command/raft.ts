@@ -20,7 +20,7 @@ interface RaftOptions extends RaftSourceOptions {
 }
 
 export function register(program: Command): void {
-  const raft = program.command("raft").description("read a swarm's Raft state: a directory, a tar of one, or a run");
+  const raft = program.command("raft").description("read a swarm's Raft state: a directory, a file with one, or a run");
   const reveal = "show the data of secrets, tokens and keys";
 
   run(
@@ -47,7 +47,7 @@ export function register(program: Command): void {
     .option("--reveal", reveal);
   run(describe(get, examples.get), getObject);
   const diff = withSourceOptions(raft.command("diff").description("tell what changed between two points in time"))
-    .argument("<before>", "a swarm directory, a tar of one, or a run")
+    .argument("<before>", "a swarm directory, a file of `skep swarm backup` or another tar of one, or a run")
     .argument("<after>", "likewise")
     .option("--reveal", reveal);
   run(describe(diff, examples.diff), difference);
@@ -67,13 +67,20 @@ const examples = {
 
 function sourceCommand(raft: Command, name: string, description: string): Command {
   const command = raft.command(name).description(description);
-  return withSourceOptions(command).argument("<source>", "a swarm directory, a tar of one, or a run");
+  return withSourceOptions(command).argument(
+    "<source>",
+    "a swarm directory, a file of `skep swarm backup` or another tar of one, or a run",
+  );
 }
 
 function withSourceOptions(command: Command): Command {
   command.option(
     "--unlock-key-file <file>",
     "the swarm's unlock key of that time, where it is autolocked; - reads stdin",
+  );
+  command.option(
+    "--passphrase-file <file>",
+    "the passphrase of such a file, where it has one (default: it is asked for)",
   );
   return addIdentityOption(addStoreOptions(addKitOption(command)));
 }

@@ -4,12 +4,7 @@ import { randomBytes } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { generateAgeIdentity, type AgeIdentity } from "../../../shared/repository/age.ts";
-import {
-  archivePieceBytes,
-  maxArchivePieces,
-  writeArchive,
-  type ArchiveFile,
-} from "../../../shared/repository/archive-writer.ts";
+import { writeArchive, type ArchiveFile } from "../../../shared/repository/archive-writer.ts";
 import { readArchive } from "../../../shared/repository/open/archive-reader.ts";
 import { openDirectory } from "../../../shared/store/directory.ts";
 import type { Store } from "../../../shared/store/store.ts";
