@@ -65,6 +65,7 @@ export async function backupVolume(
     signal: attempt.signal,
     onProgress: attempt.onProgress,
     maxBytesPerSecond: task.maxBytesPerSecond,
+    ...(task.absentPacks === undefined ? {} : { absentPacks: task.absentPacks }),
     now: () => Date.now(),
   }).finally(() => {
     cache.close();

@@ -12,6 +12,7 @@ import { layout } from "../shared/repository/layout.ts";
 import type { RepositoryObject } from "../shared/repository/repository-object.ts";
 import { readRepositoryObject } from "../shared/repository/repository-reader.ts";
 import { publicKeyOf, signedSchema, signPayload, verifyPayload, type Signed } from "../shared/repository/signature.ts";
+import type { CatalogueKeys } from "../shared/repository/upkeep/refs-lines.ts";
 import type { Store, StoreAbilities } from "../shared/store/store.ts";
 
 /** How often an agent may accept one job: three attempts, each lost once to a crash. */
@@ -105,6 +106,11 @@ export class Repository {
   /** Opens that writer's refs. */
   sealKeyOf(writerId: string): KeyBytes {
     return deriveWriterKeys(this.#writerKey(writerId), this.key.repositoryId).seal;
+  }
+
+  get catalogueKeys(): CatalogueKeys {
+    const { repositoryId } = this.key;
+    return { store: this.store, repositoryId, sealKeyOf: (writerId) => this.sealKeyOf(writerId) };
   }
 
   /** The writer key for that recipient alone; age, base64. */

@@ -1,7 +1,7 @@
 // The runs that are written, as the store has them: read at start, added to at each commit. A cache of the chain.
 import { SkepError, toErrorRecord } from "../shared/errors.ts";
 import type { Logger } from "../shared/log.ts";
-import { appendRun, readRun, readRuns, type NewRun } from "../shared/repository/run-chain.ts";
+import { appendRun, readRun, readRuns, type AppendRunOptions, type NewRun } from "../shared/repository/run-chain.ts";
 import type { Run } from "../shared/repository/run.ts";
 import type { RunSummary } from "./api/schemas.ts";
 import type { Repository } from "./repository.ts";
@@ -59,8 +59,9 @@ export class RunBook {
   }
 
   /** Writes it as the next of the chain; once, however often it is called. */
-  async append(run: NewRun): Promise<Run> {
-    const written = await appendRun(this.#repository.store, this.#repository.key, this.#repository.incarnation, run);
+  async append(run: NewRun, options: AppendRunOptions = {}): Promise<Run> {
+    const { store, key, incarnation } = this.#repository;
+    const written = await appendRun(store, key, incarnation, run, options);
     if (!this.has(written.id)) {
       this.#summaries = [summaryOf(written), ...this.#summaries].slice(0, keptSummaries);
       this.#runs = [written, ...this.#runs].slice(0, keptRuns);

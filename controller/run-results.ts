@@ -5,6 +5,8 @@ import { openResult } from "../shared/contract/signed-job.ts";
 import { SkepError, toErrorRecord } from "../shared/errors.ts";
 import { digest } from "../shared/repository/blake3.ts";
 import type { Part, RunNode, StoredObject } from "../shared/repository/run.ts";
+import type { UpkeepEntry } from "../shared/repository/upkeep-entry.ts";
+import type { CatalogueKeys } from "../shared/repository/upkeep/refs-lines.ts";
 import type { Store } from "../shared/store/store.ts";
 import type { ChildOutcome } from "./flow.ts";
 import { PackCheck } from "./pack-check.ts";
@@ -159,13 +161,18 @@ const cheapBytes = 256 * 1024;
 const checksAtOnce = 16;
 
 /**
- * Looks for every object that the run would name, and every pack that its refs need. A part one of whose objects is not there as it says becomes failed,
- * and names none. Throws only where the store can't be asked.
+ * Looks for every object that the run would name, and every pack that its refs need, under the upkeep entry that
+ * counts. A part one of whose objects is not there as it says becomes failed, and names none. Throws only where the store can't be asked.
  */
-export async function checkObjects(runId: string, outcomes: RunOutcomes, repository: Repository): Promise<RunOutcomes> {
-  const packs = new PackCheck(repository);
+export async function checkObjects(
+  runId: string,
+  outcomes: RunOutcomes,
+  keys: CatalogueKeys,
+  upkeep: UpkeepEntry | null,
+): Promise<RunOutcomes> {
+  const packs = new PackCheck(keys, upkeep);
   const check = async (part: Part): Promise<Part> => {
-    const error = await faultOf(runId, part, repository.store, packs);
+    const error = await faultOf(runId, part, keys.store, packs);
     if (error === null) return part;
     const failed: Part = { ...part, status: "failed", error: toErrorRecord(error) };
     for (const field of ["archive", "manifest", "refs"] as const) Reflect.deleteProperty(failed, field);
@@ -222,8 +229,8 @@ async function faultOf(runId: string, part: Part, store: Store, packs: PackCheck
     }
   }
   if (part.refs === undefined) return null;
-  const why = await packs.faultOf(runId, part.nodeId, part.refs);
-  return why === null ? null : wrongObject(part, why);
+  const fault = await packs.faultOf({ runId, writerId: part.nodeId, refs: part.refs });
+  return fault === null ? null : wrongObject(part, fault.why);
 }
 
 async function differs(object: StoredObject, store: Store): Promise<string | null> {

@@ -14,6 +14,7 @@ import { newRunId, runIdPattern } from "../shared/repository/layout.ts";
 import type { RunNode, Warning } from "../shared/repository/run.ts";
 import { skepVersion } from "../shared/version.ts";
 import type { Agents } from "./agents.ts";
+import { commitRun } from "./commit.ts";
 import type { ChildOutcome, Flow, FlowNext, FlowView, NewChild } from "./flow.ts";
 import type { Policies } from "./policies.ts";
 import type { Policy } from "./policy.ts";
@@ -21,7 +22,7 @@ import type { JobQueue } from "./queue.ts";
 import type { Repository } from "./repository.ts";
 import type { RunBook } from "./run-book.ts";
 import { childId, concludeRun, jobBytesPerSecond, nodesToAsk, type VolumeJob } from "./run-plan.ts";
-import { checkObjects, openNodes, openSwarm, openVolumes, volumeJobs } from "./run-results.ts";
+import { openNodes, openSwarm, openVolumes, volumeJobs } from "./run-results.ts";
 import { dueJobId, type DueRun } from "./schedule.ts";
 import type { Dispatching } from "./tender.ts";
 
@@ -256,18 +257,21 @@ export class Runs {
     const jobs = volumeJobs(runId, nodes, policy.select.volumes);
     const volumes = openVolumes(jobs, children, this.#repository);
     const swarm = openSwarm(runId, children, this.#repository);
-    const outcomes = await checkObjects(runId, { ...swarm, nodes, volumes }, this.#repository);
     const endedAt = new Date().toISOString();
-    const run = concludeRun(
-      {
-        ...{ id: runId, trigger, schedule, policyVersion, skepVersion, endedAt },
-        startedAt: data.startedAt ?? endedAt,
-        warnings: this.#warnings(),
-        select: policy.select.volumes,
-      },
-      outcomes,
-    );
-    const { sequence, status } = await this.#book.append(run);
+    const frame = {
+      ...{ id: runId, trigger, schedule, policyVersion, skepVersion, endedAt },
+      startedAt: data.startedAt ?? endedAt,
+      warnings: this.#warnings(),
+      select: policy.select.volumes,
+    };
+    const { sequence, status } = await commitRun({
+      catalogue: this.#repository.catalogue,
+      keys: this.#repository.catalogueKeys,
+      runId,
+      outcomes: { ...swarm, nodes, volumes },
+      conclude: (outcomes) => concludeRun(frame, outcomes),
+      append: (run, options) => this.#book.append(run, options),
+    });
     return this.#ended(flow, data, status, sequence);
   }
 

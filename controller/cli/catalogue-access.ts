@@ -3,11 +3,12 @@
 import { SkepError } from "../../shared/errors.ts";
 import { catalogueOfController, type Catalogue } from "../../shared/repository/catalogue.ts";
 import type { ControllerKey } from "../../shared/repository/controller-key.ts";
-import type { KeyBytes } from "../../shared/repository/keys.ts";
+import { deriveWriterKey, deriveWriterKeys, type KeyBytes } from "../../shared/repository/keys.ts";
 import { openAsOperator, type Operator } from "../../shared/repository/open/operator.ts";
 import type { RepositoryObject } from "../../shared/repository/repository-object.ts";
 import { readRepositoryObject, type ReadRepositoryOptions } from "../../shared/repository/repository-reader.ts";
 import { publicKeyOf } from "../../shared/repository/signature.ts";
+import type { CatalogueKeys } from "../../shared/repository/upkeep/refs-lines.ts";
 import { openStore } from "../../shared/store/open.ts";
 import type { Store } from "../../shared/store/store.ts";
 import {
@@ -27,6 +28,14 @@ export interface OpenedCatalogue {
   repository: RepositoryObject;
   repositoryKey: KeyBytes;
   catalogue: Catalogue;
+}
+
+/** What opens every writer's index and refs. */
+export function catalogueKeysOf({ store, repository, repositoryKey }: OpenedCatalogue): CatalogueKeys {
+  const { repositoryId } = repository;
+  const sealKeyOf = (writerId: string): KeyBytes =>
+    deriveWriterKeys(deriveWriterKey(repositoryKey, repositoryId, writerId), repositoryId).seal;
+  return { store, repositoryId, sealKeyOf };
 }
 
 /** Opens store and catalogue, with the identity if one is named, else with the kit's controller key, for as long as `use` takes. */

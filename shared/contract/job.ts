@@ -24,6 +24,9 @@ export const volumeSelectionSchema = z.strictObject({
   exclude: z.array(z.string().min(1).max(255)).max(1000),
 });
 
+/** Some 40 kB in each job; the newest count, others are caught by the commit. */
+export const maxAbsentPacks = 2000;
+
 const raftTask = z.strictObject({ kind: z.literal("raft"), runId });
 const definitionsTask = z.strictObject({ kind: z.literal("definitions"), runId });
 const nodeTask = z.strictObject({ kind: z.literal("node"), runId });
@@ -35,6 +38,11 @@ const volumeTask = z.strictObject({
   excludePaths: z.array(z.string().min(1).max(4096)).max(1000),
   /** 0: no limit. */
   maxBytesPerSecond: z.int().min(0),
+  /** First 16 digits of packs of this node that a prune retired or gave up: the agent's cache forgets them. */
+  absentPacks: z
+    .array(z.string().regex(/^[0-9a-f]{16}$/))
+    .max(maxAbsentPacks)
+    .optional(),
 });
 
 /** First half of a restore: is there room, is the volume free, and a one-time recipient for the file keys. */

@@ -53,7 +53,12 @@ export function encodePackLine(ref: PackRef): string {
 
 /** `place` names the object. Throws SKEP_REFS_INVALID. */
 export function decodePackLines(plain: Uint8Array, place: string): PackRef[] {
-  return splitLines(plain).map((line, number) => decodeLine(packRefSchema, line, `${place} line ${number + 1}`));
+  return splitLines(plain).map((line, number) => decodePackLine(line, `${place} line ${number + 1}`));
+}
+
+/** `place` names object and line. Throws SKEP_REFS_INVALID. */
+export function decodePackLine(line: string, place: string): PackRef {
+  return decodeLine(packRefSchema, line, place);
 }
 
 /** The header and, where it names no pages, the lines. Throws SKEP_REFS_INVALID. */
@@ -65,7 +70,8 @@ export function decodeRefs(plain: Uint8Array, place: string): { header: RefsHead
   return { header, packs };
 }
 
-function splitLines(plain: Uint8Array): string[] {
+/** Without the last line end. */
+export function splitLines(plain: Uint8Array): string[] {
   const lines = Buffer.from(plain.buffer, plain.byteOffset, plain.byteLength).toString("utf8").split("\n");
   if (lines.at(-1) === "") lines.pop();
   return lines;

@@ -1,81 +1,112 @@
-// The runs of a repository, as a chain: each run object is signed by the controller, sealed by the catalogue key,
-// and names its own number and the digest of the run object before it. What is missing or replaced shows.
-import { z } from "zod";
+// The runs of the chain: how one is appended, and how they are read back with the proof that none is missing.
 import { SkepError } from "../errors.ts";
 import type { ObjectKey, Store } from "../store/store.ts";
-import { digest } from "./blake3.ts";
 import type { Catalogue } from "./catalogue.ts";
-import { catalogueOfController } from "./catalogue.ts";
+import {
+  catalogueToAppend,
+  isFaultOfEntry,
+  listSequences,
+  newestEntry,
+  putEntry,
+  readEntry,
+  upkeepAt,
+  type ChainEntry,
+} from "./chain.ts";
 import type { ControllerKey } from "./controller-key.ts";
-import { layout, numberOfKey } from "./layout.ts";
-import { readRepositoryObject } from "./repository-reader.ts";
-import { runSchema, type Run } from "./run.ts";
-import { open, seal } from "./sealed.ts";
-import { publicKeyOf, signedSchema, signPayload, verifyPayload } from "./signature.ts";
-
-/** 64 MiB, what a store takes; a run of 200,000 parts needs some 20 MiB compressed. */
-const maxRunBytes = 64 * 1024 * 1024;
-const maxPlainRunBytes = 512 * 1024 * 1024;
+import type { Run } from "./run.ts";
+import type { ForgottenSpan, UpkeepEntry } from "./upkeep-entry.ts";
 
 export interface ReadRun {
   key: ObjectKey;
   run: Run;
   /** BLAKE3-256 of the object's bytes. */
   digest: string;
-  /** `broken`: the run before it, which it names, is missing or another one. */
+  /** `broken`: the entry before it, which it names, is missing or another one, and was not forgotten. */
   chain: "first" | "intact" | "broken";
 }
 
-export type NewRun = Omit<Run, "format" | "repositoryId" | "incarnation" | "sequence" | "previousDigest">;
+export type NewRun = Omit<
+  Run,
+  "format" | "repositoryId" | "incarnation" | "sequence" | "previousDigest" | "upkeepSequence"
+>;
+
+export interface AppendRunOptions {
+  signal?: AbortSignal;
+  /**
+   * The upkeep entry under which the run's objects were looked for; null: there was none. To be read (newestUpkeep)
+   * before they are looked for. Absent only for a run that names no packs.
+   */
+  checkedUnder?: UpkeepEntry | null;
+}
 
 /**
  * Signs, seals and writes the run as the next of the chain. `incarnation` is the writer's own: where the repository
- * has another, or another controller key, it throws SKEP_REPOSITORY_FENCED and writes nothing. A run that is the newest
- * already is not written again.
+ * has another, or another controller key, it throws SKEP_REPOSITORY_FENCED and writes nothing. Throws SKEP_RUN_FENCED where
+ * a prune gave the run up, SKEP_RUN_CHECK_STALE where one came after checkedUnder: look for the objects again. A run
+ * that is the newest already is not written again.
  */
 export async function appendRun(
   store: Store,
   key: ControllerKey,
   incarnation: number,
   run: NewRun,
-  signal?: AbortSignal,
+  options: AppendRunOptions = {},
 ): Promise<Run> {
-  const catalogue = catalogueOfController(store, key);
-  const publicKey = publicKeyOf(key.signingKey);
+  const { signal, checkedUnder } = options;
   for (;;) {
-    const repository = await readRepositoryObject(store, key.rootPublicKey, { ...(signal && { signal }) });
-    if (repository.incarnation !== incarnation || repository.controllerPublicKey !== publicKey) {
-      throw new SkepError({
-        code: "SKEP_REPOSITORY_FENCED",
-        message: `the repository at ${store.address} is at incarnation ${repository.incarnation}${
-          repository.controllerPublicKey === publicKey ? "" : " with another controller key"
-        }; this controller is of incarnation ${incarnation} and may not write to it`,
-        permanent: true,
-        hint: "a recovery or a clone took the repository over: stop this controller, or give it the new kit",
-      });
-    }
+    const catalogue = await catalogueToAppend(store, key, incarnation, signal);
     const sequences = await listSequences(store, signal);
-    const previous = await newestRun(catalogue, sequences, signal);
+    const previous = await newestEntry(catalogue, sequences, signal);
+    const written = await newestRunOf(catalogue, sequences, previous, signal);
     // Written before, by whoever died before he could say so.
-    if (previous?.run.id === run.id) return previous.run;
-    const sequence = (sequences.at(-1) ?? 0) + 1;
-    const complete: Run = runSchema.parse({
+    if (written?.id === run.id) return written;
+    const upkeep = await upkeepAt(catalogue, previous, signal);
+    if (upkeep?.fencedBefore != null && run.id < upkeep.fencedBefore) throw fenced(run.id, upkeep, store);
+    if (checkedUnder !== undefined && checkedUnder?.sequence !== upkeep?.sequence) throw stale(run.id, store);
+    const complete: Run = {
       ...run,
       format: 1,
       repositoryId: key.repositoryId,
       incarnation,
-      sequence,
+      sequence: (sequences.at(-1) ?? 0) + 1,
       previousDigest: previous?.digest ?? null,
-    });
-    const signed = signPayload("skep/v1 run", JSON.stringify(complete), key.signingKey);
-    const sealed = seal(
-      Buffer.from(JSON.stringify(signed), "utf8"),
-      { type: "run", repositoryId: key.repositoryId, epoch: 0, writerId: "" },
-      catalogue.catalogueKey,
-    );
-    const stored = await store.putIfAbsent(layout.run(sequence), sealed, { ...(signal && { signal }) });
-    if (stored !== null) return complete;
+      upkeepSequence: upkeep?.sequence ?? null,
+    };
+    if (await putEntry(catalogue, key, { kind: "run", run: complete }, signal)) return complete;
   }
+}
+
+async function newestRunOf(
+  catalogue: Catalogue,
+  sequences: readonly number[],
+  newest: ChainEntry | null,
+  signal: AbortSignal | undefined,
+): Promise<Run | null> {
+  let entry = newest;
+  while (entry?.kind === "upkeep") {
+    const { sequence } = entry;
+    const older = sequences.filter((each) => each < sequence);
+    entry = await newestEntry(catalogue, older, signal);
+  }
+  return entry?.kind === "run" ? entry.run : null;
+}
+
+function fenced(runId: string, upkeep: UpkeepEntry, store: Store): SkepError {
+  return new SkepError({
+    code: "SKEP_RUN_FENCED",
+    message: `run ${runId} can no longer be written to ${store.address}: a prune gave up what began before ${upkeep.fencedBefore ?? ""}`,
+    permanent: true,
+    hint: "it was under way, or suspended, for too long; the next run takes everything. Is the clock right?",
+  });
+}
+
+function stale(runId: string, store: Store): SkepError {
+  return new SkepError({
+    code: "SKEP_RUN_CHECK_STALE",
+    message: `while run ${runId} was looked through, a prune went over ${store.address}`,
+    permanent: false,
+    hint: "its objects are to be looked for again; that is tried by itself",
+  });
 }
 
 export interface ReadRunsOptions {
@@ -84,25 +115,39 @@ export interface ReadRunsOptions {
   onFault?: (fault: SkepError, key: ObjectKey) => void;
 }
 
-/** Newest first. Each is opened, its signature checked, and its link to the run before it. */
-export async function* readRuns(catalogue: Catalogue, options: ReadRunsOptions = {}): AsyncGenerator<ReadRun> {
+export type ReadEntry = ChainEntry & { chain: ReadRun["chain"] };
+
+/** Newest first, what was forgotten left out. Each is opened, its signature checked, and its link to the one before it. */
+export async function* readChain(catalogue: Catalogue, options: ReadRunsOptions = {}): AsyncGenerator<ReadEntry> {
   const { signal, onFault } = options;
   const sequences = await listSequences(catalogue.store, signal);
-  let newer: OpenedRun | null = null;
+  // The newest upkeep entry speaks for all before it.
+  let spans: readonly ForgottenSpan[] | null = null;
+  let newer: ChainEntry | null = null;
   for (const sequence of sequences.reverse()) {
-    let opened: OpenedRun | null;
+    if (spans !== null && isForgotten(spans, sequence)) continue;
+    let entry: ChainEntry | null;
     try {
-      opened = await readSequence(catalogue, sequence, signal);
+      entry = await readEntry(catalogue, sequence, signal);
     } catch (error) {
-      if (onFault === undefined || !isFaultOfObject(error)) throw error;
-      onFault(error, layout.run(sequence));
+      if (onFault === undefined || !isFaultOfEntry(error)) throw error;
+      onFault(error, `runs/${String(sequence).padStart(10, "0")}`);
       continue;
     }
-    if (opened === null) continue;
-    if (newer !== null) yield link(newer, opened);
-    newer = opened;
+    if (entry === null) continue;
+    if (newer !== null) yield link(newer, entry, spans);
+    newer = entry;
+    if (entry.kind === "upkeep") spans ??= entry.upkeep.forgotten;
   }
-  if (newer !== null) yield link(newer, null);
+  if (newer !== null) yield link(newer, null, spans);
+}
+
+/** The runs of readChain. */
+export async function* readRuns(catalogue: Catalogue, options: ReadRunsOptions = {}): AsyncGenerator<ReadRun> {
+  for await (const entry of readChain(catalogue, options)) {
+    const { key, digest, chain } = entry;
+    if (entry.kind === "run") yield { key, run: entry.run, digest, chain };
+  }
 }
 
 /** By run id, or the newest; null where there is none. */
@@ -117,82 +162,14 @@ export async function readRun(
   return null;
 }
 
-interface OpenedRun {
-  key: ObjectKey;
-  run: Run;
-  digest: string;
+export function isForgotten(spans: readonly ForgottenSpan[], sequence: number): boolean {
+  return spans.some(({ first, last }) => first <= sequence && sequence <= last);
 }
 
-function link(newer: OpenedRun, older: OpenedRun | null): ReadRun {
-  const { previousDigest } = newer.run;
-  const chain = previousDigest === null ? "first" : previousDigest === older?.digest ? "intact" : "broken";
-  return { ...newer, chain };
-}
-
-async function listSequences(store: Store, signal?: AbortSignal): Promise<number[]> {
-  const sequences: number[] = [];
-  for await (const { key } of store.list(layout.runsPrefix, signal)) {
-    const sequence = numberOfKey(key);
-    if (sequence !== null && key === layout.run(sequence)) sequences.push(sequence);
-  }
-  return sequences.sort((a, b) => a - b);
-}
-
-/** The newest that opens: what somebody else put there has no part in the chain. */
-async function newestRun(
-  catalogue: Catalogue,
-  sequences: readonly number[],
-  signal?: AbortSignal,
-): Promise<OpenedRun | null> {
-  for (const sequence of sequences.toReversed()) {
-    try {
-      const opened = await readSequence(catalogue, sequence, signal);
-      if (opened !== null) return opened;
-    } catch (error) {
-      if (!isFaultOfObject(error)) throw error;
-    }
-  }
-  return null;
-}
-
-async function readSequence(catalogue: Catalogue, sequence: number, signal?: AbortSignal): Promise<OpenedRun | null> {
-  const key = layout.run(sequence);
-  const place = `${key} at ${catalogue.store.address}`;
-  const sealed = await catalogue.store.get(key, maxRunBytes, signal);
-  if (sealed === null) return null;
-  const expected = { type: "run", repositoryId: catalogue.repositoryId, writerId: "" } as const;
-  const plain = open(sealed, expected, catalogue.catalogueKey, place, maxPlainRunBytes);
-  const invalid = (why: string): SkepError =>
-    new SkepError({
-      code: "SKEP_RUN_INVALID",
-      message: `${place} is not a run of this repository: ${why}`,
-      permanent: true,
-      hint: "it was written by a newer Skep, or not by this repository's controller",
-    });
-  const signed = signedSchema.safeParse(JSON.parse(Buffer.from(plain).toString("utf8")));
-  if (!signed.success) throw invalid("it is not signed");
-  const run = runSchema.safeParse(JSON.parse(verifyByAny(signed.data, catalogue.controllerPublicKeys, place)));
-  if (!run.success) throw invalid(z.prettifyError(run.error));
-  if (run.data.repositoryId !== catalogue.repositoryId) throw invalid(`it belongs to ${run.data.repositoryId}`);
-  if (run.data.sequence !== sequence) throw invalid(`it is run ${run.data.sequence} of the chain`);
-  return { key, run: run.data, digest: digest(sealed) };
-}
-
-function verifyByAny(signed: z.infer<typeof signedSchema>, publicKeys: readonly string[], place: string): string {
-  let fault: unknown = new TypeError("a catalogue needs a controller key");
-  for (const publicKey of publicKeys) {
-    try {
-      return verifyPayload("skep/v1 run", signed, publicKey, place);
-    } catch (error) {
-      fault = error;
-    }
-  }
-  throw fault;
-}
-
-function isFaultOfObject(error: unknown): error is SkepError {
-  return (
-    error instanceof SkepError &&
-    ["SKEP_SEALED_INVALID", "SKEP_SIGNATURE_INVALID", "SKEP_RUN_INVALID"].includes(error.code)
-  );
+function link(newer: ChainEntry, older: ChainEntry | null, spans: readonly ForgottenSpan[] | null): ReadEntry {
+  const span = spans?.find(({ digest }) => digest === newer.previousDigest);
+  const previousDigest = span === undefined ? newer.previousDigest : span.previousDigest;
+  if (newer.previousDigest === null) return { ...newer, chain: "first" };
+  const intact = previousDigest === null ? older === null : previousDigest === older?.digest;
+  return { ...newer, chain: intact ? "intact" : "broken" };
 }

@@ -113,8 +113,10 @@ export const runSchema = z.strictObject({
   repositoryId: z.string().regex(repositoryIdPattern),
   incarnation: z.int().min(1),
   sequence: z.int().min(1),
-  /** BLAKE3-256 of the previous run object's bytes; null for the first. */
+  /** BLAKE3-256 of the bytes of the chain's entry before it, a run or an upkeep entry; null for the first. */
   previousDigest: z.string().regex(digestPattern).nullable(),
+  /** Number of the upkeep entry that counted when it was written: its packs were looked for under that. Null: none. */
+  upkeepSequence: z.int().min(1).nullable(),
   /** `done`: all that was selected is covered. `partial`: not all. `failed`: no Raft copy, or nothing. */
   status: z.enum(["done", "partial", "failed"]),
   trigger: z.enum(["schedule", "command", "standalone"]),

@@ -19,7 +19,7 @@ import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { SkepError } from "../errors.ts";
 import type { KeyBytes } from "./keys.ts";
 
-export const sealedTypes = { index: 1, refs: 2, run: 3, policy: 4, enrolment: 5 } as const;
+export const sealedTypes = { index: 1, refs: 2, run: 3, policy: 4, enrolment: 5, upkeep: 6 } as const;
 export type SealedType = keyof typeof sealedTypes;
 
 export interface SealedHeader {
@@ -57,6 +57,13 @@ export function seal(plain: Uint8Array, header: SealedHeader, key: KeyBytes): Ui
   const cipher = createCipheriv("chacha20-poly1305", cipherKey(key, salt), nonce, { authTagLength: tagBytes });
   cipher.setAAD(head, { plaintextLength: compressed.length });
   return Buffer.concat([head, cipher.update(compressed), cipher.final(), cipher.getAuthTag()]);
+}
+
+/** What it says it is, not yet proven; null for what is no sealed object. */
+export function sealedTypeOf(sealed: Uint8Array): SealedType | null {
+  if (sealed.length < fixedBytes || !magic.equals(sealed.subarray(0, 4))) return null;
+  const found = Object.entries(sealedTypes).find(([, number]) => number === sealed[5]);
+  return found === undefined ? null : (found[0] as SealedType);
 }
 
 /**

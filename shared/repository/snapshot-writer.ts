@@ -35,6 +35,8 @@ export interface SnapshotOptions {
   volumeIdentity: string;
   entries: SourceEntries;
   cache: ChunkCache;
+  /** Beginnings of the names of packs that are not to be counted on (checkCache). */
+  absentPacks?: readonly string[];
   signal: AbortSignal;
   /** At most once a second. */
   onProgress?: (progress: SnapshotProgress) => void;
@@ -135,7 +137,7 @@ class SnapshotWriter {
     const { store, repositoryId, writerId, cache, runId, volume, epoch, signal } = this.#options;
     const createdAt = new Date(this.#options.now()).toISOString();
     if (cache.problem !== null) this.#tally.warn("SKEP_CACHE_UNUSABLE", cache.problem);
-    for (const warning of await checkCache(cache, this.#place, runId, signal)) {
+    for (const warning of await checkCache(cache, this.#place, runId, signal, this.#options.absentPacks)) {
       this.#tally.warn(warning.code, warning.message);
     }
     await this.#readEntries();

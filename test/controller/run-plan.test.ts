@@ -200,6 +200,7 @@ describe("the end of a run", () => {
       incarnation: 1,
       sequence: 1,
       previousDigest: null,
+      upkeepSequence: null,
     });
   });
 

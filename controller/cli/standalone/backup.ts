@@ -14,9 +14,11 @@ import {
   jobBytesPerSecond,
   planVolumes,
   type Outcome,
+  type RunFrame,
   type RunOutcomes,
 } from "../../run-plan.ts";
-import type { OpenedCatalogue } from "../catalogue-access.ts";
+import { commitRun } from "../../commit.ts";
+import { catalogueKeysOf, type OpenedCatalogue } from "../catalogue-access.ts";
 import type { Session } from "../session.ts";
 import { JobDesk, type Label } from "./desk.ts";
 import type { Host } from "./host.ts";
@@ -44,23 +46,30 @@ export async function backupHere(session: Session, wanted: StandaloneRun): Promi
   } finally {
     desk.close();
   }
-  const run = concludeRun(
-    {
-      id: runId,
-      trigger: "standalone",
-      schedule: null,
-      policyVersion: version,
-      startedAt: new Date(startedAt).toISOString(),
-      endedAt: new Date().toISOString(),
-      skepVersion,
-      warnings: [],
-      select: policy.select.volumes,
-    },
+  const frame: RunFrame = {
+    id: runId,
+    trigger: "standalone",
+    schedule: null,
+    policyVersion: version,
+    startedAt: new Date(startedAt).toISOString(),
+    endedAt: new Date().toISOString(),
+    skepVersion,
+    warnings: [],
+    select: policy.select.volumes,
+  };
+  const { store, repository, catalogue } = opened;
+  const { signal } = session;
+  return await commitRun({
+    catalogue,
+    keys: catalogueKeysOf(opened),
+    runId,
     outcomes,
-  );
-  const nodes = run.nodes.length > 0 ? run.nodes : [thisNode(host)];
-  const { store, repository } = opened;
-  return await appendRun(store, controllerKey, repository.incarnation, { ...run, nodes }, session.signal);
+    conclude: (found) => {
+      const run = concludeRun(frame, found);
+      return run.nodes.length > 0 ? run : { ...run, nodes: [thisNode(host)] };
+    },
+    append: (run, options) => appendRun(store, controllerKey, repository.incarnation, run, { ...options, signal }),
+  });
 }
 
 function thisNode({ node }: Host): RunNode {

@@ -167,6 +167,7 @@ describe("the CLI at the controller's API", () => {
       incarnation: 1,
       sequence: 1,
       previousDigest: null,
+      upkeepSequence: null,
     };
     const progress = {
       id,

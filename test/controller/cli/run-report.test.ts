@@ -12,6 +12,7 @@ const run: Run = runSchema.parse({
   incarnation: 1,
   sequence: 7,
   previousDigest: null,
+  upkeepSequence: null,
 });
 const now = Date.parse("2026-11-21T08:00:00.000Z");
 const plain = { ...makeOutput(false), style: (_style: unknown, text: string) => text };

@@ -86,16 +86,21 @@ export async function backUp(place: Place, changed: Partial<SnapshotOptions> = {
   }
 }
 
-export async function openBack(place: Place, result: SnapshotResult, signal?: AbortSignal): Promise<Snapshot> {
+export async function openBack(
+  place: Place,
+  result: Pick<SnapshotResult, "manifest" | "refs">,
+  signal?: AbortSignal,
+  writer = writerId,
+): Promise<Snapshot> {
   const operator = await openAsOperator(place.store, place.made.identityFile);
   const { manifest, refs } = result;
-  const part: RestorablePart = { name: "host/data", nodeId: writerId, epoch: 1, manifest, refs };
+  const part: RestorablePart = { name: "host/data", nodeId: writer, epoch: 1, manifest, refs };
   const keys = await collectRestoreKeys(place.store, operator, part);
   const { repositoryId } = operator.repositoryObject;
   return await openSnapshot({
     store: place.store,
     repositoryId,
-    writerId,
+    writerId: writer,
     manifest,
     refs,
     keys,
@@ -106,8 +111,12 @@ export async function openBack(place: Place, result: SnapshotResult, signal?: Ab
 export type Tree = Map<string, Omit<ManifestEntry, "extents" | "moreLines"> & { content?: Buffer }>;
 
 /** The whole tree in memory; paths as latin1. */
-export async function readBack(place: Place, result: SnapshotResult): Promise<Tree> {
-  const snapshot = await openBack(place, result);
+export async function readBack(
+  place: Place,
+  result: Pick<SnapshotResult, "manifest" | "refs">,
+  writer = writerId,
+): Promise<Tree> {
+  const snapshot = await openBack(place, result, undefined, writer);
   try {
     const tree: Tree = new Map();
     for await (const entry of snapshot.entries()) {

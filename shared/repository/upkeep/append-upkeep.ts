@@ -1,0 +1,42 @@
+// Writes an upkeep entry, if the chain is still as it was when the entry was thought out.
+import { skepVersion } from "../../version.ts";
+import type { Store } from "../../store/store.ts";
+import { catalogueToAppend, listSequences, newestEntry, putEntry } from "../chain.ts";
+import type { ControllerKey } from "../controller-key.ts";
+import type { UpkeepEntry } from "../upkeep-entry.ts";
+
+export type UpkeepContent = Pick<
+  UpkeepEntry,
+  "writtenAt" | "forgotten" | "forgottenRuns" | "fencedBefore" | "retired" | "doomed"
+>;
+
+/** Who may append: the controller, or the CLI with its key. */
+export interface Appender {
+  store: Store;
+  key: ControllerKey;
+  /** The writer's own; where the repository has another, nothing is written (SKEP_REPOSITORY_FENCED). */
+  incarnation: number;
+}
+
+/** `after`: number of the newest entry that was looked at, 0 for none. Null where another came after it: look again. */
+export async function appendUpkeep(
+  { store, key, incarnation }: Appender,
+  after: number,
+  content: UpkeepContent,
+  signal?: AbortSignal,
+): Promise<UpkeepEntry | null> {
+  const catalogue = await catalogueToAppend(store, key, incarnation, signal);
+  const sequences = await listSequences(store, signal);
+  const newest = await newestEntry(catalogue, sequences, signal);
+  if ((newest?.sequence ?? 0) !== after) return null;
+  const upkeep: UpkeepEntry = {
+    format: 1,
+    repositoryId: key.repositoryId,
+    incarnation,
+    sequence: (sequences.at(-1) ?? 0) + 1,
+    previousDigest: newest?.digest ?? null,
+    skepVersion,
+    ...content,
+  };
+  return (await putEntry(catalogue, key, { kind: "upkeep", upkeep }, signal)) ? upkeep : null;
+}
