@@ -7,7 +7,8 @@ import { putPolicy, readPolicy } from "../shared/repository/catalogue.ts";
 import { decodePolicy, policySchema, type Policy } from "./policy.ts";
 import type { Repository } from "./repository.ts";
 
-const storedSchema = z.strictObject({
+/** A version of the policy as it lies in the store. */
+export const storedPolicySchema = z.strictObject({
   format: z.literal(1),
   createdAt: z.iso.datetime(),
   source: z.enum(["seed", "api"]),
@@ -15,7 +16,7 @@ const storedSchema = z.strictObject({
   seedDigest: z.string().length(64).nullable(),
   policy: policySchema,
 });
-type Stored = z.infer<typeof storedSchema>;
+type Stored = z.infer<typeof storedPolicySchema>;
 
 export interface PolicyInForce {
   version: number;
@@ -37,7 +38,7 @@ export class Policies {
 
   /** `seedText`: skep.yaml, whose `policy` is the seed. An invalid seed is kept as a fault; it changes nothing. */
   async load(seedText: string, now: number): Promise<void> {
-    this.#take(await readPolicy(this.#repository.catalogue, storedSchema));
+    this.#take(await readPolicy(this.#repository.catalogue, storedPolicySchema));
     let policy: Policy;
     try {
       policy = decodePolicy(seedText, "skep.yaml", ["policy"]);
@@ -72,7 +73,7 @@ export class Policies {
   async version(version: number): Promise<Policy> {
     const known = this.#versions.get(version);
     if (known !== undefined) return known;
-    const found = await readPolicy(this.#repository.catalogue, storedSchema, version);
+    const found = await readPolicy(this.#repository.catalogue, storedPolicySchema, version);
     if (found === null) {
       throw new SkepError({
         code: "SKEP_POLICY_MISSING",

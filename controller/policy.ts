@@ -60,6 +60,8 @@ const retentionSchema = z.strictObject({
   weekly: count(1, 100_000).optional(),
   monthly: count(1, 100_000).optional(),
   yearly: count(1, 100_000).optional(),
+  /** In which days, weeks and months are counted; absent: that of the first schedule, else UTC. */
+  timeZone: checkedString(64, timeZoneFault).optional(),
 });
 
 export const policySchema = z.strictObject({
@@ -123,7 +125,7 @@ export const policyFields: Readonly<Record<string, { expected: string; example: 
   "limits.jitterSeconds": { expected: "a whole number from 0 to 86400", example: "jitterSeconds: 60" },
   "limits.jobTimeoutMinutes": { expected: "a whole number from 1 to 10080", example: "jobTimeoutMinutes: 240" },
   retention: {
-    expected: "a mapping of last, hourly, daily, weekly, monthly, yearly to whole numbers from 1",
+    expected: "a mapping of last, hourly, daily, weekly, monthly, yearly to whole numbers from 1, and timeZone",
     example: "retention: { daily: 7, weekly: 5, monthly: 12 }",
   },
 };

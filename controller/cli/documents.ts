@@ -157,3 +157,53 @@ export const restoreEndDocument = z.strictObject({
   freedBytes: z.int().nullable(),
 });
 export type RestoreEndDocument = z.infer<typeof restoreEndDocument>;
+
+/** skep check. Exit code 1 where a finding is an error. */
+export const checkDocument = z.strictObject({
+  clean: z.boolean(),
+  runs: z.int(),
+  snapshots: z.int(),
+  packs: z.int(),
+  packBytes: z.int(),
+  readPacks: z.int(),
+  readBytes: z.int(),
+  /** That no kept run needs. */
+  unneededPacks: z.int(),
+  unneededBytes: z.int(),
+  findings: z.array(
+    z.strictObject({
+      level: z.enum(["error", "warning"]),
+      code: z.string(),
+      /** The object; null where it is no single one's. */
+      key: z.string().nullable(),
+      message: z.string(),
+      /** `RUN:NODE/VOLUME`, or `RUN PART`. */
+      hurts: z.array(z.string()),
+    }),
+  ),
+  findingsLeftOut: z.int(),
+});
+export type CheckDocument = z.infer<typeof checkDocument>;
+
+/** skep forget. */
+export const forgetDocument = z.strictObject({
+  kept: z.array(z.strictObject({ id: z.string(), keptFor: z.array(z.string()) })),
+  forgotten: z.array(z.string()),
+  dryRun: z.boolean(),
+});
+export type ForgetDocument = z.infer<typeof forgetDocument>;
+
+/** skep prune. Exit code 3 where packs that runs need are missing. */
+export const pruneDocument = z.strictObject({
+  dryRun: z.boolean(),
+  keptRuns: z.int(),
+  neededPacks: z.int(),
+  neededBytes: z.int(),
+  deletedPacks: z.int(),
+  freedBytes: z.int(),
+  deletedOthers: z.int(),
+  /** Of packs that a later prune frees. */
+  retiredBytes: z.int(),
+  missing: z.array(z.string()),
+});
+export type PruneDocument = z.infer<typeof pruneDocument>;

@@ -1,0 +1,370 @@
+// Looks whether everything that the runs name is there and is what it was, without an identity: chain, objects, refs against
+// packs and index. What it finds says which snapshots it hurts. At any size a bounded part stands in memory.
+import { SkepError, type ErrorCode } from "../../errors.ts";
+import type { ObjectInfo } from "../../store/store.ts";
+import { plainPayloadBytes } from "../age-payload.ts";
+import { digest } from "../blake3.ts";
+import type { Catalogue } from "../catalogue.ts";
+import { layout } from "../layout.ts";
+import type { PackRef } from "../refs.ts";
+import type { Part, Run, StoredObject } from "../run.ts";
+import { open } from "../sealed.ts";
+import { packsOf } from "../upkeep-entry.ts";
+import { surveyChain, type ChainSurvey } from "./chain-survey.ts";
+import { readIndexes } from "./index-objects.ts";
+import { PackLedger, type LedgerPack, type NeededChunk } from "./pack-ledger.ts";
+import { objectsOfPart } from "./part-objects.ts";
+import { openRefs, type CatalogueKeys } from "./refs-lines.ts";
+
+export interface Finding {
+  /** `error`: something cannot be restored, or somebody tampered. `warning`: costs time or space only. */
+  level: "error" | "warning";
+  code: ErrorCode;
+  /** Null where it is no single object's. */
+  key: string | null;
+  message: string;
+  /** `RUN:NODE/VOLUME`, or `RUN` alone where the whole of it is meant. */
+  hurts: string[];
+}
+
+export interface CheckOptions {
+  catalogue: Catalogue;
+  keys: CatalogueKeys;
+  /** Objects of which nothing can be opened without them: keys/… that the repository object names. */
+  keyObjects: readonly string[];
+  /** Looks into the content of packs, see check-content.ts; null: their being there and their sizes must do. */
+  content: ContentCheck | null;
+  signal: AbortSignal;
+  onProgress?: (phase: CheckPhase, done: number) => void;
+}
+export type CheckPhase = "lists" | "index" | "runs" | "content";
+
+export interface ContentCheck {
+  /** True where this pack is to be read. */
+  picks: (pack: string) => boolean;
+  /** Null where the pack's bytes are what they should be. `chunks`: those that runs need. */
+  faultOfPack: (pack: LedgerPack, chunks: Iterable<NeededChunk>) => Promise<SkepError | null>;
+  /** Of a part's own objects: archives whole, the manifest. */
+  faultsOfPart: (part: Part, run: Run) => Promise<SkepError[]>;
+}
+
+export interface CheckResult {
+  runs: number;
+  snapshots: number;
+  packs: number;
+  packBytes: number;
+  readPacks: number;
+  readBytes: number;
+  /** Packs that no run needs: the next prunes take them. */
+  unneededPacks: number;
+  unneededBytes: number;
+  /** At most maxFindings. */
+  findings: Finding[];
+  findingsLeftOut: number;
+}
+
+const maxFindings = 1000;
+/** Snapshots that one finding names. */
+const maxHurt = 100;
+/** Objects up to this size are read and compared, larger ones only looked at unless the content is asked for. */
+const cheapBytes = 256 * 1024;
+const atOnce = 8;
+const maxDocumentBytes = 64 * 1024 * 1024;
+const packsPrefix = "packs/";
+
+/** Throws only what the store throws for itself: unreachable, denied. */
+export async function checkRepository(options: CheckOptions): Promise<CheckResult> {
+  const ledger = new PackLedger();
+  try {
+    return await new Check(options, ledger).run();
+  } finally {
+    ledger.close();
+  }
+}
+
+class Check {
+  readonly #options: CheckOptions;
+  readonly #ledger: PackLedger;
+  readonly #result: CheckResult = {
+    ...{
+      runs: 0,
+      snapshots: 0,
+      packs: 0,
+      packBytes: 0,
+      readPacks: 0,
+      readBytes: 0,
+      unneededPacks: 0,
+      unneededBytes: 0,
+    },
+    findings: [],
+    findingsLeftOut: 0,
+  };
+  /** Findings about packs, whose snapshots are looked for at the end. */
+  readonly #hurtPacks = new Map<string, Finding>();
+
+  constructor(options: CheckOptions, ledger: PackLedger) {
+    this.#options = options;
+    this.#ledger = ledger;
+  }
+
+  async run(): Promise<CheckResult> {
+    await this.#listPacks();
+    await this.#checkDocuments();
+    await this.#readIndex();
+    const survey = await this.#checkRuns();
+    this.#checkChain(survey);
+    await this.#checkPacks(new Set(packsOf(survey.upkeep?.doomed)));
+    if (this.#hurtPacks.size > 0) await this.#findHurt();
+    return this.#result;
+  }
+
+  async #listPacks(): Promise<void> {
+    const { keys, signal, onProgress } = this.#options;
+    for await (const { key, sizeBytes, storedAt } of keys.store.list(packsPrefix, signal)) {
+      const pack = key.slice(key.lastIndexOf("/") + 1);
+      if (!/^[0-9a-f]{64}$/.test(pack) || key !== layout.pack(pack)) continue;
+      this.#ledger.addListed(pack, sizeBytes, Date.parse(storedAt));
+      this.#result.packs++;
+      this.#result.packBytes += sizeBytes;
+      if (this.#result.packs % 1000 === 0) onProgress?.("lists", this.#result.packs);
+    }
+  }
+
+  /** Keys, policy and enrolments. */
+  async #checkDocuments(): Promise<void> {
+    const { keys, keyObjects, signal } = this.#options;
+    for (const key of keyObjects) {
+      if ((await keys.store.head(key, signal)) !== null) continue;
+      this.#add("error", "SKEP_KEY_MISSING", key, "it is missing: without it nothing can be opened", []);
+    }
+    for (const [type, prefix] of [
+      ["policy", layout.policyPrefix],
+      ["enrolment", layout.agentsPrefix],
+    ] as const) {
+      for await (const { key } of keys.store.list(prefix, signal)) await this.#checkDocument(type, key);
+    }
+  }
+
+  async #checkDocument(type: "policy" | "enrolment", key: string): Promise<void> {
+    const { catalogue, keys, signal } = this.#options;
+    await this.#expectSound("warning", key, [], async () => {
+      const sealed = await keys.store.get(key, maxDocumentBytes, signal);
+      const expected = { type, repositoryId: catalogue.repositoryId, writerId: "" };
+      if (sealed !== null) open(sealed, expected, catalogue.catalogueKey, `${key} at ${keys.store.address}`);
+    });
+  }
+
+  async #readIndex(): Promise<void> {
+    const { keys, signal, onProgress } = this.#options;
+    let done = 0;
+    for await (const { key, writerId, packs, fault } of readIndexes(keys, signal)) {
+      if (fault !== null) this.#add("warning", "SKEP_INDEX_UNREADABLE", key, fault.message, []);
+      for (const ref of packs ?? []) this.#ledger.addIndexed(writerId, ref.pack, ref.chunks);
+      onProgress?.("index", ++done);
+    }
+  }
+
+  async #checkRuns(): Promise<ChainSurvey> {
+    const { catalogue, signal, onProgress } = this.#options;
+    return await surveyChain(catalogue, {
+      signal,
+      use: async (run) => {
+        this.#result.runs++;
+        const parts = run.parts.values();
+        const work = async (): Promise<void> => {
+          for (const part of parts) await this.#checkPart(run, part);
+        };
+        await Promise.all(Array.from({ length: atOnce }, work));
+        onProgress?.("runs", this.#result.runs);
+      },
+    });
+  }
+
+  async #checkPart(run: Run, part: Part): Promise<void> {
+    const hurts = [nameOf(run, part)];
+    for (const object of objectsOfPart(part)) {
+      if (object.key === part.refs?.key) continue;
+      await this.#expectSound("error", object.key, hurts, () => this.#checkObject(object));
+    }
+    for (const fault of (await this.#options.content?.faultsOfPart(part, run)) ?? []) {
+      this.#add("error", fault.code, null, fault.message, hurts);
+    }
+    if (part.refs === undefined) return;
+    this.#result.snapshots++;
+    const { refs } = part;
+    await this.#expectSound("error", refs.key, hurts, async () => {
+      const named = { runId: run.id, writerId: part.nodeId, refs };
+      const { lines } = await openRefs(this.#options.keys, named, this.#options.signal);
+      for await (const { line, place } of lines) {
+        const ref = this.#ledger.addNeeded(part.nodeId, line, place);
+        if (ref !== null) this.#checkRef(ref, place, hurts);
+      }
+    });
+  }
+
+  async #checkObject(object: StoredObject): Promise<void> {
+    const { store } = this.#options.keys;
+    const place = `${object.key} at ${store.address}`;
+    if (object.sizeBytes > cheapBytes) {
+      const found: (ObjectInfo & { versionId?: string | null }) | null = await store.head(
+        object.key,
+        this.#options.signal,
+      );
+      if (found === null) throw missing(place);
+      if (found.sizeBytes !== object.sizeBytes) {
+        throw damaged(place, `it has ${found.sizeBytes} bytes, not ${object.sizeBytes}`);
+      }
+      const { versionId } = found;
+      if (object.versionId !== null && versionId != null && versionId !== object.versionId) {
+        throw damaged(place, `its newest version is ${versionId}; the run names ${object.versionId}, put there before`);
+      }
+      return;
+    }
+    const bytes = await store.get(object.key, cheapBytes, this.#options.signal);
+    if (bytes === null) throw missing(place);
+    if (bytes.length !== object.sizeBytes || digest(bytes) !== object.digest) {
+      throw damaged(place, "it has another content than the run names");
+    }
+  }
+
+  /** What refs say against what the index says, and against what fits into the pack at all. */
+  #checkRef(ref: PackRef, place: string, hurts: string[]): void {
+    const { sizeBytes, headerBytes, chunks } = ref;
+    const plainBytes = plainPayloadBytes(sizeBytes - headerBytes);
+    let end = 0;
+    for (const [name, start, frame] of chunks) {
+      if (start < end || plainBytes === null || start + frame > plainBytes) {
+        this.#add("error", "SKEP_REFS_INVALID", null, `${place}: chunk ${name} cannot lie at byte ${start}`, hurts);
+        return;
+      }
+      end = start + frame;
+    }
+    const other = this.#ledger.findUnlikeIndex(ref);
+    if (other === null) return;
+    const message = `${place}: chunk ${other} of pack ${ref.pack} stands elsewhere in its writer's index`;
+    this.#add("error", "SKEP_REFS_INVALID", null, message, hurts);
+  }
+
+  #checkChain({ gaps, faults }: ChainSurvey): void {
+    for (const { newer, older } of gaps) {
+      const message =
+        older === null
+          ? "what came before it, which it names, is missing: runs may be gone"
+          : `what came before it, which it names, is missing or another one; the next that is there is ${layout.run(older.sequence)}`;
+      this.#add("error", "SKEP_RUN_CHAIN_BROKEN", layout.run(newer.sequence), message, []);
+    }
+    for (const { sequence, fault } of faults) {
+      this.#add("error", fault.code, layout.run(sequence), fault.message, []);
+    }
+  }
+
+  async #checkPacks(doomed: ReadonlySet<string>): Promise<void> {
+    const { content, keys, onProgress } = this.#options;
+    const packs = this.#ledger.packs();
+    const work = async (): Promise<void> => {
+      for (const found of packs) {
+        const key = layout.pack(found.pack);
+        if (!found.isNeeded) {
+          if (found.sizeBytes === null) continue;
+          this.#result.unneededPacks++;
+          this.#result.unneededBytes += found.sizeBytes;
+          continue;
+        }
+        const place = `${key} at ${keys.store.address}`;
+        if (found.sizeBytes === null) this.#hurtPack(found.pack, missing(place));
+        else if (found.neededSizeBytes !== found.sizeBytes) {
+          this.#hurtPack(
+            found.pack,
+            damaged(place, `it has ${found.sizeBytes} bytes, not ${String(found.neededSizeBytes)}`),
+          );
+        } else if (doomed.has(found.pack)) {
+          this.#hurtPack(found.pack, damaged(place, "a prune gave it up, and yet a run needs it"));
+        } else if (content?.picks(found.pack) === true) {
+          const fault = await content.faultOfPack(found, this.#ledger.neededChunks(found.pack));
+          this.#result.readPacks++;
+          this.#result.readBytes += found.sizeBytes;
+          if (fault !== null) this.#hurtPack(found.pack, fault);
+          onProgress?.("content", this.#result.readPacks);
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: content === null ? 1 : 4 }, work));
+  }
+
+  #hurtPack(pack: string, fault: SkepError): void {
+    const finding = this.#add("error", fault.code, layout.pack(pack), fault.message, []);
+    if (finding !== null) this.#hurtPacks.set(pack, finding);
+  }
+
+  /** Goes through the refs once more, for those few packs. */
+  async #findHurt(): Promise<void> {
+    const { catalogue, keys, signal } = this.#options;
+    await surveyChain(catalogue, {
+      signal,
+      use: async (run) => {
+        for (const part of run.parts) {
+          if (part.refs === undefined) continue;
+          const named = { runId: run.id, writerId: part.nodeId, refs: part.refs };
+          try {
+            const { lines } = await openRefs(keys, named, signal);
+            for await (const { line } of lines) {
+              const hurts = this.#hurtPacks.get(/^\{"pack":"([0-9a-f]{64})"/.exec(line)?.[1] ?? "")?.hurts;
+              if (hurts !== undefined && hurts.length < maxHurt) hurts.push(nameOf(run, part));
+            }
+          } catch (error) {
+            if (!isFaultOfObject(error)) throw error; // found before
+          }
+        }
+      },
+    });
+  }
+
+  async #expectSound(level: Finding["level"], key: string, hurts: string[], act: () => Promise<void>): Promise<void> {
+    try {
+      await act();
+    } catch (error) {
+      if (!isFaultOfObject(error)) throw error;
+      this.#add(level, error.code, key, error.message, hurts);
+    }
+  }
+
+  /** Null where there are too many already. */
+  #add(level: Finding["level"], code: ErrorCode, key: string | null, message: string, hurts: string[]): Finding | null {
+    if (this.#result.findings.length >= maxFindings) {
+      this.#result.findingsLeftOut++;
+      return null;
+    }
+    const finding = { level, code, key, message, hurts };
+    this.#result.findings.push(finding);
+    return finding;
+  }
+}
+
+/** Permanent, and not because the store refuses: the object itself is wrong. A damage on the way that stays is one. */
+export function isFaultOfObject(error: unknown): error is SkepError {
+  if (!(error instanceof SkepError)) return false;
+  if (error.code === "SKEP_STORE_CORRUPT" || error.code === "SKEP_STORE_TOO_LARGE") return true;
+  return error.permanent && !error.code.startsWith("SKEP_STORE_");
+}
+
+function nameOf(run: Run, part: Part): string {
+  return part.kind === "volume" ? `${run.id}:${part.name}` : `${run.id} ${part.name}`;
+}
+
+function missing(place: string): SkepError {
+  return new SkepError({
+    code: "SKEP_OBJECT_MISSING",
+    message: `${place} is missing`,
+    permanent: true,
+    hint: "it was deleted: look for it in the store's former versions",
+  });
+}
+
+function damaged(place: string, why: string): SkepError {
+  return new SkepError({
+    code: "SKEP_OBJECT_DAMAGED",
+    message: `${place}: ${why}`,
+    permanent: true,
+    hint: "it was damaged or replaced: look for it in the store's former versions",
+  });
+}
