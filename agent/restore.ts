@@ -5,6 +5,7 @@ import path from "node:path";
 import { SkepError } from "../shared/errors.ts";
 import type { RestoreKeys, TaskOf, TaskResultOf } from "../shared/contract/job.ts";
 import { openSnapshot } from "../shared/repository/open/snapshot-reader.ts";
+import { openStore } from "../shared/store/open.ts";
 import type { AgentContext, Attempt } from "./context.ts";
 import type { Docker } from "./docker.ts";
 import { resolveHostPath } from "./host-path.ts";
@@ -60,7 +61,7 @@ export async function restoreVolume(
   tools: RestoreTools,
   attempt: Attempt,
 ): Promise<TaskResultOf<"restore-volume">> {
-  const { docker, store, repositoryId } = context;
+  const { docker, repositoryId } = context;
   const { journal, keyring } = tools;
   const { signal } = attempt;
   const keys = tools.identityKeys ?? (await keyring.open(task.restoreId, task.sealedKeys));
@@ -81,6 +82,8 @@ export async function restoreVolume(
     state: "filling",
   });
   const beside = swapPaths(record).new;
+  const { readCredentials } = keys;
+  const store = readCredentials === undefined ? context.store : openStore(context.storeLocation, readCredentials);
   try {
     await mkdir(beside, { mode: 0o700 });
     const snapshot = await openSnapshot({
@@ -127,8 +130,22 @@ export async function restoreVolume(
     };
   } catch (error) {
     if (record.state === "filling") await giveUp(record, context, journal);
-    throw toRestoreError(error, folder);
+    throw mayNotRead(error, readCredentials !== undefined) ?? toRestoreError(error, folder);
+  } finally {
+    if (store !== context.store) await store.close();
   }
+}
+
+/** Null for any other failure. Agents are best given credentials that create and cannot read back. */
+function mayNotRead(error: unknown, wereGiven: boolean): SkepError | null {
+  if (!(error instanceof SkepError) || error.code !== "SKEP_STORE_DENIED" || wereGiven) return null;
+  return new SkepError({
+    code: error.code,
+    message: error.message,
+    permanent: true,
+    hint: "where the agents' credentials may only create, name ones that may read: --read-credentials FILE",
+    cause: error,
+  });
 }
 
 /** A former attempt at this restore that ended half-way is taken back; one that is in place is not done twice. */

@@ -87,6 +87,20 @@ export function judgeStore(address: string, { conditionalWrites, versions, objec
   return findings;
 }
 
+/** Of the agents' own credentials: a stolen agent shall destroy nothing. */
+export function judgeAgentCredentials(address: string, { destroys }: StoreAbilities): Finding[] {
+  if (!destroys)
+    return [ok("SKEP_DOCTOR_AGENT_CREDENTIALS", "the agents' credentials create objects and destroy none")];
+  return [
+    {
+      level: "warning",
+      code: "SKEP_DOCTOR_AGENTS_DESTROY",
+      message: `whoever takes over one agent could destroy the backups at ${address}, with the credentials of agent-store.json`,
+      hint: "turn versions or object lock on for the bucket, and give agents keys that only create: docs/STORES.md, Rights",
+    },
+  ];
+}
+
 export function ok(code: Finding["code"], message: string): Finding {
   return { level: "ok", code, message };
 }

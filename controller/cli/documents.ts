@@ -149,6 +149,12 @@ export const restoreDocument = z.strictObject({
 });
 export type RestoreDocument = z.infer<typeof restoreDocument>;
 
+/** skep restore list --standalone; with a controller it is restoresSchema (controller/api/schemas.ts). */
+export const restoresHereDocument = z.strictObject({
+  restores: z.array(z.strictObject({ restoreId: z.string(), state: z.literal("done"), targetName: z.string() })),
+});
+export type RestoresHereDocument = z.infer<typeof restoresHereDocument>;
+
 /** skep restore undo, skep restore discard. */
 export const restoreEndDocument = z.strictObject({
   restoreId: z.string(),

@@ -1,13 +1,13 @@
 // A restore on a living swarm. The controller passes the jobs on, and could read no key: the agent makes a one-time
 // recipient, proves with its MAC that it is its own, and what the identity opens is encrypted to that recipient.
 import { openResult } from "../../shared/contract/signed-job.ts";
-import type { TaskResultOf } from "../../shared/contract/job.ts";
+import type { RestoreKeys, TaskResultOf } from "../../shared/contract/job.ts";
 import { fromErrorRecord, SkepError } from "../../shared/errors.ts";
 import { encryptAge } from "../../shared/repository/age.ts";
 import { collectRestoreKeys } from "../../shared/repository/open/file-keys.ts";
 import type { Operator } from "../../shared/repository/open/operator.ts";
 import { agentsSchema, restoreSchema, restoreStartedSchema, type Agent, type Restore } from "../api/schemas.ts";
-import { accessApi } from "./access.ts";
+import { accessApi, readCredentials as readCredentialsFile } from "./access.ts";
 import type { ApiClient } from "./api-client.ts";
 import { withOperator, type OpenedCatalogue } from "./catalogue-access.ts";
 import type { RestorePlanDocument } from "./documents.ts";
@@ -35,6 +35,8 @@ export async function restoreInSwarm(
 ): Promise<ExitCode> {
   const { output, signal } = session;
   const api = await accessApi(options);
+  const readCredentials =
+    options.readCredentials === undefined ? undefined : await readCredentialsFile(options.readCredentials);
   const { agents } = await api.call({ path: "/v1/agents", schema: agentsSchema }, signal);
   return await withOperator(session, options, async (opened) => {
     const snapshot = await snapshotOf(session, opened, options, address);
@@ -52,7 +54,8 @@ export async function restoreInSwarm(
         return reportRestore(output, restoreId, plan, null, "");
       }
       const keys = await collectRestoreKeys(opened.store, opened.operator, snapshot.part, signal);
-      const sealed = await encryptAge(Buffer.from(JSON.stringify(keys), "utf8"), [prepared.recipient]);
+      const handed: RestoreKeys = { ...keys, ...(readCredentials !== undefined && { readCredentials }) };
+      const sealed = await encryptAge(Buffer.from(JSON.stringify(handed), "utf8"), [prepared.recipient]);
       const body = { sealedKeys: Buffer.from(sealed).toString("base64") };
       await api.call({ method: "POST", path: `/v1/restores/${restoreId}/keys`, body, schema: restoreSchema }, signal);
     } catch (error) {

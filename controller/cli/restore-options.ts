@@ -1,5 +1,5 @@
 // The flags of the restore commands.
-import type { Command } from "commander";
+import { Option, type Command } from "commander";
 import {
   addApiOptions,
   addIdentityOption,
@@ -15,17 +15,19 @@ export interface RestoreOptions extends ApiOptions, IdentityOptions, HostOptions
   toNode?: string;
   as?: string;
   stop?: boolean;
+  readCredentials?: string;
   yes?: boolean;
 }
 
 export function addRestoreOptions(command: Command): void {
   command
-    .option("--run <run>", "from this run (default: the newest that has the volume)", "latest")
+    .addOption(new Option("--run <run>", "from this run").default("latest", "the newest that has the volume"))
     .option("--to-node <node>", "to another node than it was taken on")
     .option("--as <name>", "to a volume of another name")
     .option("--stop", "hold the services that use the volume meanwhile")
+    .option("--read-credentials <file>", "of the store, for the agent's reading, where its own may only create")
     .option("--yes", "do it without being asked");
-  addHostOptions(addStoreOptions(addIdentityOption(addApiOptions(addKitOption(command)))));
+  addPlaceOptions(command);
 }
 
 /** Of undo and discard. */
@@ -34,6 +36,10 @@ export interface EndOptions extends ApiOptions, IdentityOptions, HostOptions {
 }
 
 export function addEndOptions(command: Command): void {
-  command.option("--yes", "do it without being asked");
+  addPlaceOptions(command.option("--yes", "do it without being asked"));
+}
+
+/** Where restores are: at the controller, or on this machine. */
+export function addPlaceOptions(command: Command): void {
   addHostOptions(addStoreOptions(addIdentityOption(addApiOptions(addKitOption(command)))));
 }

@@ -10,6 +10,7 @@ import {
   volumeFactsSchema,
 } from "../repository/run.ts";
 import { signedSchema } from "../repository/signature.ts";
+import { storeCredentials } from "../store/location.ts";
 
 const nodeId = z.string().regex(writerIdPattern);
 const runId = z.string().regex(runIdPattern);
@@ -135,6 +136,8 @@ export const restoreKeysSchema = z.strictObject({
   chunkNameKey: z.base64().length(44),
   /** Opens the refs. */
   sealKey: z.base64().length(44),
+  /** Of the store, where the agent's own may only create: for this restore alone, and never written down. */
+  readCredentials: storeCredentials.optional(),
 });
 export type RestoreKeys = z.infer<typeof restoreKeysSchema>;
 

@@ -95,6 +95,8 @@ describe("skep --standalone", () => {
     expect(plan.target).to.include({ hostname: "node1", targetName: "db", exists: true });
     expect(result).to.deep.include({ keptOld: true, restoredBytes: 1_000_000 });
     expect(readFileSync(file("db", "rows"), "utf8")).to.equal("committed\n".repeat(100_000));
+    const listed = await cli("restore", "list", "--kit", "kit", "--json", ...host);
+    expect(JSON.parse(listed.stdout)).to.deep.equal({ restores: [{ restoreId, state: "done", targetName: "db" }] });
     const undone = await restore("undo", restoreId);
     expect(undone.code, undone.stderr).to.equal(0);
     expect(readFileSync(file("db", "rows"), "utf8")).to.equal("garbage");

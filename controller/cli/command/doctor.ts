@@ -1,6 +1,9 @@
 // skep doctor: is everything in place for backups, and for bringing them back?
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import type { Command } from "commander";
 import { SkepError } from "../../../shared/errors.ts";
+import { parseLocation, parseStoreUrl } from "../../../shared/store/location.ts";
 import { openStore } from "../../../shared/store/open.ts";
 import { findingsSchema, type Finding } from "../../api/schemas.ts";
 import {
@@ -12,15 +15,17 @@ import {
   addIdentityOption,
   addKitOption,
   addStoreOptions,
+  readCluster,
+  readCredentials,
   type ApiOptions,
   type IdentityOptions,
   type StoreOptions,
 } from "../access.ts";
 import { withControllerKey, withOperator } from "../catalogue-access.ts";
-import { checkKit, gather, judgeStore, ok, type Finder } from "../doctor.ts";
+import { checkKit, gather, judgeAgentCredentials, judgeStore, ok, type Finder } from "../doctor.ts";
 import { exitCodes, type ExitCode } from "../exit-code.ts";
 import * as format from "../format.ts";
-import { findKit } from "../kit.ts";
+import { findKit, kitFileNames, type Kit } from "../kit.ts";
 import type { Output } from "../output.ts";
 import { describe, run, type Session } from "../session.ts";
 import { askLocalNode } from "../standalone/engine.ts";
@@ -61,11 +66,25 @@ async function finders(session: Session, options: DoctorOptions): Promise<Finder
         await store.close();
       }
     },
+    ...(kit === null || options.store !== undefined ? [] : [() => checkAgentCredentials(session, kit)]),
     () => checkControllerKey(session, options),
     () => checkIdentity(session, options, kit !== null),
     ...(asksController ? [() => checkController(session, options)] : []),
     ...(options.standalone === true ? [() => checkEngine(session, options)] : []),
   ];
+}
+
+/** None where the kit's agents need none, or where it was left without theirs. */
+async function checkAgentCredentials({ signal }: Session, kit: Kit): Promise<Finding[]> {
+  const location = parseLocation((await readCluster(kit)).store);
+  const path = join(kit.folder, kitFileNames.agentStore);
+  if (parseStoreUrl(location.url)?.kind === "file" || !existsSync(path)) return [];
+  const store = openStore(location, await readCredentials(path));
+  try {
+    return judgeAgentCredentials(store.address, await store.probe(signal));
+  } finally {
+    await store.close();
+  }
 }
 
 async function checkControllerKey(session: Session, options: DoctorOptions): Promise<Finding[]> {

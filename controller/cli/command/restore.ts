@@ -3,14 +3,20 @@ import type { Command } from "commander";
 import { SkepError } from "../../../shared/errors.ts";
 import { restoreIdSchema } from "../../../shared/contract/job.ts";
 import { restoresSchema } from "../../api/schemas.ts";
-import { accessApi, addApiOptions, addKitOption, type ApiOptions } from "../access.ts";
+import { accessApi } from "../access.ts";
 import { exitCodes, type ExitCode } from "../exit-code.ts";
 import * as format from "../format.ts";
 import { endRestore, restoreInSwarm } from "../restore-in-swarm.ts";
-import { addEndOptions, addRestoreOptions, type EndOptions, type RestoreOptions } from "../restore-options.ts";
+import {
+  addEndOptions,
+  addPlaceOptions,
+  addRestoreOptions,
+  type EndOptions,
+  type RestoreOptions,
+} from "../restore-options.ts";
 import { parseVolumeAddress } from "../restore-plan.ts";
 import { describe, run, type Session } from "../session.ts";
-import { endRestoreHere, restoreHere } from "../standalone/restore.ts";
+import { endRestoreHere, listRestoresHere, restoreHere } from "../standalone/restore.ts";
 import { table } from "../table.ts";
 import { checkRunId } from "./show.ts";
 
@@ -25,8 +31,8 @@ skep restore volume host1/pgdata --as pgdata-old --standalone --kit skep-kit`;
   run(describe(volume, example), restoreVolume);
 
   const list = restore.command("list").description("list restores, newest first");
-  addApiOptions(addKitOption(list));
-  run(describe(list, "skep restore list --kit skep-kit"), listRestores);
+  addPlaceOptions(list);
+  run(describe(list, "skep restore list --kit skep-kit\nskep restore list --standalone --kit skep-kit"), listRestores);
 
   const undo = restore.command("undo <id>").description("put back what was there before a restore");
   addEndOptions(undo);
@@ -55,7 +61,9 @@ async function restoreVolume(session: Session, options: RestoreOptions, given: s
   return await restoreHere(session, options, address);
 }
 
-async function listRestores({ output, signal }: Session, options: ApiOptions): Promise<ExitCode> {
+async function listRestores(session: Session, options: EndOptions): Promise<ExitCode> {
+  if (options.standalone === true) return await listRestoresHere(session, options);
+  const { output, signal } = session;
   const api = await accessApi(options);
   const answer = await api.call({ path: "/v1/restores", schema: restoresSchema }, signal);
   output.document(answer);

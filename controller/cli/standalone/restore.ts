@@ -3,14 +3,17 @@ import { randomInt } from "node:crypto";
 import type { TaskOf, TaskResultOf } from "../../../shared/contract/job.ts";
 import { collectRestoreKeys } from "../../../shared/repository/open/file-keys.ts";
 import { describeProgress, makeBoard } from "../board.ts";
+import type { RestoresHereDocument } from "../documents.ts";
 import { withCatalogue, withOperator } from "../catalogue-access.ts";
 import type { EndOptions, RestoreOptions } from "../restore-options.ts";
 import { agree } from "../confirm.ts";
 import { exitCodes, type ExitCode } from "../exit-code.ts";
+import * as format from "../format.ts";
 import { endQuestion, snapshotOf } from "../restore-in-swarm.ts";
 import { planDocument, refuseWhileUsed, renderPlan, sourceBytesOf, type VolumeAddress } from "../restore-plan.ts";
 import { reportEnd, reportRestore } from "../restore-report.ts";
 import type { Session } from "../session.ts";
+import { table } from "../table.ts";
 import { openHost, type Host } from "./host.ts";
 
 export async function restoreHere(
@@ -87,6 +90,28 @@ async function carryOut(
   } finally {
     board.close();
   }
+}
+
+/** Restores on this machine that can still be undone. */
+export async function listRestoresHere(session: Session, options: EndOptions): Promise<ExitCode> {
+  const { output } = session;
+  return await withCatalogue(session, options, async ({ access, repository, repositoryKey }) => {
+    const host = await openHost(session, options, access, repository, repositoryKey);
+    const { restores } = await host.work("restore-list", { kind: "restore-list" });
+    const document: RestoresHereDocument = {
+      restores: restores.map(({ restoreId, volume }) => ({ restoreId, state: "done", targetName: volume })),
+    };
+    output.document(document);
+    if (restores.length === 0) output.say("no restore is in place here whose former content is kept");
+    else {
+      const columns = [
+        { head: "ID", cell: ({ restoreId }: (typeof restores)[number]) => restoreId },
+        { head: "VOLUME", cell: ({ volume }: (typeof restores)[number]) => format.visible(volume) },
+      ];
+      output.print(table(output, columns, restores));
+    }
+    return exitCodes.done;
+  });
 }
 
 export async function endRestoreHere(

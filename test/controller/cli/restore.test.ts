@@ -157,6 +157,18 @@ describe("skep restore, on a living swarm", () => {
     runCli(["restore", ...argv, "--kit", "kit", "--api", server.url], { cwd: folder });
   const postedKeys = (): Asked[] => server.asked.filter(({ path }) => path.endsWith("/keys"));
 
+  it("hands credentials that may read to the agent, sealed with the keys and nowhere else", async () => {
+    const credentials = { accessKeyId: "READER", secretAccessKey: "the-secret-of-the-reader" };
+    writeFileSync(join(folder, "reader.json"), JSON.stringify(credentials));
+    const { code, stdout, stderr } = await cli("volume", "host1/pgdata", "--yes", "--read-credentials", "reader.json");
+    expect(code, stderr).to.equal(0);
+    const { sealedKeys } = restoreKeysRequestSchema.parse(JSON.parse(postedKeys()[0]?.body ?? ""));
+    const plain = await decryptAge(Buffer.from(sealedKeys, "base64"), [oneTime.identity], "keys");
+    expect(restoreKeysSchema.parse(JSON.parse(plain.toString("utf8"))).readCredentials).to.deep.equal(credentials);
+    const said = stdout + stderr + server.asked.map(({ body }) => body).join();
+    expect(said).to.not.contain(credentials.secretAccessKey);
+  });
+
   it("hands over just the keys that open this snapshot, sealed to the agent's one-time recipient", async () => {
     const { code, stdout, stderr } = await cli("volume", "host1/pgdata", "--yes");
     expect(code, stderr).to.equal(0);
