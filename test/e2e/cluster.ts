@@ -10,6 +10,7 @@ import { tryCommand, type CommandResult } from "../lab/command.ts";
 import { redisImage } from "../lab/image.ts";
 import { Lab, type LabOptions } from "../lab/lab.ts";
 import type { LabNode } from "../lab/node.ts";
+import type { BucketOptions } from "../lab/s3.ts";
 import { skepImages } from "../lab/skep-image.ts";
 import { labFolder } from "../lab/state.ts";
 
@@ -28,6 +29,7 @@ export interface ClusterOptions extends LabOptions {
   /** Files of deploy/examples that are deployed over stack.yml. */
   overlays?: readonly string[];
   bucket?: string;
+  bucketOptions?: BucketOptions;
 }
 
 export class Cluster {
@@ -55,7 +57,7 @@ export class Cluster {
     await mkdir(folder, { mode: 0o700 });
     const cluster = new Cluster(lab, folder, options);
     try {
-      await lab.s3.createBucket(cluster.bucket);
+      await lab.s3.createBucket(cluster.bucket, options.bucketOptions);
       await cluster.#init(options.policy);
       return cluster;
     } catch (error) {
@@ -102,8 +104,8 @@ export class Cluster {
     await writeFile(path, `${rest.trimEnd()}\npolicy:\n${policy.replaceAll(/^(?=.)/gm, "  ")}\n`);
   }
 
-  /** `docker stack deploy -c stack.yml skep` on a manager, with the files that a user has there. */
-  async deploy(): Promise<void> {
+  /** `docker stack deploy -c stack.yml skep` on a manager, with the files that a user has there. `more`: variables, as of a later kit. */
+  async deploy(more: Readonly<Record<string, string>> = {}): Promise<void> {
     const target = "/root/skep";
     const folder = this.manager.hostPath(target);
     await mkdir(join(folder, "deploy"), { recursive: true });
@@ -117,7 +119,7 @@ export class Cluster {
     const overlays = this.#overlays.flatMap((name) => ["-c", `${target}/deploy/examples/${name}`]);
     await this.manager.run(
       ["docker", "stack", "deploy", "--resolve-image", "never", "-c", `${target}/stack.yml`, ...overlays, "skep"],
-      { env: { SKEP_REDIS_IMAGE: redisTag, ...this.#stack } },
+      { env: { SKEP_REDIS_IMAGE: redisTag, ...this.#stack, ...more } },
     );
   }
 
@@ -169,6 +171,8 @@ export class Cluster {
     const main = join(projectRoot, "controller", "cli", "main.ts");
     if (options.kit !== false) await this.#pointAtController();
     const environment: Record<string, string> = { ...(process.env as Record<string, string>), NO_COLOR: "1" };
+    // Each of the many calls starts in half the time.
+    environment["NODE_COMPILE_CACHE"] = join(this.folder, "compiled");
     if (options.kit !== false) environment["SKEP_KIT"] = this.kit;
     const result = await tryCommand([process.execPath, main, ...argv], {
       env: environment,
