@@ -6,6 +6,7 @@ import { fromErrorRecord, SkepError } from "../../shared/errors.ts";
 import { encryptAge } from "../../shared/repository/age.ts";
 import { collectRestoreKeys } from "../../shared/repository/open/file-keys.ts";
 import type { Operator } from "../../shared/repository/open/operator.ts";
+import type { StoreCredentials } from "../../shared/store/location.ts";
 import { agentsSchema, restoreSchema, restoreStartedSchema, type Agent, type Restore } from "../api/schemas.ts";
 import { accessApi, readCredentials as readCredentialsFile } from "./access.ts";
 import type { ApiClient } from "./api-client.ts";
@@ -42,34 +43,62 @@ export async function restoreInSwarm(
     const snapshot = await snapshotOf(session, opened, options, address);
     const target = targetNode(agents, options.toNode, snapshot);
     const targetName = options.as ?? snapshot.part.volume.name;
-    const restoreId = await begin(session, api, options, snapshot, target, targetName);
-    let plan: RestorePlanDocument;
-    try {
-      const prepared = await waitUntilPrepared(session, api, opened.operator, restoreId, target);
-      plan = planDocument(snapshot, { ...target, targetName }, prepared, options.stop ?? false);
-      output.say(renderPlan(output.styleWords, plan, Date.now()));
-      refuseWhileUsed(prepared, targetName, options.stop ?? false);
-      if (!(await agree(session, options.yes ?? false, `Restore volume ${targetName} on ${target.hostname}?`))) {
-        await drop(session, api, restoreId);
-        return reportRestore(output, restoreId, plan, null, "");
+    const wanted = { opened, snapshot, target, targetName, stop: options.stop ?? false, readCredentials };
+    for (let time = 1; ; time++) {
+      try {
+        return await restoreOnce(session, api, wanted, time > 1 || options.yes === true);
+      } catch (error) {
+        const begunAnew = error instanceof SkepError && error.code === "SKEP_RESTORE_KEYS_GONE" && time < mostTimes;
+        if (!begunAnew) throw error;
+        output.warn(`the agent of ${target.hostname} was restarted, and its one-time key went with it: beginning anew`);
       }
-      const keys = await collectRestoreKeys(opened.store, opened.operator, snapshot.part, signal);
-      const handed: RestoreKeys = { ...keys, ...(readCredentials !== undefined && { readCredentials }) };
-      const sealed = await encryptAge(Buffer.from(JSON.stringify(handed), "utf8"), [prepared.recipient]);
-      const body = { sealedKeys: Buffer.from(sealed).toString("base64") };
-      await api.call({ method: "POST", path: `/v1/restores/${restoreId}/keys`, body, schema: restoreSchema }, signal);
-    } catch (error) {
-      await drop(session, api, restoreId);
-      throw error;
     }
-    const under = { title: `Restore ${restoreId}`, states: ["prepared", "restoring"] as const };
-    const ended = await followRestore(session, api, restoreId, under);
-    const exitCode = reportRestore(output, restoreId, plan, resultOf(ended, "restore-volume"), "");
-    if (ended.error === undefined) return exitCode;
-    // The volume is in place; what was held could not be released.
-    output.warn(format.visible(ended.error.message));
-    return exitCodes.partial;
   });
+}
+
+/** An agent that was killed takes back what it had begun. One that is killed each time has another fault. */
+const mostTimes = 3;
+
+interface Wanted {
+  opened: OpenedCatalogue & { operator: Operator };
+  snapshot: Snapshot;
+  target: Agent;
+  targetName: string;
+  stop: boolean;
+  readCredentials: StoreCredentials | undefined;
+}
+
+/** `agreed`: the operator was asked before. Throws the restore's own error, and SKEP_RESTORE_KEYS_GONE where its agent was restarted. */
+async function restoreOnce(session: Session, api: ApiClient, wanted: Wanted, agreed: boolean): Promise<ExitCode> {
+  const { output, signal } = session;
+  const { opened, snapshot, target, targetName, stop, readCredentials } = wanted;
+  const restoreId = await begin(session, api, wanted);
+  let plan: RestorePlanDocument;
+  try {
+    const prepared = await waitUntilPrepared(session, api, opened.operator, restoreId, target);
+    plan = planDocument(snapshot, { ...target, targetName }, prepared, stop);
+    output.say(renderPlan(output.styleWords, plan, Date.now()));
+    refuseWhileUsed(prepared, targetName, stop);
+    if (!(await agree(session, agreed, `Restore volume ${targetName} on ${target.hostname}?`))) {
+      await drop(session, api, restoreId);
+      return reportRestore(output, restoreId, plan, null, "");
+    }
+    const keys = await collectRestoreKeys(opened.store, opened.operator, snapshot.part, signal);
+    const handed: RestoreKeys = { ...keys, ...(readCredentials !== undefined && { readCredentials }) };
+    const sealed = await encryptAge(Buffer.from(JSON.stringify(handed), "utf8"), [prepared.recipient]);
+    const body = { sealedKeys: Buffer.from(sealed).toString("base64") };
+    await api.call({ method: "POST", path: `/v1/restores/${restoreId}/keys`, body, schema: restoreSchema }, signal);
+  } catch (error) {
+    await drop(session, api, restoreId);
+    throw error;
+  }
+  const under = { title: `Restore ${restoreId}`, states: ["prepared", "restoring"] as const };
+  const ended = await followRestore(session, api, restoreId, under);
+  const exitCode = reportRestore(output, restoreId, plan, resultOf(ended, "restore-volume"), "");
+  if (ended.error === undefined) return exitCode;
+  // The volume is in place; what was held could not be released.
+  output.warn(format.visible(ended.error.message));
+  return exitCodes.partial;
 }
 
 /** Ends a restore that has no keys yet, so that it stands in the way of no other; it would end by itself later. */
@@ -118,10 +147,7 @@ function targetNode(agents: readonly Agent[], wanted: string | undefined, { part
 async function begin(
   { signal }: Session,
   api: ApiClient,
-  { stop }: RestoreOptions,
-  { run, part }: Snapshot,
-  target: Agent,
-  targetName: string,
+  { snapshot: { run, part }, target, targetName, stop }: Wanted,
 ): Promise<string> {
   const body = {
     runId: run.id,
@@ -129,7 +155,7 @@ async function begin(
     volume: part.volume.name,
     toNodeId: target.nodeId,
     targetName,
-    stop: stop ?? false,
+    stop,
   };
   const call = { method: "POST", path: "/v1/restores", body, schema: restoreStartedSchema } as const;
   return (await api.call(call, signal)).restoreId;

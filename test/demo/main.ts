@@ -44,7 +44,8 @@ async function demonstrate(cluster: Cluster, timeline: Timeline): Promise<void> 
   });
   await timeline.step(`skep restore volume ${application.node.name}/${volumeName} --stop`, async () => {
     const target = `${application.node.name}/${volumeName}`;
-    await cluster.skep(["restore", "volume", target, "--stop", "--yes", "--identity", cluster.identity]);
+    const restore = ["restore", "volume", target, "--stop", "--yes", "--identity", cluster.identity];
+    tell((await cluster.skep(restore)).stdout);
   });
   await timeline.step("The proof: the database checks every row that it finds", async () => {
     const after = await application.reach(before + 1);
@@ -82,7 +83,7 @@ Everything is still up. To look around:
   npm run -s skep -- show latest
   npm run lab -- ssh node1 docker service ls
 and to take it away:
-  npm run lab -- down --name ${cluster.lab.name} && rm -r ${cluster.folder}`);
+  npm run lab -- down --name ${cluster.lab.name}`);
 } else {
   await cluster.down();
 }

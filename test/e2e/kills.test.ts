@@ -3,22 +3,23 @@ import { randomBytes } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { RunAnswer } from "../../controller/api/schemas.ts";
-import type { BackupDocument } from "../../controller/cli/documents.ts";
+import type { Restore, RunAnswer } from "../../controller/api/schemas.ts";
+import type { BackupDocument, RestoreDocument } from "../../controller/cli/documents.ts";
 import type { Run } from "../../shared/repository/run.ts";
 import type { Cluster } from "./cluster.ts";
 import { sharedCluster } from "./shared-cluster.ts";
-import { makeVolume } from "./volumes.ts";
+import { describeTree, makeVolume } from "./volumes.ts";
 
 /** 40 MB at 4 MB/s: a run of more than 10 s, so that there is a middle to be killed in. */
 const bigBytes = 40_000_000;
-const slowPolicy = `version: 1
+const policyAt = (bytesPerSecond: number): string => `version: 1
 select:
   volumes:
     include: ["slow"]
 limits:
-  bytesPerSecondPerNode: 4000000
+  bytesPerSecondPerNode: ${bytesPerSecond}
 `;
+const slowPolicy = policyAt(4_000_000);
 
 describe("a run whose parts are killed", function () {
   this.timeout(300_000);
@@ -107,4 +108,44 @@ describe("a run whose parts are killed", function () {
     expect(run.status).to.equal("done");
     expectOneSnapshot(run);
   });
+
+  it("is begun anew when Redis moves to another node, where its queue is empty; an earlier restore is undone there", async () => {
+    const node = cluster.lab.node(1);
+    await cluster.skep(["backup", "--wait"]);
+    const restore = ["restore", "volume", "node2/slow", "--yes", "--identity", cluster.identity];
+    const { restoreId } = await cluster.skepJson<RestoreDocument>(restore);
+    // So slow that it is under way for as long as Redis takes to go; the one in its place is not.
+    await setPolicy(policyAt(1_000_000));
+    const runId = await beginRun();
+    await setPolicy(slowPolicy);
+    const present = await describeTree(node, "slow");
+    await moveRedis("node1", "node3");
+    try {
+      const run = await endOf(runId);
+      expect(run.id).to.not.equal(runId);
+      expect(run).to.include({ status: "done", trigger: "command" });
+      expectOneSnapshot(run);
+      expect(await describeTree(node, "slow")).to.equal(present);
+      const { restores } = await cluster.skepJson<{ restores: Restore[] }>(["restore", "list"]);
+      expect(restores.map(({ restoreId: id, state }) => `${id} ${state}`)).to.deep.equal([`${restoreId} done`]);
+      await cluster.skep(["restore", "undo", restoreId, "--yes"]);
+      expect(await describeTree(node, "slow")).to.not.equal(present);
+    } finally {
+      await moveRedis("node3", "node1");
+    }
+  });
+
+  /** As Swarm does it when a node is lost: the former one's volume stays behind, here it is removed. */
+  async function moveRedis(from: string, to: string): Promise<void> {
+    const place = ["--constraint-rm", `node.hostname == ${from}`, "--constraint-add", `node.hostname == ${to}`];
+    await cluster.manager.run(["docker", "service", "update", "--detach", "--quiet", ...place, "skep_redis"]);
+    const deadline = Date.now() + 60_000;
+    while ((await cluster.nodeOf("redis"))?.name !== to) {
+      if (Date.now() > deadline) expect.fail(`Redis did not come to ${to}`);
+      await sleep(250);
+    }
+    const left = cluster.lab.node(from);
+    await left.run(["docker", "container", "prune", "--force"]);
+    await left.run(["docker", "volume", "rm", "skep_redis_data"]);
+  }
 });

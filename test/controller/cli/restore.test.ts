@@ -58,6 +58,9 @@ describe("skep restore, on a living swarm", () => {
   let seal: (result: TaskResult) => SealedResult;
   let restore: Restore;
 
+  /** How often the agent is killed once it has the keys. */
+  let restarts = 0;
+
   before(async function () {
     this.timeout(30_000);
     folder = mkdtempSync(join(tmpdir(), "skep-restore-"));
@@ -102,6 +105,7 @@ describe("skep restore, on a living swarm", () => {
   });
   beforeEach(async () => {
     server.asked.length = 0;
+    restarts = 0;
     oneTime = await generateAgeIdentity();
     prepared = {
       kind: "restore-prepare",
@@ -133,10 +137,12 @@ describe("skep restore, on a living swarm", () => {
   function answer({ method, path, body }: Asked): Answer {
     if (path === "/v1/agents") return { body: { agents: [agent] } };
     if (path === "/v1/restores") {
-      restore = { ...restore, ...startRestoreSchema.parse(JSON.parse(body)) };
+      restore = { ...restore, ...startRestoreSchema.parse(JSON.parse(body)), state: "preparing" };
+      delete restore.error;
       return { status: 202, body: { restoreId } };
     }
-    if (path.endsWith("/keys")) restore = { ...restore, state: "restoring" };
+    if (path.endsWith("/keys") && restarts-- > 0) restore = { ...restore, state: "failed", error: keysGone };
+    else if (path.endsWith("/keys")) restore = { ...restore, state: "restoring" };
     else if (path.endsWith("/undo"))
       restore = { ...restore, state: "undone", result: { kind: "restore-undo", volume: "pgdata" } };
     else if (path.endsWith("/discard")) {
@@ -153,6 +159,12 @@ describe("skep restore, on a living swarm", () => {
     }
     return { body: restore };
   }
+  const keysGone = {
+    code: "SKEP_RESTORE_KEYS_GONE" as const,
+    message: "the one-time key is not here: the agent was restarted",
+    permanent: true,
+    hint: "begin anew",
+  };
   const cli = (...argv: string[]): Promise<CliResult> =>
     runCli(["restore", ...argv, "--kit", "kit", "--api", server.url], { cwd: folder });
   const postedKeys = (): Asked[] => server.asked.filter(({ path }) => path.endsWith("/keys"));
@@ -167,6 +179,23 @@ describe("skep restore, on a living swarm", () => {
     expect(restoreKeysSchema.parse(JSON.parse(plain.toString("utf8"))).readCredentials).to.deep.equal(credentials);
     const said = stdout + stderr + server.asked.map(({ body }) => body).join();
     expect(said).to.not.contain(credentials.secretAccessKey);
+  });
+
+  it("begins anew, and says so, when the agent was killed in the middle", async () => {
+    restarts = 2;
+    const { code, stdout, stderr } = await cli("volume", "host1/pgdata", "--yes");
+    expect(code, stderr).to.equal(0);
+    expect(postedKeys()).to.have.length(3);
+    expect(stderr.match(/the agent of host1 was restarted.*beginning anew/g)).to.have.length(2);
+    expect(stdout).to.contain(`host1/pgdata is as it was in run ${older}`);
+  });
+
+  it("gives up where the agent is killed every time", async () => {
+    restarts = 99;
+    const { code, stderr } = await cli("volume", "host1/pgdata", "--yes");
+    expect(code).to.equal(1);
+    expect(postedKeys()).to.have.length(3);
+    expect(stderr).to.contain("SKEP_RESTORE_KEYS_GONE");
   });
 
   it("hands over just the keys that open this snapshot, sealed to the agent's one-time recipient", async () => {
