@@ -39,7 +39,8 @@ export const nodeSchema = z.looseObject({
   }),
   Description: z.looseObject({
     Hostname: text,
-    Engine: z.looseObject({ EngineVersion: text.optional() }).optional(),
+    Platform: z.looseObject({ Architecture: text.optional(), OS: text.optional() }).optional(),
+    Engine: z.looseObject({ EngineVersion: text.optional(), Labels: textMap }).optional(),
   }),
   Status: z.looseObject({ State: text, Addr: text.optional() }),
   ManagerStatus: z
@@ -48,24 +49,43 @@ export const nodeSchema = z.looseObject({
 });
 export type SwarmNode = z.infer<typeof nodeSchema>;
 
-const mountSchema = z.looseObject({ Type: text, Source: text.optional(), Target: text.optional() });
+const mountSchema = z.looseObject({
+  Type: text,
+  Source: text.optional(),
+  Target: text.optional(),
+  VolumeOptions: z
+    .looseObject({ DriverConfig: z.looseObject({ Name: text.optional(), Options: textMap }).nullish() })
+    .nullish(),
+});
+export type SpecMount = z.infer<typeof mountSchema>;
+
+const serviceSpecSchema = z.looseObject({
+  Name: text,
+  Labels: textMap,
+  Mode: z.looseObject({
+    Replicated: z.looseObject({ Replicas: z.int().min(0).optional() }).nullish(),
+    Global: z.looseObject({}).nullish(),
+    ReplicatedJob: z.looseObject({}).nullish(),
+    GlobalJob: z.looseObject({}).nullish(),
+  }),
+  TaskTemplate: z.looseObject({
+    ContainerSpec: z.looseObject({ Mounts: z.array(mountSchema).nullish() }).optional(),
+    Placement: z
+      .looseObject({
+        Constraints: z.array(text).nullish(),
+        Platforms: z.array(z.looseObject({ Architecture: text.optional(), OS: text.optional() })).nullish(),
+      })
+      .nullish(),
+  }),
+});
 
 export const serviceSchema = z.looseObject({
   ID: text,
   Version: versionSchema,
-  Spec: z.looseObject({
-    Name: text,
-    Labels: textMap,
-    Mode: z.looseObject({
-      Replicated: z.looseObject({ Replicas: z.int().min(0).optional() }).nullish(),
-      Global: z.looseObject({}).nullish(),
-      ReplicatedJob: z.looseObject({}).nullish(),
-      GlobalJob: z.looseObject({}).nullish(),
-    }),
-    TaskTemplate: z.looseObject({
-      ContainerSpec: z.looseObject({ Mounts: z.array(mountSchema).nullish() }).optional(),
-    }),
-  }),
+  Spec: serviceSpecSchema,
+  PreviousSpec: serviceSpecSchema.nullish(),
+  /** Of its last update, by Docker's updater; cleared by any update. */
+  UpdateStatus: z.looseObject({ State: text.optional() }).nullish(),
 });
 export type SwarmService = z.infer<typeof serviceSchema>;
 

@@ -62,6 +62,8 @@ export interface Docker {
   service(id: string, signal?: AbortSignal): Promise<SwarmService | null>;
   /** Writes a service's spec if its version is still `version`; else SKEP_DOCKER_CONFLICT. Keeps its registry credentials. */
   updateService(id: string, version: number, spec: SwarmService["Spec"], signal?: AbortSignal): Promise<void>;
+  /** Docker's own rollback: the previous spec changes places with the present one. Else as updateService. */
+  rollbackService(id: string, version: number, spec: SwarmService["Spec"], signal?: AbortSignal): Promise<void>;
   tasks(filters: Filters, signal?: AbortSignal): Promise<SwarmTask[]>;
   configs(filters: Filters, signal?: AbortSignal): Promise<NamedObject[]>;
   /** Its id. A taken name is SKEP_DOCKER_CONFLICT. */
@@ -244,6 +246,10 @@ export function connectDocker(socketPath: string): Docker {
     updateService: async (id, version, spec, signal) => {
       const path = `/services/${at(id)}/update`;
       await call(ignored, { method: "POST", path, query: { version }, body: spec, signal });
+    },
+    rollbackService: async (id, version, spec, signal) => {
+      const path = `/services/${at(id)}/update`;
+      await call(ignored, { method: "POST", path, query: { version, rollback: "previous" }, body: spec, signal });
     },
     tasks: (filters, signal) => get(z.array(taskSchema), "/tasks", signal, { filters }),
     configs: (filters, signal) => get(z.array(namedObjectSchema), "/configs", signal, { filters }),

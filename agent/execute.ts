@@ -2,7 +2,8 @@
 import type { Job, TaskResult } from "../shared/contract/job.ts";
 import { backup } from "./backup.ts";
 import type { AgentContext, Attempt } from "./context.ts";
-import { hold, release } from "./quiesce.ts";
+import { hold, release } from "./quiesce/hold.ts";
+import { rollBack } from "./quiesce/rollback.ts";
 import {
   discardRestore,
   listRestores,
@@ -36,8 +37,10 @@ export async function executeJob(
     case "restore-discard":
       return discardRestore(task, tools.journal);
     case "hold":
-      return hold(task, context, attempt);
+      return hold(task, context.docker, attempt.signal);
     case "release":
-      return release(task, context);
+      return release(task.holdId, context.docker);
+    case "rollback":
+      return rollBack(task, context.docker, attempt.signal);
   }
 }

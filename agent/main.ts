@@ -20,7 +20,7 @@ import { reapHelpers } from "./helper-container.ts";
 import { JobDesk } from "./job-desk.ts";
 import { Journal } from "./journal.ts";
 import { nodeIdentity, type NodeIdentity } from "./node-identity.ts";
-import { releaseOverdue } from "./quiesce.ts";
+import { reconcileHolds } from "./quiesce/reconcile.ts";
 import { RestoreKeyring } from "./restore-keys.ts";
 import { recoverRestores } from "./restore.ts";
 import { agentSettings } from "./settings.ts";
@@ -167,8 +167,9 @@ async function runAgent(settings: Settings<typeof agentSettings>, log: Logger, s
   };
   const reconcile = async (): Promise<void> => {
     if (me.node.role !== "manager") return;
-    const released = await releaseOverdue(docker, Date.now(), stop.signal);
+    const { released, rolledBack } = await reconcileHolds(docker, Date.now(), stop.signal);
     if (released.length > 0) log.warn({ services: released }, "released services whose hold was overdue");
+    if (rolledBack.length > 0) log.info({ services: rolledBack }, "took a rollback past what a hold had left");
   };
 
   const loops = [

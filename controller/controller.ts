@@ -5,7 +5,7 @@ import { SkepError, toErrorRecord } from "../shared/errors.ts";
 import type { Logger } from "../shared/log.ts";
 import { Agents } from "./agents.ts";
 import type { Backend } from "./api/backend.ts";
-import type { Agent, Restore, RunAnswer, RunSummary, StartRestore } from "./api/schemas.ts";
+import type { Agent, Restore, RolledBack, RunAnswer, RunSummary, StartRestore } from "./api/schemas.ts";
 import { examine } from "./doctor.ts";
 import { Enrolments } from "./enrolments.ts";
 import type { FlowView } from "./flow.ts";
@@ -17,6 +17,7 @@ import { RunBook } from "./run-book.ts";
 import { runProgressOf, runSummaryOf } from "./run-progress.ts";
 import { dataOf, runKind, Runs } from "./runs.ts";
 import { Schedules } from "./schedules.ts";
+import { rollBackService, serviceRollbackHandler, serviceRollbackKind } from "./service-rollback.ts";
 import { defaultTenderTimings, Tender, type TenderTimings } from "./tender.ts";
 
 export interface ControllerOptions {
@@ -80,7 +81,11 @@ export class Controller implements Backend {
   /** Serves agents and flows and keeps the schedules, until the signal. Throws SKEP_REPOSITORY_FENCED. */
   async work(signal: AbortSignal): Promise<void> {
     this.#queue.serveRequests(queueNames.enrolment, (data) => this.#enrolments.answer(data, Date.now()));
-    this.#queue.serveFlows({ [runKind]: (flow) => this.#runs.step(flow), ...this.#restores.handlers });
+    this.#queue.serveFlows({
+      [runKind]: (flow) => this.#runs.step(flow),
+      [serviceRollbackKind]: serviceRollbackHandler(() => this.#repository, Date.now),
+      ...this.#restores.handlers,
+    });
     const stop = new AbortController();
     const until = AbortSignal.any([signal, stop.signal]);
     try {
@@ -216,6 +221,11 @@ export class Controller implements Backend {
     const [repository, agents, enrolments] = [this.#repository, this.#agents, this.#enrolments];
     const [policies, book, queue] = [this.#policies, this.#book, this.#queue];
     return examine({ repository, agents, enrolments, policies, book, queue }, Date.now());
+  }
+
+  async rollBackService(name: string): Promise<RolledBack> {
+    await this.#queue.reach();
+    return rollBackService(this.#queue, name);
   }
 
   async startRestore(request: StartRestore): Promise<string> {

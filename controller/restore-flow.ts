@@ -112,7 +112,15 @@ export async function holdUsers(steps: Steps, serviceIds: readonly string[], now
   const { order } = steps;
   if (!order.stop || serviceIds.length === 0 || steps.outcome("hold") !== null) return null;
   const deadlineAt = new Date(now + restoreTimeoutMs(order) + shortTimeoutMs).toISOString();
-  const task: Task = { kind: "hold", holdId: order.restoreId, serviceIds: [...serviceIds], deadlineAt };
+  const holdId = order.restoreId;
+  const task: Task = {
+    kind: "hold",
+    holdId,
+    serviceIds: [...serviceIds],
+    deadlineAt,
+    allOrNone: true,
+    sharedVolumes: [],
+  };
   return steps.begin("hold", task, shortTimeoutMs, now);
 }
 

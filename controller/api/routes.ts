@@ -9,6 +9,7 @@ import { approveAgentSchema, restoreKeysRequestSchema, startRestoreSchema, start
 const runParams = z.object({ id: z.string().regex(runIdPattern).or(z.literal("latest")) });
 const agentParams = z.object({ nodeId: z.string().regex(writerIdPattern) });
 const restoreParams = z.object({ id: restoreIdSchema });
+const serviceParams = z.object({ name: z.string().min(1).max(1024) });
 const runsQuery = z.object({ limit: z.coerce.number().int().min(1).max(10_000).default(20) });
 
 export function addRoutes(api: FastifyInstance, backend: Backend): void {
@@ -37,6 +38,10 @@ export function addRoutes(api: FastifyInstance, backend: Backend): void {
   );
 
   api.get("/v1/doctor", async () => ({ findings: await backend.doctor() }));
+
+  api.post("/v1/services/:name/rollback", async ({ params }) =>
+    backend.rollBackService(serviceParams.parse(params).name),
+  );
 
   api.post("/v1/restores", async ({ body }, reply) => {
     const restoreId = await backend.startRestore(startRestoreSchema.parse(body));

@@ -133,6 +133,13 @@ export const startRestoreSchema = z.strictObject({
 export type StartRestore = z.infer<typeof startRestoreSchema>;
 export const restoreStartedSchema = z.strictObject({ restoreId: restoreIdSchema });
 
+export const rolledBackSchema = z.strictObject({
+  service: z.string().max(1024),
+  /** True where a hold lay between the service and its previous spec. */
+  fromRecord: z.boolean(),
+});
+export type RolledBack = z.infer<typeof rolledBackSchema>;
+
 export const restoreStates = [
   "preparing",
   "prepared",

@@ -27,6 +27,7 @@ const commands = new Map<string, () => Promise<CommandFile>>([
   ["check", () => import("./command/check.ts")],
   ["forget", () => import("./command/forget.ts")],
   ["prune", () => import("./command/prune.ts")],
+  ["service", () => import("./command/service.ts")],
   ["policy", () => import("./command/policy.ts")],
   ["raft", () => import("./command/raft.ts")],
   ["swarm", () => import("./command/swarm.ts")],

@@ -5,9 +5,10 @@ import { SkepError } from "../../shared/errors.ts";
 import { config, secret } from "../../shared/raft/engine-api/cluster.ts";
 import { serviceSpec } from "../../shared/raft/engine-api/service.ts";
 import type { Json } from "../../shared/raft/engine-api/values.ts";
+import { holdLabels } from "../../shared/contract/hold-record.ts";
 import type { SwarmState } from "../../shared/raft/read-swarm.ts";
+import { giveBack, openHolds } from "../../shared/raft/undo-holds.ts";
 import { decodeMessage, type Message } from "../../shared/raft/swarmkit/message-types.ts";
-import { holdLabel, withoutHold } from "./hold-undone.ts";
 import { marksRecordLabel } from "./marks.ts";
 import { networkBody, type NetworkBody } from "./network-body.ts";
 import { serviceSpecSchema, toPortable, type ServiceSpec } from "./portable.ts";
@@ -85,9 +86,12 @@ export function copiedObjects(state: SwarmState): CopiedObjects {
     names.config.set(id, head.name);
     if (!isOwnRecord(message)) all.configs.push(copiedFile("config", head, config(message), markKey));
   }
+  const holds = new Map(openHolds(state.store).map((record) => [record.serviceId, record]));
   for (const [id, bytes] of objects.service) {
-    const { spec } = decodeMessage("Service", bytes);
-    all.services.push(copiedService(id, spec, names));
+    const service = decodeMessage("Service", bytes);
+    const hold = holds.get(id);
+    const wasHeld = hold !== undefined && giveBack(service, hold.former);
+    all.services.push({ ...copiedService(id, service.spec, names), wasHeld });
   }
   for (const bytes of objects.volume.values()) {
     const name = decodeMessage("Volume", bytes).spec?.annotations?.name ?? "";
@@ -99,11 +103,14 @@ export function copiedObjects(state: SwarmState): CopiedObjects {
 
 type NamesById = Record<"network" | "secret" | "config", ReadonlyMap<string, string>>;
 
-function copiedService(id: string, message: Message<"ServiceSpec"> | undefined, names: NamesById): CopiedService {
+function copiedService(
+  id: string,
+  message: Message<"ServiceSpec"> | undefined,
+  names: NamesById,
+): Omit<CopiedService, "wasHeld"> {
   const head = headOf(id, message);
   const asCopied = serviceSpecSchema.parse(structuredClone(serviceSpec(message)));
-  const before = withoutHold(asCopied);
-  const spec = toPortable(before ?? asCopied, (kind, referred) => {
+  const spec = toPortable(asCopied, (kind, referred) => {
     const name = names[kind].get(referred);
     if (name !== undefined) return name;
     throw new SkepError({
@@ -115,7 +122,7 @@ function copiedService(id: string, message: Message<"ServiceSpec"> | undefined, 
   });
   const runtime = message?.task?.runtime;
   const auth = runtime?.case === "container" ? (runtime.value.pullOptions?.registryAuth ?? "") : "";
-  return { ...head, spec, registryAuth: auth === "" ? null : auth, wasHeld: before !== null };
+  return { ...head, spec, registryAuth: auth === "" ? null : auth };
 }
 
 function copiedFile(kind: "secret" | "config", head: Copied, shown: Json, markKey: Buffer): CopiedFile {
@@ -148,7 +155,7 @@ function headOf(id: string, spec: { annotations?: Message<"Annotations"> | undef
 /** What Skep writes down for itself in the swarm: of a hold, of a restore. */
 function isOwnRecord({ spec }: Message<"Config">): boolean {
   const labels = spec?.annotations?.labels ?? {};
-  return holdLabel in labels || marksRecordLabel in labels;
+  return holdLabels.hold in labels || marksRecordLabel in labels;
 }
 
 function isPredefined({ spec }: Message<"Network">): boolean {

@@ -78,16 +78,22 @@ const restoreListTask = z.strictObject({ kind: z.literal("restore-list") });
 const restoreUndoTask = z.strictObject({ kind: z.literal("restore-undo"), restoreId: restoreIdSchema });
 const restoreDiscardTask = z.strictObject({ kind: z.literal("restore-discard"), restoreId: restoreIdSchema });
 
-/** On a manager: scale these services to zero and wait until their tasks are gone everywhere; the record is a labelled Docker config. */
+/** On a manager: stop these services and wait until their tasks are gone everywhere; what they were is kept in labelled Docker configs. */
 const holdTask = z.strictObject({
   kind: z.literal("hold"),
   holdId: restoreIdSchema,
   serviceIds: z.array(serviceId).min(1).max(1000),
   /** Released by whoever comes by after this, also without the controller. */
   deadlineAt: z.iso.datetime(),
+  /** False: those that can't be held are skipped, and said. */
+  allOrNone: z.boolean(),
+  /** Volumes known to be seen by several nodes: a service may start anywhere with them. */
+  sharedVolumes: z.array(volumeNameSchema).max(10_000),
 });
-/** On a manager: give held services their former replicas back, unless somebody changed them meanwhile. */
+/** On a manager: give held services back what they were, unless somebody changed them meanwhile. */
 const releaseTask = z.strictObject({ kind: z.literal("release"), holdId: restoreIdSchema });
+/** On a manager: what `docker service rollback` would do, had no hold come in between. */
+const rollbackTask = z.strictObject({ kind: z.literal("rollback"), service: z.string().min(1).max(1024) });
 
 export const taskSchema = z.discriminatedUnion("kind", [
   raftTask,
@@ -101,6 +107,7 @@ export const taskSchema = z.discriminatedUnion("kind", [
   restoreDiscardTask,
   holdTask,
   releaseTask,
+  rollbackTask,
 ]);
 export type Task = z.infer<typeof taskSchema>;
 export type TaskKind = Task["kind"];
@@ -207,13 +214,32 @@ const restoreDiscardResult = z.strictObject({
 });
 const holdResult = z.strictObject({
   kind: z.literal("hold"),
-  held: z.array(z.strictObject({ serviceId, name: z.string().max(1024), replicas: z.int().min(0) })),
+  /** `replicas`: what a replicated service had; null for a global one. */
+  held: z.array(z.strictObject({ serviceId, name: z.string().max(1024), replicas: z.int().min(0).nullable() })),
+  skipped: z.array(
+    z.strictObject({
+      serviceId,
+      name: z.string().max(1024),
+      reason: z.enum(["job", "update", "placement", "changed"]),
+      message: z.string().max(4096),
+    }),
+  ),
 });
 const releaseResult = z.strictObject({
   kind: z.literal("release"),
   released: z.array(z.string().max(1024)),
   /** Changed by somebody meanwhile: left as that one wanted it. */
   leftAlone: z.array(z.string().max(1024)),
+  /** Rolled back by somebody meanwhile: taken to what that one meant. */
+  rolledBack: z.array(z.string().max(1024)),
+  /** From the order to stop to the order to start. */
+  quiet: z.array(z.strictObject({ service: z.string().max(1024), quietMs: z.int().min(0) })),
+});
+const rollbackResult = z.strictObject({
+  kind: z.literal("rollback"),
+  service: z.string().max(1024),
+  /** True where the engine's previous spec was what a hold had left, and the record gave the real one. */
+  fromRecord: z.boolean(),
 });
 
 export const taskResultSchema = z.discriminatedUnion("kind", [
@@ -228,6 +254,7 @@ export const taskResultSchema = z.discriminatedUnion("kind", [
   restoreDiscardResult,
   holdResult,
   releaseResult,
+  rollbackResult,
 ]);
 export type TaskResult = z.infer<typeof taskResultSchema>;
 export type TaskResultOf<K extends TaskKind> = Extract<TaskResult, { kind: K }>;

@@ -2,13 +2,13 @@
 // zero replicas. A global one, and a job (an API update of a job would run it anew), gets a constraint that no node
 // meets. Their tasks leave the state, except a job's ended ones, without which it would run again. What the service was
 // before is given back, to be laid beside and to be restored by an update through the API.
+import { heldConstraint } from "../contract/hold-record.ts";
 import { serviceSpec } from "./engine-api/service.ts";
 import type { Json } from "./engine-api/values.ts";
 import type { ObjectStore } from "./object-store.ts";
 import { decodeMessage, encodeMessage, makeMessage, type Message } from "./swarmkit/message-types.ts";
 
-/** No node has this id. */
-export const heldConstraint = "node.id==held-by-skep";
+export { heldConstraint };
 
 export interface HeldService {
   id: string;

@@ -13,6 +13,7 @@ import { openPrivateKey } from "./certificates.ts";
 import { crc32c } from "./crc32c.ts";
 import { dataKeyHeader } from "./data-keys.ts";
 import { holdServices, type HeldService } from "./hold.ts";
+import { undoHolds, type UndoneHold } from "./undo-holds.ts";
 import { encodeKeyFile, isLocked } from "./key-file.ts";
 import { encodeSnapshot, objectKinds } from "./object-store.ts";
 import { encodeHardState, encodeRaftMember, encodeSnapshotNote, type RaftMember } from "./raft-messages.ts";
@@ -56,6 +57,8 @@ export interface RebasedSwarm {
   /** In the order in which to lay them down. */
   files: RebasedFile[];
   held: HeldService[];
+  /** Services that Skep held when the copy was taken, and that are as they were before again. */
+  undone: UndoneHold[];
   /** What the reader found in it. */
   state: SwarmState;
   certificateReissued: boolean;
@@ -74,6 +77,8 @@ export async function rebaseSwarm(
   if (state.store.unknownKinds.size > 0) throw newerEngine([...state.store.unknownKinds]);
   const address = memberAddress(options);
   const self: RaftMember = { ...state.member, addr: address };
+  // Before what is to be held now: that notes what a service is to be again.
+  const undone = undoHolds(state.store);
   const held = options.hold === undefined ? [] : holdServices(state.store, options.hold);
   const node = await currentCertificate(state, certificates, options);
   const unlockKey = options.unlocked === true ? null : (options.unlockKey ?? null);
@@ -89,7 +94,7 @@ export async function rebaseSwarm(
   ];
   const read = await readSwarm(memoryFiles(new Map(files.map(({ path, bytes }) => [path, bytes]))), { unlockKey });
   checkSame(state, read);
-  return { files, held, state: read, certificateReissued: node.reissued };
+  return { files, held, undone, state: read, certificateReissued: node.reissued };
 }
 
 function memberAddress({ advertiseAddress, port = defaultPort }: RebaseOptions): string {

@@ -16,7 +16,7 @@ const repositoryId = "00112233445566778899aabbccddeeff";
 const node: NodeIdentity = { nodeId: "node1id", hostname: "node1", role: "worker", engineVersion: "26" };
 const writerKey = Buffer.alloc(32, 7);
 const writerKeys = deriveWriterKeys(writerKey, repositoryId);
-const result: TaskResult = { kind: "release", released: ["web"], leftAlone: [] };
+const result: TaskResult = { kind: "release", released: ["web"], leftAlone: [], rolledBack: [], quiet: [] };
 
 describe("the desk where jobs from the queue come in", () => {
   const controller = generateSigningKeyPair();

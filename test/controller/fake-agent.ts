@@ -105,9 +105,15 @@ async function main(options: FakeAgentOptions): Promise<void> {
         return { kind: "restore-prepare", recipient: `age1${"q".repeat(58)}`, target: "exists", freeBytes: 1, usedBy };
       }
       case "hold":
-        return { kind: "hold", held: task.serviceIds.map((serviceId) => ({ serviceId, name: "db", replicas: 1 })) };
+        return {
+          kind: "hold",
+          held: task.serviceIds.map((serviceId) => ({ serviceId, name: "db", replicas: 1 })),
+          skipped: [],
+        };
       case "release":
-        return { kind: "release", released: ["db"], leftAlone: [] };
+        return { kind: "release", released: ["db"], leftAlone: [], rolledBack: [], quiet: [] };
+      case "rollback":
+        return { kind: "rollback", service: task.service, fromRecord: true };
       case "restore-volume": {
         const { restoreId, targetName, order } = task;
         inPlace.set(restoreId, { restoreId, volume: targetName, order: order ?? null });

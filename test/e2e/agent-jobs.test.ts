@@ -5,7 +5,6 @@ import { mkdir, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect } from "chai";
 import { connectDocker, type Docker } from "../../agent/docker.ts";
-import { holdLabel, releaseOverdue } from "../../agent/quiesce.ts";
 import type { TaskOf } from "../../shared/contract/job.ts";
 import { readArchive } from "../../shared/repository/open/archive-reader.ts";
 import { openAsOperator } from "../../shared/repository/open/operator.ts";
@@ -13,13 +12,12 @@ import type { Part } from "../../shared/repository/run.ts";
 import { nodeImage, redisImage } from "../lab/image.ts";
 import { Lab } from "../lab/lab.ts";
 import type { LabNode } from "../lab/node.ts";
-import { failureOf, newRun, restoreTask, Rig, until, volumeTask } from "./agent-rig.ts";
+import { failureOf, newRun, restoreTask, Rig, volumeTask } from "./agent-rig.ts";
 
 const image = nodeImage();
 /** Those upon which Skep's own is built: their layers are there. */
 const images = [image, redisImage()];
 const idle = ["node", "-e", "process.on('SIGTERM', () => process.exit()); setInterval(() => {}, 1e6)"];
-const patient = new AbortController().signal;
 
 function newRestoreId(): string {
   return randomBytes(6).toString("hex");
@@ -336,80 +334,6 @@ describe("the agent's tasks", () => {
       await failureOf(rig.once(manager, task, { identityKeys: keys }));
       expect(listing(folder)).to.equal(present);
       expect(await siblings()).to.deep.equal(["_data"]);
-    });
-  });
-
-  describe("for a hold", () => {
-    let serviceId: string;
-    beforeEach(async () => {
-      serviceId = await docker(
-        ...["service", "create", "-d", "--name", "held", "--replicas", "2", "--stop-grace-period", "2s"],
-        ...[image.tag, ...idle],
-      );
-      await until(async () => (await running()) === 2);
-    });
-    afterEach(async () => {
-      await docker("service", "rm", "held");
-      for (const config of await engine.configs({ label: [holdLabel] })) await engine.removeConfig(config.ID);
-    });
-
-    const running = async (): Promise<number> =>
-      (await engine.tasks({ service: ["held"], "desired-state": ["running"] })).filter(
-        ({ Status }) => Status.State === "running",
-      ).length;
-    const replicas = async (): Promise<unknown> => (await engine.service("held"))?.Spec.Mode.Replicated?.Replicas;
-    const holdTask = (holdId: string, deadlineMs = 60_000): TaskOf<"hold"> => ({
-      kind: "hold",
-      holdId,
-      serviceIds: [serviceId],
-      deadlineAt: new Date(Date.now() + deadlineMs).toISOString(),
-    });
-    it("has no task left when it is held, and all replicas again when it is released", async () => {
-      const holdId = newRestoreId();
-      const { held } = await rig.once(manager, holdTask(holdId));
-      expect(held).to.deep.equal([{ serviceId, name: "held", replicas: 2 }]);
-      expect(await running()).to.equal(0);
-      expect(await rig.once(manager, { kind: "release", holdId })).to.deep.include({
-        released: ["held"],
-        leftAlone: [],
-      });
-      expect(await replicas()).to.equal(2);
-      expect((await engine.service("held"))?.Spec.Labels).to.deep.equal({});
-      await until(async () => (await running()) === 2);
-      // A copied job, or a late one, holds nothing again.
-      expect(await failureOf(rig.once(manager, holdTask(holdId)))).to.include({ code: "SKEP_HOLD_OVER" });
-      expect(await replicas()).to.equal(2);
-    });
-
-    it("leaves a service alone that its owner scaled meanwhile", async () => {
-      const holdId = newRestoreId();
-      await rig.once(manager, holdTask(holdId));
-      await docker("service", "scale", "-d", "held=1");
-      expect(await rig.once(manager, { kind: "release", holdId })).to.deep.include({
-        released: [],
-        leftAlone: ["held"],
-      });
-      expect(await replicas()).to.equal(1);
-    });
-
-    it("is released by whoever comes by after its deadline, without the controller", async () => {
-      const holdId = newRestoreId();
-      const task = holdTask(holdId, 60_000);
-      await rig.once(manager, task);
-      expect(await releaseOverdue(engine, Date.parse(task.deadlineAt) - 1, patient)).to.deep.equal([]);
-      expect(await releaseOverdue(engine, Date.parse(task.deadlineAt) + 1, patient)).to.deep.equal(["held"]);
-      expect(await replicas()).to.equal(2);
-      expect(await engine.configs({ label: [holdLabel] })).to.deep.equal([]);
-    });
-
-    it("refuses a service that cannot be scaled to zero, and holds none", async () => {
-      await docker("service", "create", "-d", "--name", "everywhere", "--mode", "global", image.tag, ...idle);
-      const [everywhere] = (await engine.services()).filter(({ Spec }) => Spec.Name === "everywhere");
-      const task = { ...holdTask(newRestoreId()), serviceIds: [serviceId, everywhere?.ID ?? ""] };
-      const error = await failureOf(rig.once(manager, task));
-      expect(error).to.include({ code: "SKEP_HOLD_UNSUPPORTED", permanent: true });
-      expect(await replicas()).to.equal(2);
-      await docker("service", "rm", "everywhere");
     });
   });
 

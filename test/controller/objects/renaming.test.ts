@@ -1,8 +1,6 @@
 import { expect } from "chai";
 import fc from "fast-check";
 
-import { heldForm as heldByAgent } from "./agent-hold.ts";
-import { withoutHold } from "../../../controller/objects/hold-undone.ts";
 import { isSubnet, overlap } from "../../../controller/objects/network-body.ts";
 import { mapConstraint, renamed } from "../../../controller/objects/renaming.ts";
 import { select } from "../../../controller/objects/selection.ts";
@@ -24,12 +22,6 @@ describe("names, nodes and subnets of another swarm", () => {
     expect(() => renamed(select(odd, "stack", "shop"), "stack", "shop", "copy"))
       .to.throw()
       .with.property("code", "SKEP_OBJECTS_NO_PREFIX");
-  });
-
-  it("undoes what the agent does to hold a service", () => {
-    const { spec } = service("web", { Labels: { a: "b" }, Mode: { Replicated: { Replicas: 5 } } });
-    expect(withoutHold(spec)).to.equal(null);
-    expect(withoutHold(heldByAgent(spec))).to.deep.equal(spec);
   });
 
   it("finds two subnets that share an address, of either family", () => {

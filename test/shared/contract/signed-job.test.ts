@@ -2,6 +2,7 @@ import { expect } from "chai";
 import { randomBytes } from "node:crypto";
 import type { Job } from "../../../shared/contract/job.ts";
 import { openJob, openResult, sealResult, signJob, type JobExpectation } from "../../../shared/contract/signed-job.ts";
+import type { TaskResultOf } from "../../../shared/contract/job.ts";
 import { SkepError } from "../../../shared/errors.ts";
 import { generateSigningKeyPair, signPayload } from "../../../shared/repository/signature.ts";
 
@@ -73,15 +74,21 @@ describe("signed jobs", () => {
 
 describe("results", () => {
   const key = randomBytes(32);
-  const result = { kind: "release", released: ["db"], leftAlone: [] } as const;
+  const result: TaskResultOf<"release"> = {
+    kind: "release",
+    released: ["db"],
+    leftAlone: [],
+    rolledBack: [],
+    quiet: [],
+  };
 
   it("come back as the agent gave them", () => {
-    const sealed = sealResult("job-1", { ...result, released: ["db"], leftAlone: [] }, "node1", key);
+    const sealed = sealResult("job-1", result, "node1", key);
     expect(openResult(sealed, "job-1", () => key)).to.deep.equal({ writerId: "node1", result });
   });
 
   it("are refused from another writer, for another job, and changed", () => {
-    const sealed = sealResult("job-1", { ...result, released: ["db"], leftAlone: [] }, "node1", key);
+    const sealed = sealResult("job-1", result, "node1", key);
     expect(codeOf(() => openResult(sealed, "job-2", () => key))).to.equal("SKEP_RESULT_INVALID");
     expect(codeOf(() => openResult(sealed, "job-1", () => randomBytes(32)))).to.equal("SKEP_RESULT_INVALID");
     expect(codeOf(() => openResult({ ...sealed, writerId: "node2" }, "job-1", () => key))).to.equal(
