@@ -26,6 +26,8 @@ export interface ChildView extends ChildRef {
   /** Attempts that have ended. */
   attempts: number;
   progress: JobProgress | null;
+  /** Why its last attempt failed; of one that waits for its next. */
+  failure?: ErrorRecord;
 }
 
 export type ChildOutcome = { state: "done"; value: unknown } | { state: "failed"; failure: Failure };

@@ -140,7 +140,9 @@ export class FlowChildren {
     const view = { queue, id, data, attempts: job.attemptsMade, progress };
     const state = await job.getState();
     if (state === "completed" || state === "failed") return { ...view, state: "ended" };
-    if (state === "delayed") return { ...view, state: isHeld(job) ? "held" : "retrying" };
+    if (state === "delayed" && isHeld(job)) return { ...view, state: "held" };
+    if (state === "delayed")
+      return { ...view, state: "retrying", failure: boundedError(decodeErrorMessage(job.failedReason)) };
     if (state !== "active") return { ...view, state: "waiting" };
     const locked = (await this.#redis.exists(`${qualified(queue)}:${id}:lock`)) === 1;
     return { ...view, state: locked ? "active" : "abandoned-by-agent" };

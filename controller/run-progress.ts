@@ -95,5 +95,7 @@ function pendingPart(child: ChildView, data: RunData, sources: ProgressSources):
   const part = partOf(child.id, data, sources);
   if (part === null) return null;
   const running = child.state === "active" || child.state === "abandoned-by-agent";
-  return { ...part, state: running ? "running" : "waiting", attempt: child.attempts + 1, progress: child.progress };
+  const pending = { ...part, attempt: child.attempts + 1, progress: child.progress };
+  if (running) return { ...pending, state: "running" };
+  return { ...pending, state: "waiting", ...(child.failure && { error: child.failure }) };
 }

@@ -42,7 +42,8 @@ function plainBoard(output: Output, now: () => number, everyMs: number): Board {
     for (const line of latest) {
       const last = said.get(line.id);
       const due = last?.state !== line.state || (line.state === "running" && now() - last.at >= everyMs);
-      if (!due || line.state === "waiting") continue;
+      // One that waits has nothing to tell, but for a fault after which it is tried again.
+      if (!due || (line.state === "waiting" && line.detail === "")) continue;
       said.set(line.id, { state: line.state, at: now() });
       output.say(`${line.label}: ${line.state}${line.detail === "" ? "" : `, ${format.visible(line.detail)}`}`);
     }

@@ -207,12 +207,13 @@ export function boardOf(progress: RunProgress): { title: string; lines: BoardLin
     lines: progress.parts.map((part) => {
       const { detail, share } = part.progress === null ? { detail: "", share: null } : describeProgress(part.progress);
       const attempt = part.attempt > 1 ? `attempt ${part.attempt}${detail === "" ? "" : ", "}` : "";
+      const next = part.state === "waiting" ? `attempt ${part.attempt} follows: ` : "";
+      const fault = part.error === undefined ? undefined : `${next}${part.error.message}`;
       return {
         id: `${part.kind} ${part.hostname} ${part.name}`,
         label: partLabel(part),
         state: part.state,
-        detail:
-          part.error?.message ?? (part.totals === undefined ? `${attempt}${detail}` : describeTotals(part.totals)),
+        detail: fault ?? (part.totals === undefined ? `${attempt}${detail}` : describeTotals(part.totals)),
         share,
       };
     }),

@@ -59,6 +59,11 @@ describe("the queue", function () {
     });
     const queue = rig.openQueue({ run: twoSteps([child("a", { attempts: 3 })], seen) });
     await queue.openFlow("run", "flow", { step: 0 });
+    const waiting = await until("it waits for its next attempt", async () => {
+      const [found] = await queue.children([{ queue: node1, id: "a" }]);
+      return found?.state === "retrying" && found;
+    });
+    expect(waiting.failure).to.include({ code: gone.code, message: gone.message });
     await ended(queue, "flow");
     expect(begun).to.have.length(3);
     const outcome = seen[0]?.get("a");

@@ -48,6 +48,16 @@ describe("the progress of a run", () => {
     expect(said, "after its end").to.have.length(told);
   });
 
+  it("tells of a fault after which a part is tried again, once, and of no other that waits", () => {
+    const said: string[] = [];
+    const output = { ...makeOutput(false), live: false, say: (text: string) => void said.push(text) };
+    const board = makeBoard(output, Date.now, 60_000);
+    const fault = "attempt 2 follows: the store cannot be reached";
+    for (let time = 0; time < 2; time++) board.update("Run r", [line("db", "waiting", fault), line("www", "waiting")]);
+    board.close();
+    expect(said.filter((text) => text.startsWith("volume "))).to.deep.equal([`volume db: waiting, ${fault}`]);
+  });
+
   it("never draws a block higher or wider than the terminal, and keeps what runs in sight", () => {
     const lines = Array.from({ length: 200 }, (_, index) =>
       line(`v${index}`, index === 199 ? "running" : "done", "x".repeat(300)),
