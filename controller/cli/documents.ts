@@ -115,6 +115,38 @@ export const exportDocument = z.strictObject({
 });
 export type ExportDocument = z.infer<typeof exportDocument>;
 
+const objectKind = z.enum(["network", "secret", "config", "service"]);
+
+/** skep restore secret, config, network, service, stack. `result` is null where nothing was done. */
+export const restoreObjectsDocument = z.strictObject({
+  source: z.string(),
+  engine: z.string(),
+  steps: z.array(
+    z.strictObject({
+      kind: objectKind,
+      name: z.string(),
+      action: z.enum(["create", "keep", "relabel", "update"]),
+      why: z.string(),
+      /** From what is there to what is wanted; null where a field is absent. Never a secret's data. */
+      changes: z.array(z.strictObject({ path: z.string(), before: z.unknown(), after: z.unknown() })),
+    }),
+  ),
+  /** While there is one nothing is done. */
+  conflicts: z.array(z.strictObject({ kind: objectKind, name: z.string(), what: z.string(), hint: z.string() })),
+  notes: z.array(z.string()),
+  done: z.boolean(),
+  result: z
+    .array(
+      z.strictObject({
+        kind: objectKind,
+        name: z.string(),
+        result: z.enum(["equal", "held", "different", "missing"]),
+      }),
+    )
+    .nullable(),
+});
+export type RestoreObjectsDocument = z.infer<typeof restoreObjectsDocument>;
+
 /** What a restore will do, or did. */
 export const restorePlanDocument = z.strictObject({
   runId: z.string(),

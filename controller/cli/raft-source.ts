@@ -11,7 +11,8 @@ import { directoryFiles } from "../../shared/raft/swarm-files.ts";
 import { decodeUnlockKey } from "../../shared/raft/unlock-key.ts";
 import { runIdPattern } from "../../shared/repository/layout.ts";
 import { readArchive } from "../../shared/repository/open/archive-reader.ts";
-import { readRun } from "../../shared/repository/run-chain.ts";
+import type { Catalogue } from "../../shared/repository/catalogue.ts";
+import { readRuns, type ReadRun, type ReadRunsOptions } from "../../shared/repository/run-chain.ts";
 import type { IdentityOptions, StoreOptions } from "./access.ts";
 import { withOperator } from "./catalogue-access.ts";
 import { readInputFile } from "./input-file.ts";
@@ -90,6 +91,19 @@ async function openFile(
   return await openSwarm(files, { unlockKey: given ?? unlockKey, signal: session.signal });
 }
 
+function missingRun(id: string): string {
+  return id === "latest" ? "no run has a proven Raft copy" : `there is no run ${id}`;
+}
+
+/** `latest` is the newest run with a proven Raft copy; null where there is none. */
+async function runWithRaft(catalogue: Catalogue, id: string, options: ReadRunsOptions): Promise<ReadRun | null> {
+  for await (const found of readRuns(catalogue, options)) {
+    const proven = found.run.parts.some(({ raft, archive }) => raft?.decrypted === true && archive !== undefined);
+    if (id === "latest" ? proven : found.run.id === id) return found;
+  }
+  return null;
+}
+
 async function openRun(
   session: Session,
   id: string,
@@ -98,7 +112,7 @@ async function openRun(
 ): Promise<OpenedSwarm> {
   const { signal, output } = session;
   return await withOperator(session, options, async ({ store, catalogue, operator }) => {
-    const found = await readRun(catalogue, id, {
+    const found = await runWithRaft(catalogue, id, {
       signal,
       onFault: (fault, key) => {
         output.warn(`${key} is passed over: ${fault.message}`);
@@ -108,7 +122,7 @@ async function openRun(
     if (part?.archive === undefined || part.epoch === undefined) {
       throw new SkepError({
         code: "SKEP_RAFT_SOURCE",
-        message: found === null ? `there is no run ${id}` : `run ${id} has no Raft copy`,
+        message: found === null ? missingRun(id) : `run ${id} has no Raft copy`,
         permanent: true,
         hint: "`skep runs` lists the runs, `skep show RUN` what is in one",
       });

@@ -1,4 +1,5 @@
-import { writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -14,12 +15,14 @@ import {
 import {
   applyNodes,
   applySettings,
-  finishRebuild,
   makeObjects,
   presentSwarm,
-  releaseWave,
   type RebuildContext,
 } from "../../controller/recovery/rebuild/rebuild.ts";
+import type { ComparedObject } from "../../controller/objects/comparison.ts";
+import { Journal } from "../../controller/recovery/journal.ts";
+import { rebuildSteps } from "../../controller/recovery/rebuild/rebuild-steps.ts";
+import { runSteps } from "../../controller/recovery/steps.ts";
 import { redisImage } from "../lab/image.ts";
 import { Lab } from "../lab/lab.ts";
 import type { LabNode } from "../lab/node.ts";
@@ -103,7 +106,9 @@ describe("a swarm rebuilt from its Raft copy", function () {
   let from: LabNode;
   let to: LabNode;
   let copied: CopiedSwarm;
+  let folder = "";
   before(async () => {
+    folder = await mkdtemp(join(tmpdir(), "skep-rebuild-"));
     lab = await Lab.up({ nodes: 2, images: [...(await skepImages()), redisImage()] });
     [from, to] = [lab.node(0), lab.node(1)];
     await initSwarm([from], { managers: 1 });
@@ -127,7 +132,10 @@ describe("a swarm rebuilt from its Raft copy", function () {
     await untilComplete(from, "batch_job");
     copied = copiedSwarm((await openRaftCopy(from)).state);
   });
-  after(() => lab.down());
+  after(async () => {
+    await lab.down();
+    await rm(folder, { recursive: true });
+  });
 
   async function labelled(node: LabNode): Promise<void> {
     const { Version, Spec } = await inspect(node, "/swarm");
@@ -187,17 +195,54 @@ describe("a swarm rebuilt from its Raft copy", function () {
     expect(JSON.stringify(tasks)).not.to.match(/"State":"(running|preparing|starting)"/);
   });
 
-  it("is released in waves until all runs, and then equal in every spec, secret, config, network and label", async () => {
-    const rebuild = await context();
-    const plan = await rebuild.plan();
-    for (const wave of plan.waves) {
-      const live = await releaseWave(rebuild.context, plan, wave, { timeoutMs: 90_000, pollMs: 200 });
-      expect([...live].filter(([, { live: isLive }]) => !isLive)).to.deep.equal([]);
+  it("goes on by the steps of a recovery, in waves until all runs, and is then equal in every spec and label", async () => {
+    const { context: rebuild } = await context();
+    const [self] = await rebuild.engine.nodes();
+    const steps = rebuildSteps({
+      copied,
+      engine: () => Promise.resolve(rebuild.engine),
+      advertiseAddress: to.address,
+      nodes: () => new Map([[copied.nodes[0]?.id ?? "", self?.ID ?? ""]]),
+      subnets: new Map(),
+      runJobs: false,
+      joined: [],
+      volumes: [],
+      release: { timeoutMs: 90_000, pollMs: 200 },
+    });
+    const journal = await Journal.open(folder, {
+      format: 1,
+      recoveryId: "abcdefghijkl",
+      mode: "rebuild",
+      repositoryId: "none",
+      runId: "none",
+      inventoryDigest: "0".repeat(64),
+      startedAt: new Date().toISOString(),
+    });
+    const done: string[] = [];
+    await runSteps(steps, journal, {
+      signal: new AbortController().signal,
+      parallel: 4,
+      patienceMs: 30_000,
+      now: () => Date.now(),
+      onState: ({ title }, state) => {
+        if (state === "done") done.push(title);
+      },
+    });
+    expect(done.slice(2)).to.deep.equal([
+      "release mon_everywhere, shop_db",
+      "release shop_web",
+      "compare everything with the copy, field by field",
+    ]);
+    for (const step of ["rebuild:release-1", "rebuild:release-2"]) {
+      const { services } = journal.resultOf(step) as { services: { live: boolean }[] };
+      expect(
+        services.every(({ live }) => live),
+        JSON.stringify(services),
+      ).to.equal(true);
     }
-    const order = rebuild.said.filter((line) => line.startsWith("released "));
-    expect(order.at(-1)).to.equal("released shop_web");
-    const compared = await finishRebuild(rebuild.context, plan);
-    const others = compared.filter(({ result }) => result !== "equal");
+    const { objects } = journal.resultOf("rebuild:compare") as { objects: ComparedObject[] };
+    journal.close();
+    const others = objects.filter(({ result }) => result !== "equal");
     expect(others.map(({ name, result }) => `${name} ${result}`)).to.deep.equal(["batch_job held"]);
 
     const [now, before] = [await shown(to), await shown(from)];

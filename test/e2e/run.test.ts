@@ -4,7 +4,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { zstdDecompressSync } from "node:zlib";
-import type { BackupDocument } from "../../controller/cli/documents.ts";
+import type { BackupDocument, RestoreObjectsDocument } from "../../controller/cli/documents.ts";
 import { layout } from "../../shared/repository/layout.ts";
 import type { Part, Run } from "../../shared/repository/run.ts";
 import type { Store } from "../../shared/store/store.ts";
@@ -141,5 +141,16 @@ describe("a run over three nodes", function () {
     const beta = second?.parts.find((each) => each.name === "node2/beta");
     expect(beta?.totals?.sourceBytes).to.equal(6_000_000);
     expect(beta?.totals?.newBytes).to.be.below(100_000);
+  });
+
+  it("brings a service back that was removed from the swarm", async () => {
+    const socket = `unix://${cluster.manager.dockerSocketPath}`;
+    await cluster.manager.run(["docker", "service", "rm", "binder"]);
+    const argv = ["restore", "service", "binder", "--docker", socket, "--identity", cluster.identity, "--yes"];
+    const document = await cluster.skepJson<RestoreObjectsDocument>(argv);
+    expect(document.result).to.deep.equal([{ kind: "service", name: "binder", result: "equal" }]);
+    const mounts = "{{(index .Spec.TaskTemplate.ContainerSpec.Mounts 0).Target}}";
+    const shown = await cluster.manager.run(["docker", "service", "inspect", "--format", mounts, "binder"]);
+    expect(shown.trim()).to.equal("/srv");
   });
 });

@@ -1,12 +1,14 @@
 // skep raft: what is in a swarm's Raft state, read without any engine.
 import { mkdir, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { InvalidArgumentError, type Command } from "commander";
 import { SkepError } from "../../../shared/errors.ts";
 import { diffSwarms, type ObjectChange } from "../../../shared/raft/diff.ts";
 import { engineJson } from "../../../shared/raft/engine-api/objects.ts";
 import { objectKinds, type ObjectKind } from "../../../shared/raft/object-store.ts";
 import type { OpenedSwarm } from "../../../shared/raft/open-swarm.ts";
+import { composeFiles } from "../../compose/compose-files.ts";
+import { copiedObjects } from "../../objects/copied-objects.ts";
 import { addIdentityOption, addKitOption, addStoreOptions } from "../access.ts";
 import { exitCodes, type ExitCode } from "../exit-code.ts";
 import * as format from "../format.ts";
@@ -51,9 +53,13 @@ export function register(program: Command): void {
     .argument("<after>", "likewise")
     .option("--reveal", reveal);
   run(describe(diff, examples.diff), difference);
-  const out = sourceCommand(raft, "export", "write every object as a JSON file, for version control")
+  const out = sourceCommand(
+    raft,
+    "export",
+    "write every object as a JSON file, and every stack as a compose file, for version control",
+  )
     .requiredOption("--out <folder>", "a folder that is not there yet")
-    .option("--reveal", reveal);
+    .option("--reveal", `${reveal}; stacks then come with their secrets and configs as files`);
   run(describe(out, examples.export), exportObjects);
 }
 
@@ -195,9 +201,35 @@ async function exportObjects(
     if (kind === "task") continue;
     count += await exportKind(swarm, kind, join(options.out, kind), options.reveal === true);
   }
-  session.output.document({ out: options.out, objects: count });
+  const stacks = await exportStacks(swarm, join(options.out, "compose"), options.reveal === true);
+  session.output.document({ out: options.out, objects: count, stacks });
   session.output.say(`${format.plural(count, "object")} written to ${options.out}`);
+  for (const line of stacks.flatMap(({ cannot }) => cannot)) {
+    session.output.warn(`a compose file cannot say: ${format.visible(line)}`);
+  }
   return exitCodes.done;
+}
+
+/** A folder each, with compose.yml and what lies beside it. */
+async function exportStacks(
+  swarm: OpenedSwarm,
+  folder: string,
+  reveal: boolean,
+): Promise<{ stack: string | null; file: string; cannot: string[] }[]> {
+  const stacks = composeFiles(copiedObjects(swarm.state), reveal);
+  if (stacks.length > 0) await mkdir(folder, { mode: 0o700 });
+  const written = [];
+  for (const { stack, folder: name, text, files, cannot } of stacks) {
+    const file = join(folder, name, "compose.yml");
+    await mkdir(dirname(file), { mode: 0o700 });
+    await writeFile(file, text, { mode: 0o600, flag: "wx" });
+    for (const { path, bytes } of files) {
+      await mkdir(dirname(join(folder, name, path)), { recursive: true, mode: 0o700 });
+      await writeFile(join(folder, name, path), bytes, { mode: 0o600, flag: "wx" });
+    }
+    written.push({ stack, file, cannot });
+  }
+  return written;
 }
 
 async function exportKind(swarm: OpenedSwarm, kind: ObjectKind, folder: string, reveal: boolean): Promise<number> {

@@ -1,4 +1,4 @@
-// skep restore: a volume back as it was, what was there before back again, or gone for good.
+// skep restore: a volume or an object of the swarm back as it was, what was there before back again, or gone for good.
 import type { Command } from "commander";
 import { SkepError } from "../../../shared/errors.ts";
 import { restoreIdSchema } from "../../../shared/contract/job.ts";
@@ -7,6 +7,7 @@ import { accessApi } from "../access.ts";
 import { exitCodes, type ExitCode } from "../exit-code.ts";
 import * as format from "../format.ts";
 import { endRestore, restoreInSwarm } from "../restore-in-swarm.ts";
+import { registerObjectRestores } from "../restore-objects.ts";
 import {
   addEndOptions,
   addPlaceOptions,
@@ -21,7 +22,7 @@ import { table } from "../table.ts";
 import { checkRunId } from "./show.ts";
 
 export function register(program: Command): void {
-  const restore = program.command("restore").description("bring back a volume, or undo that");
+  const restore = program.command("restore").description("bring back a volume or an object of the swarm, or undo that");
   const volume = restore
     .command("volume <node/name>")
     .description("restore a volume beside the present one, then exchange them; the present one is kept");
@@ -29,6 +30,7 @@ export function register(program: Command): void {
   const example = `skep restore volume node2/pgdata --stop --kit skep-kit --identity identity-anna.txt
 skep restore volume host1/pgdata --as pgdata-old --standalone --kit skep-kit`;
   run(describe(volume, example), restoreVolume);
+  registerObjectRestores(restore);
 
   const list = restore.command("list").description("list restores, newest first");
   addPlaceOptions(list);

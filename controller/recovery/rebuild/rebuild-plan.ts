@@ -13,7 +13,7 @@ import { withNodes, withSubnets, type NodeMapping } from "../../objects/renaming
 import { selectAll } from "../../objects/selection.ts";
 import { z } from "zod";
 import { copiedSettings, settingsChange, type SettingsChange, type SwarmSettings } from "./settings.ts";
-import { releaseWaves } from "./waves.ts";
+import { releaseWaves, type Released } from "./waves.ts";
 
 export interface CopiedNode {
   id: string;
@@ -167,13 +167,13 @@ function strangers(services: readonly ServiceStep[], present: PresentObjects): C
 }
 
 /** Skep's own stack comes last: it shall back up what is there again. It is known by what its services are told. */
-function isOfSkep(services: readonly ServiceStep[]): (service: ServiceStep) => boolean {
+export function isOfSkep(services: readonly Released[]): (service: Released) => boolean {
   const said = z.looseObject({ Env: z.array(z.string()).nullish() });
-  const isSkep = ({ spec }: ServiceStep): boolean =>
+  const isSkep = ({ spec }: Released): boolean =>
     (said.safeParse(spec.TaskTemplate.ContainerSpec ?? {}).data?.Env ?? []).some((one) =>
       one.startsWith("SKEP_CONFIG_FILE="),
     );
-  const stackOf = ({ spec }: ServiceStep): string | undefined => spec.Labels?.["com.docker.stack.namespace"];
+  const stackOf = ({ spec }: Released): string | undefined => spec.Labels?.["com.docker.stack.namespace"];
   const stacks = new Set(services.filter(isSkep).map(stackOf));
   return (service) => isSkep(service) || (stackOf(service) !== undefined && stacks.has(stackOf(service)));
 }
