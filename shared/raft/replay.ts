@@ -38,7 +38,9 @@ export interface LoadedSnapshot {
 }
 
 interface PendingEntry {
-  entry: Omit<Entry, "data">;
+  index: number;
+  term: number;
+  type: number;
   plain: Uint8Array;
 }
 
@@ -70,17 +72,20 @@ export class Replay {
     }
   }
 
-  #takeEntry({ data, ...entry }: Entry): void {
+  #takeEntry(entry: Entry): void {
     if (entry.index <= this.#snapshotIndex) return;
     if (entry.index <= this.#appliedIndex) {
       throw formatError(`entry ${entry.index} is replaced after it was committed`);
     }
     const kept = entry.index - this.#appliedIndex - 1;
-    for (const dropped of this.#pending.splice(kept)) this.#pendingBytes -= dropped.plain.length;
-    const plain = this.#opener.open(`entry ${entry.index}`, data);
+    if (kept < this.#pending.length) {
+      for (const dropped of this.#pending.splice(kept)) this.#pendingBytes -= dropped.plain.length;
+    }
+    const { index, term, type } = entry;
+    const plain = this.#opener.open(`entry ${index}`, entry.data);
     this.#pendingBytes += plain.length;
     if (this.#pendingBytes > longestPendingBytes) throw formatError(`entry ${entry.index}: too much is uncommitted`);
-    this.#pending.push({ entry, plain });
+    this.#pending.push({ index, term, type, plain });
   }
 
   #applyCommitted(): void {
@@ -88,19 +93,19 @@ export class Replay {
     if (count > 0) for (const entry of this.#pending.splice(0, count)) this.#apply(entry);
   }
 
-  #apply({ entry, plain }: PendingEntry): void {
+  #apply({ index, term, type, plain }: PendingEntry): void {
     this.#pendingBytes -= plain.length;
-    if (entry.type === entryType.confChange) this.membership.apply(plain);
-    else if (plain.length > 0) this.store.apply(plain, entry.index);
-    this.#appliedIndex = entry.index;
-    this.#appliedTerm = entry.term;
+    if (type === entryType.confChange) this.membership.apply(plain);
+    else if (plain.length > 0) this.store.apply(plain, index);
+    this.#appliedIndex = index;
+    this.#appliedTerm = term;
   }
 
   /** Applies or only parses what is not committed, and gives where the objects stand. */
   finish(includeNewer: boolean): { appliedIndex: number; appliedTerm: number } {
     for (const pending of this.#pending) {
       if (includeNewer) this.#apply(pending);
-      else if (pending.entry.type === entryType.normal) decodeRequest(pending.plain, () => undefined);
+      else if (pending.type === entryType.normal) decodeRequest(pending.plain, () => undefined);
     }
     return { appliedIndex: this.#appliedIndex, appliedTerm: this.#appliedTerm };
   }

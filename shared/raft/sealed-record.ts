@@ -76,12 +76,50 @@ function openSecretbox(record: SealedRecord, key: Uint8Array): Uint8Array | null
   ) {
     throw formatError("sealed record: nonce or tag is cut short");
   }
-  try {
-    return sodium.crypto_secretbox_open_easy(record.data, record.nonce, key);
-  } catch {
-    // The library's only way to say that the tag does not fit; lengths were checked above.
-    return null;
+  return openInScratch(record, key);
+}
+
+/** libsodium's own functions under the wrappers, which allocate, copy and free five times for each record. */
+interface RawSodium {
+  /** Another array whenever the memory has grown. */
+  readonly HEAPU8: Uint8Array;
+  _malloc(lengthBytes: number): number;
+  _free(address: number): void;
+  /** Lengths of 64 bits are two arguments. 0 where the tag fits. */
+  _crypto_secretbox_open_easy(
+    plain: number,
+    sealed: number,
+    sealedLow: number,
+    sealedHigh: number,
+    nonce: number,
+    key: number,
+  ): number;
+}
+const raw = (sodium as unknown as { libsodium: RawSodium }).libsodium;
+
+/** In libsodium's memory: key, nonce, then room for the sealed bytes, which are opened in place. */
+const scratch = { address: 0, roomBytes: 0 };
+const headBytes = keyBytes + sodium.crypto_secretbox_NONCEBYTES;
+
+/** Null where the tag does not fit. */
+function openInScratch({ data, nonce }: SealedRecord, key: Uint8Array): Uint8Array | null {
+  if (key.length !== keyBytes) throw new TypeError(`a key of ${key.length} bytes`);
+  if (data.length > scratch.roomBytes) {
+    if (scratch.address !== 0) raw._free(scratch.address);
+    scratch.roomBytes = Math.max(64 * 1024, 2 * data.length);
+    scratch.address = raw._malloc(headBytes + scratch.roomBytes);
+    if (scratch.address === 0) throw new TypeError(`libsodium has no room for ${data.length} bytes`);
   }
+  const sealed = scratch.address + headBytes;
+  const memory = raw.HEAPU8;
+  memory.set(key, scratch.address);
+  memory.set(nonce, scratch.address + keyBytes);
+  memory.set(data, sealed);
+  const nonceAt = scratch.address + keyBytes;
+  const failed = raw._crypto_secretbox_open_easy(sealed, sealed, data.length, 0, nonceAt, scratch.address);
+  memory.fill(0, scratch.address, scratch.address + keyBytes);
+  if (failed !== 0) return null;
+  return memory.slice(sealed, sealed + data.length - sodium.crypto_secretbox_MACBYTES);
 }
 
 const fernet = { version: 0x80, timeBytes: 8, ivBytes: 16, macBytes: 32, halfKeyBytes: 16 } as const;

@@ -1,10 +1,11 @@
-// The one door to the protobuf library's wire level: strict reading of the few small messages around the objects
-// (WAL records, entries, snapshots, requests). The objects themselves are read by their descriptors.
-import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
+// The wire level: strict reading of the few small messages around the objects (WAL records, entries, snapshots,
+// requests), and the one door to the library's writer. The objects themselves are read by their descriptors.
+import { BinaryWriter } from "@bufbuild/protobuf/wire";
 
 import { SkepError } from "../errors.ts";
+import { FieldReader } from "./field-reader.ts";
 
-export { BinaryReader, BinaryWriter };
+export { BinaryWriter };
 
 /** Malformed bytes: SKEP_RAFT_FORMAT, permanent, since the same bytes stay malformed. */
 export function formatError(message: string, cause?: unknown): SkepError {
@@ -13,16 +14,12 @@ export function formatError(message: string, cause?: unknown): SkepError {
 
 /**
  * Reads one message field by field. `take` gets the raw tag (field number × 8 + wire type), reads the value and
- * returns true; false means that it does not know the tag. Unknown tags, and whatever the library refuses (truncated
+ * returns true; false means that it does not know the tag. Unknown tags, and whatever the reader refuses (truncated
  * values, overlong varints), are a SKEP_RAFT_FORMAT naming the message: these are framing messages of fixed shape, and
  * a field that we do not know could change what the others mean.
  */
-export function readFields(
-  what: string,
-  bytes: Uint8Array,
-  take: (tag: number, reader: BinaryReader) => boolean,
-): void {
-  const reader = new BinaryReader(bytes);
+export function readFields(what: string, bytes: Uint8Array, take: (tag: number, reader: FieldReader) => boolean): void {
+  const reader = new FieldReader(bytes);
   while (reader.pos < reader.len) {
     let known: boolean;
     let tag: number;
@@ -38,27 +35,26 @@ export function readFields(
 }
 
 /** A 64-bit varint that must be a counter below 2^53 (indexes, terms); SKEP_RAFT_FORMAT otherwise. */
-export function readCounter(reader: BinaryReader): number {
-  const value = Number(reader.uint64());
+export function readCounter(reader: FieldReader): number {
+  const value = reader.counter();
   if (!Number.isSafeInteger(value)) throw formatError("a counter does not fit 53 bits");
   return value;
 }
 
 /** A full 64-bit unsigned varint; Raft ids are random 63-bit numbers. */
-export function readUint64(reader: BinaryReader): bigint {
-  return BigInt(reader.uint64());
+export function readUint64(reader: FieldReader): bigint {
+  return reader.uint64();
 }
 
 /** A packed list of them. */
-export function readPackedUint64(reader: BinaryReader): bigint[] {
-  const packed = new BinaryReader(reader.bytes());
+export function readPackedUint64(reader: FieldReader): bigint[] {
+  const packed = new FieldReader(reader.bytes());
   const values: bigint[] = [];
   while (packed.pos < packed.len) values.push(readUint64(packed));
   return values;
 }
 
 /** Passes over the value of a field whose tag was read. */
-export function skipField(tag: number, reader: BinaryReader): void {
-  // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment -- the library checks that it is a wire type
-  reader.skip(tag & 7, tag >>> 3);
+export function skipField(tag: number, reader: FieldReader): void {
+  reader.skip(tag & 7);
 }

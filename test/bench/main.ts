@@ -1,6 +1,7 @@
 // npm run bench: Skep, and from Debian's packages restic, borg and tar | zstd | age, in turn on the same data and a
 // store in a folder. Prints medians and ratios as a table, or with --json as JSON on stdout.
 //
+//   npm run bench -- --case raft [--megabytes 64] [--rounds 5] [--json]      (raft.ts: nobody to compare with)
 //   npm run bench -- [--case mixed|small-files] [--megabytes 1000] [--files 100000] [--rounds 3] [--json]
 //
 // Wall time tells what a user waits; on a machine that does other things at the same time, look at the CPU time.
@@ -24,6 +25,11 @@ const { values } = parseArgs({
     json: { type: "boolean", default: false },
   },
 });
+
+if (values.case === "raft") {
+  await import("./raft.ts");
+  process.exit();
+}
 
 const skepProcess = fileURLToPath(new URL("./skep-process.ts", import.meta.url));
 const node = process.execPath;

@@ -5,81 +5,33 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { expect } from "chai";
 
-import { takeRaftCopy } from "../../agent/source/raft.ts";
 import { copiedFiles } from "../../shared/raft/copied-file.ts";
-import type { SwarmCopy } from "../../shared/raft/copy.ts";
-import { engineJson } from "../../shared/raft/engine-api/objects.ts";
-import type { ObjectKind } from "../../shared/raft/object-store.ts";
 import { openSwarm } from "../../shared/raft/open-swarm.ts";
 import { readSwarm, type SwarmState } from "../../shared/raft/read-swarm.ts";
-import { rebaseSwarm, type RebaseOptions, type RebasedSwarm } from "../../shared/raft/rebase.ts";
-import { readWhole } from "../../shared/raft/swarm-files.ts";
-import { decodeUnlockKey, encodeUnlockKey } from "../../shared/raft/unlock-key.ts";
+import type { RebasedSwarm } from "../../shared/raft/rebase.ts";
+import { encodeUnlockKey } from "../../shared/raft/unlock-key.ts";
 import { Lab } from "../lab/lab.ts";
 import type { LabNode } from "../lab/node.ts";
 import { initSwarm } from "../lab/swarm.ts";
-import { create, engineCall, fillSwarm, inspect, markerWrite, secretText, type ApiObject } from "./rich-swarm.ts";
-
-const swarmDirectory = "/var/lib/docker/swarm";
+import {
+  apiObjects,
+  copyFrom,
+  raftObjects,
+  rebaseCopy,
+  setAutolock,
+  steadyLoad,
+  swarmDirectory,
+  swarmState,
+  unlockKeyOf,
+  until,
+} from "./raft-swarm.ts";
+import { create, engineCall, fillSwarm, inspect, secretText, type ApiObject } from "./rich-swarm.ts";
 
 let staging = "";
 beforeEach(async () => {
   staging = await mkdtemp(join(tmpdir(), "skep-raft-e2e-"));
 });
 afterEach(() => rm(staging, { recursive: true }));
-
-function copyFrom(node: LabNode, unlockKey?: () => Promise<Uint8Array>): Promise<SwarmCopy> {
-  return takeRaftCopy({
-    swarmDirectory: node.hostPath(swarmDirectory),
-    stagingDirectory: staging,
-    markerWrite: () => markerWrite(node),
-    signal: new AbortController().signal,
-    ...(unlockKey === undefined ? {} : { unlockKey }),
-  });
-}
-
-const apiLists: [ObjectKind, string][] = [
-  ["service", "/services"],
-  ["secret", "/secrets"],
-  ["config", "/configs"],
-  ["network", `/networks?filters=${encodeURIComponent('{"driver":["overlay"]}')}`],
-  ["node", "/nodes"],
-  ["task", "/tasks"],
-];
-
-/** What the API says, without what an engine makes up when it is asked. */
-async function apiObjects(node: LabNode): Promise<Map<string, unknown>> {
-  const all = new Map<string, unknown>();
-  for (const [kind, path] of apiLists) {
-    for (const object of (await engineCall(node, "GET", path)) as (ApiObject & {
-      ManagerStatus?: unknown;
-      Volumes?: unknown;
-    })[]) {
-      delete object.ManagerStatus;
-      // Docker 26 has null, and 20.10 has no such field.
-      if (object.Volumes === null) delete object.Volumes;
-      all.set(`${kind} ${object.ID ?? object.Id ?? ""}`, object);
-    }
-  }
-  return all;
-}
-
-function raftObjects(state: SwarmState): Map<string, unknown> {
-  const all = new Map<string, unknown>();
-  for (const [kind] of apiLists) {
-    for (const [id, bytes] of state.store.objects[kind]) {
-      const shown = engineJson(kind, bytes, false);
-      if (kind === "network") {
-        // docker_gwbridge's and bridge's swarm-side twins are not listed as overlays.
-        if (shown["Driver"] !== "overlay") continue;
-        delete shown["Spec"];
-        delete shown["Version"];
-      }
-      all.set(`${kind} ${id}`, JSON.parse(JSON.stringify(shown)));
-    }
-  }
-  return all;
-}
 
 async function layDown(node: LabNode, rebased: RebasedSwarm): Promise<void> {
   await node.run(["systemctl", "stop", "docker.socket", "docker.service"]);
@@ -90,74 +42,6 @@ async function layDown(node: LabNode, rebased: RebasedSwarm): Promise<void> {
     await writeFile(join(root, path), bytes, { mode });
   }
   await node.run(["systemctl", "start", "docker.service"]);
-}
-
-async function rebaseCopy(copy: SwarmCopy, options: Omit<RebaseOptions, "now">): Promise<RebasedSwarm> {
-  const files = copiedFiles(copy.files);
-  const whole = async (path: string) => (await readWhole(files, path, 1 << 20)) ?? new Uint8Array();
-  return rebaseSwarm(
-    await readSwarm(files, { unlockKey: copy.unlockKey }),
-    { node: await whole("certificates/swarm-node.crt"), root: await whole("certificates/swarm-root-ca.crt") },
-    { now: Date.now(), unlockKey: copy.unlockKey, ...options },
-  );
-}
-
-async function swarmState(node: LabNode): Promise<{ LocalNodeState: string; NodeAddr: string; NodeID: string }> {
-  const { Swarm } = (await engineCall(node, "GET", "/info")) as {
-    Swarm: { LocalNodeState: string; NodeAddr: string; NodeID: string };
-  };
-  return Swarm;
-}
-
-async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
-  for (let tries = 0; tries < 150; tries++) {
-    if (await holds()) return;
-    await sleep(200);
-  }
-  throw new Error(`not within 30 s: ${what}`);
-}
-
-async function setAutolock(node: LabNode, on: boolean): Promise<void> {
-  const { Version, Spec } = await inspect(node, "/swarm");
-  await engineCall(node, "POST", `/swarm/update?version=${Version.Index}`, {
-    ...Spec,
-    EncryptionConfig: { AutoLockManagers: on },
-  });
-}
-
-async function unlockKeyOf(node: LabNode): Promise<Uint8Array> {
-  const { UnlockKey } = (await engineCall(node, "GET", "/swarm/unlockkey")) as { UnlockKey: string };
-  return decodeUnlockKey(UnlockKey);
-}
-
-/** Creates and removes configs and updates a service, without a pause, until told to stop; gives the number of rounds. */
-function steadyLoad(node: LabNode): { stop: () => Promise<number> } {
-  let running = true;
-  const work = async (): Promise<number> => {
-    const service = await create(node, "/services/create", {
-      Name: "load",
-      TaskTemplate: { ContainerSpec: { Image: "load" } },
-      Mode: { Replicated: { Replicas: 0 } },
-    });
-    let round = 0;
-    for (; running; round++) {
-      const Data = Buffer.alloc(20_000, round).toString("base64");
-      const config = await create(node, "/configs/create", { Name: `load-${round}`, Data });
-      const { Version, Spec } = await inspect(node, `/services/${service}`);
-      const updated = { ...Spec, Labels: { round: String(round) } };
-      await engineCall(node, "POST", `/services/${service}/update?version=${Version.Index}`, updated);
-      await engineCall(node, "DELETE", `/configs/${config}`);
-    }
-    await engineCall(node, "DELETE", `/services/${service}`);
-    return round;
-  };
-  const done = work();
-  return {
-    stop: () => {
-      running = false;
-      return done;
-    },
-  };
 }
 
 for (const engine of ["bookworm", "trixie"] as const) {
@@ -180,7 +64,7 @@ for (const engine of ["bookworm", "trixie"] as const) {
       // Tasks of the failing services come and go: compared in a moment in which the API says the same twice.
       for (let tries = 0; tries < 20; tries++) {
         const before = await apiObjects(manager);
-        state = await readSwarm(copiedFiles((await copyFrom(manager)).files));
+        state = await readSwarm(copiedFiles((await copyFrom(manager, staging)).files));
         const after = await apiObjects(manager);
         // The marker write is a node update.
         const [self] = [...before.keys()].filter((key) => key.startsWith("node "));
@@ -189,7 +73,7 @@ for (const engine of ["bookworm", "trixie"] as const) {
         const read = raftObjects(state);
         for (const [key, object] of after) expect(read.get(key), key).to.deep.equal(object);
         expect([...read.keys()]).to.have.members([...after.keys()]);
-        const swarm = await openSwarm(copiedFiles((await copyFrom(manager)).files));
+        const swarm = await openSwarm(copiedFiles((await copyFrom(manager, staging)).files));
         const secret = swarm.get("secret", "db-password", true) as { Spec: { Data: string } };
         expect(Buffer.from(secret.Spec.Data, "base64").toString()).to.equal(secretText);
         expect(JSON.stringify(swarm.get("secret", "db-password", false))).not.to.contain(secret.Spec.Data);
@@ -206,7 +90,7 @@ for (const engine of ["bookworm", "trixie"] as const) {
         for (let copy = 0; copy < 30; copy++) {
           const name = `acknowledged-${copy}`;
           await create(manager, "/configs/create", { Name: name, Data: "eA==" });
-          const { proof, files } = await copyFrom(manager);
+          const { proof, files } = await copyFrom(manager, staging);
           expect(proof).to.include({ walked: true, decrypted: true });
           expect(proof.commitIndex).to.be.at.least(proof.markerIndex ?? Infinity);
           const swarm = await openSwarm(copiedFiles(files));
@@ -231,7 +115,7 @@ for (const engine of ["bookworm", "trixie"] as const) {
       let proven = 0;
       try {
         for (let copy = 0; copy < 20; copy++) {
-          const { proof } = await copyFrom(manager, () => unlockKeyOf(manager));
+          const { proof } = await copyFrom(manager, staging, () => unlockKeyOf(manager));
           locked.add(proof.locked);
           if (proof.decrypted) proven++;
         }
@@ -246,7 +130,7 @@ for (const engine of ["bookworm", "trixie"] as const) {
     it("starts elsewhere, held and unlocked, from the copy of an autolocked manager; and locks itself again", async () => {
       await setAutolock(manager, true);
       const unlockKey = await unlockKeyOf(manager);
-      const copy = await copyFrom(manager, () => Promise.resolve(unlockKey));
+      const copy = await copyFrom(manager, staging, () => Promise.resolve(unlockKey));
       expect(copy.proof).to.include({ locked: true, decrypted: true });
       const api = await apiObjects(manager);
       await manager.stop();
@@ -285,7 +169,7 @@ for (const engine of ["bookworm", "trixie"] as const) {
 
     it("starts elsewhere locked, and opens with the unlock key of the copy", async () => {
       const unlockKey = await unlockKeyOf(fresh);
-      const copy = await copyFrom(fresh, () => Promise.resolve(unlockKey));
+      const copy = await copyFrom(fresh, staging, () => Promise.resolve(unlockKey));
       // The other machine's address was node1's before; now it takes the manager's role again.
       await fresh.stop();
       await manager.start();
@@ -315,7 +199,7 @@ describe("the Raft state of three managers", function () {
         const node = lab.node(copy % 3);
         const name = `acknowledged-${copy}`;
         await create(lab.node(0), "/configs/create", { Name: name, Data: "eA==" });
-        const { files, proof } = await copyFrom(node);
+        const { files, proof } = await copyFrom(node, staging);
         expect(proof.nodeId).to.equal((await swarmState(node)).NodeID);
         const swarm = await openSwarm(copiedFiles(files));
         expect(swarm.get("config", name, false), name).not.to.equal(null);
@@ -327,7 +211,7 @@ describe("the Raft state of three managers", function () {
 
   it("starts elsewhere as a single manager that others can join, with all that was acknowledged", async () => {
     await create(lab.node(0), "/configs/create", { Name: "the-last-one", Data: "eA==" });
-    const copy = await copyFrom(lab.node(1));
+    const copy = await copyFrom(lab.node(1), staging);
     for (const node of lab.nodes.slice(0, 3)) await node.stop();
     const [fresh] = lab.nodes.slice(3);
     if (fresh === undefined) throw new Error("no fourth node");
