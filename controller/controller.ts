@@ -7,6 +7,7 @@ import { Agents } from "./agents.ts";
 import type { Backend } from "./api/backend.ts";
 import type { Agent, Restore, RolledBack, RunAnswer, RunSummary, StartRestore } from "./api/schemas.ts";
 import { examine } from "./doctor.ts";
+import { Caretaker } from "./caretaker.ts";
 import { Enrolments } from "./enrolments.ts";
 import type { FlowView } from "./flow.ts";
 import { Policies, type PolicyInForce } from "./policies.ts";
@@ -32,6 +33,8 @@ export interface ControllerOptions {
 /** The repository object is looked at again this often, ms: a recovery fences this controller by a new one. */
 const refreshMs = 60_000;
 const scheduleMs = 5_000;
+/** The chain of runs is looked at so often, for what an operator forgot, and whether a prune is due, ms. */
+const careMs = 10 * 60_000;
 
 export class Controller implements Backend {
   readonly #queue: JobQueue;
@@ -45,6 +48,7 @@ export class Controller implements Backend {
   readonly #restores: Restores;
   readonly #tender: Tender;
   readonly #schedules: Schedules;
+  readonly #caretaker: Caretaker;
 
   private constructor({ queue, repository, log, timings = defaultTenderTimings }: ControllerOptions) {
     this.#queue = queue;
@@ -66,6 +70,7 @@ export class Controller implements Backend {
     const onLost = (flow: FlowView): Promise<void> => this.#runs.beginAnew(flow, Date.now());
     this.#tender = new Tender({ queue, agents, dispatching, onLost, log, timings });
     this.#schedules = new Schedules({ policies, book, runs: this.#runs, queue, log });
+    this.#caretaker = new Caretaker({ repository, policies, book, queue, log });
   }
 
   /** Reads from the store what it has to know; nothing is served yet. Throws what the store throws. */
@@ -93,6 +98,7 @@ export class Controller implements Backend {
         this.#tender.run(until),
         this.#repeat(scheduleMs, until, "the schedules", () => this.#schedules.look(Date.now())),
         this.#repeat(refreshMs, until, "the repository object", () => this.#repository.refresh(until)),
+        this.#repeat(careMs, until, "the repository", () => this.#caretaker.look(until)),
       ]);
     } finally {
       stop.abort();

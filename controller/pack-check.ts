@@ -23,23 +23,23 @@ export class PackCheck {
     this.#doomed = new Set(packsOf(upkeep?.doomed));
   }
 
-  /** What is wrong, for a message, and the pack where it is one's fault; null where all is there. Throws only where the store can't be asked. */
-  async faultOf(part: RefsOfPart): Promise<{ why: string; pack: string | null } | null> {
+  /** What is wrong, for a message; null where all is there. Throws only where the store can't be asked. */
+  async faultOf(part: RefsOfPart): Promise<string | null> {
     let wanted: Map<string, number>;
     try {
       wanted = await this.#packsOf(part);
     } catch (error) {
       if (!(error instanceof SkepError) || !error.permanent) throw error;
-      return { why: `has refs that can't be used: ${toErrorRecord(error).message}`, pack: null };
+      return `has refs that can't be used: ${toErrorRecord(error).message}`;
     }
     const unknown = [...wanted.keys()].filter((pack) => !this.#sizes.has(pack));
     if (unknown.length > askedSingly) await (this.#listing ??= this.#list());
     for (const [pack, sizeBytes] of wanted) {
       const place = `${layout.pack(pack)} at ${this.#keys.store.address}`;
-      if (this.#doomed.has(pack)) return { why: `needs pack ${place}, which a prune gave up`, pack };
+      if (this.#doomed.has(pack)) return `needs pack ${place}, which a prune gave up`;
       const found = await this.#sizeOf(pack);
-      if (found === null) return { why: `needs pack ${place}, which is not there`, pack };
-      if (found !== sizeBytes) return { why: `needs pack ${place}, which has ${found} bytes, not ${sizeBytes}`, pack };
+      if (found === null) return `needs pack ${place}, which is not there`;
+      if (found !== sizeBytes) return `needs pack ${place}, which has ${found} bytes, not ${sizeBytes}`;
     }
     return null;
   }

@@ -229,8 +229,8 @@ async function faultOf(runId: string, part: Part, store: Store, packs: PackCheck
     }
   }
   if (part.refs === undefined) return null;
-  const fault = await packs.faultOf({ runId, writerId: part.nodeId, refs: part.refs });
-  return fault === null ? null : wrongObject(part, fault.why);
+  const why = await packs.faultOf({ runId, writerId: part.nodeId, refs: part.refs });
+  return why === null ? null : wrongObject(part, why);
 }
 
 async function differs(object: StoredObject, store: Store): Promise<string | null> {

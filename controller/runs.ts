@@ -7,11 +7,15 @@
 //
 // What a step needs it reads from authenticated results; what stands in Redis as the flow's data only says where it is.
 import { z } from "zod";
+import { maxAbsentPacks } from "../shared/contract/job.ts";
 import { queueNames, volumesAtOnce } from "../shared/contract/queues.ts";
 import { SkepError } from "../shared/errors.ts";
 import type { Logger } from "../shared/log.ts";
+import { newestUpkeep } from "../shared/repository/chain.ts";
 import { newRunId, runIdPattern } from "../shared/repository/layout.ts";
 import type { RunNode, Warning } from "../shared/repository/run.ts";
+import { absentPacksOf } from "../shared/repository/upkeep/absent-packs.ts";
+import type { UpkeepEntry } from "../shared/repository/upkeep-entry.ts";
 import { skepVersion } from "../shared/version.ts";
 import type { Agents } from "./agents.ts";
 import { commitRun } from "./commit.ts";
@@ -51,6 +55,8 @@ const smallJobMs = 30 * 60_000;
 interface RunPlan {
   policy: Policy;
   jobs: Map<string, VolumeJob>;
+  /** What counted when it was planned: agents are told which packs are gone. */
+  upkeep: UpkeepEntry | null;
   nodes: number;
 }
 
@@ -208,7 +214,8 @@ export class Runs {
     const policy = await this.#policies.version(data.policyVersion);
     const nodes = openNodes(data.runId, children, this.#repository, () => "");
     const jobs = volumeJobs(data.runId, nodes, policy.select.volumes);
-    const plan = { policy, jobs, nodes: new Set([...jobs.values()].map(({ nodeId }) => nodeId)).size };
+    const upkeep = await newestUpkeep(this.#repository.catalogue);
+    const plan = { policy, jobs, upkeep, nodes: new Set([...jobs.values()].map(({ nodeId }) => nodeId)).size };
     this.#plans.set(flowId, plan);
     return plan;
   }
@@ -239,7 +246,9 @@ export class Runs {
         if (job === undefined) return null;
         const { nodeId, volume } = job;
         const { excludePaths } = select;
-        const task = { kind: "volume" as const, runId, volume: volume.name, excludePaths, maxBytesPerSecond };
+        const absentPacks = absentPacksOf(plan.upkeep, nodeId, maxAbsentPacks);
+        const wanted = { runId, volume: volume.name, excludePaths, maxBytesPerSecond };
+        const task = { kind: "volume" as const, ...wanted, ...(absentPacks.length > 0 && { absentPacks }) };
         const timeoutMs = limits.jobTimeoutMinutes * 60_000;
         return this.#repository.order({ id, target: { kind: "node", nodeId }, task, timeoutMs }, now);
       },

@@ -105,7 +105,7 @@ export async function upkeepAt(
     code: "SKEP_UPKEEP_MISSING",
     message: `${layout.run(upkeepSequence)} at ${catalogue.store.address}, which ${entry.key} names, is missing or no upkeep entry`,
     permanent: true,
-    hint: "it says which packs are gone: restore it from the store's former versions, and find out who removed it",
+    hint: "bring it back from the store's former versions; where it is lost for good, `skep prune --accept-gaps` writes a new one",
   });
 }
 

@@ -1,9 +1,11 @@
 // A run without controller and Redis: this machine's jobs one after the other, then the run object, signed with the
 // kit's controller key. On a swarm manager Raft state and definitions are part of it; elsewhere they can't be.
-import type { TaskOf } from "../../../shared/contract/job.ts";
+import { maxAbsentPacks, type TaskOf } from "../../../shared/contract/job.ts";
 import type { ControllerKey } from "../../../shared/repository/controller-key.ts";
 import { readPolicy } from "../../../shared/repository/catalogue.ts";
+import { newestUpkeep } from "../../../shared/repository/chain.ts";
 import { newRunId } from "../../../shared/repository/layout.ts";
+import { absentPacksOf } from "../../../shared/repository/upkeep/absent-packs.ts";
 import { appendRun } from "../../../shared/repository/run-chain.ts";
 import type { Part, Run, RunNode } from "../../../shared/repository/run.ts";
 import { skepVersion } from "../../../shared/version.ts";
@@ -42,7 +44,9 @@ export async function backupHere(session: Session, wanted: StandaloneRun): Promi
   const desk = new JobDesk(session, host.node.nodeId, `Run ${runId} on ${host.node.hostname}`);
   let outcomes: RunOutcomes;
   try {
-    outcomes = await takeParts(desk, host, runId, policy);
+    const upkeep = await newestUpkeep(opened.catalogue, session.signal);
+    const absentPacks = absentPacksOf(upkeep, host.node.nodeId, maxAbsentPacks);
+    outcomes = await takeParts(desk, host, { runId, policy, absentPacks });
   } finally {
     desk.close();
   }
@@ -89,7 +93,11 @@ async function choosePolicy(
 }
 
 /** In a run's order: Raft and definitions first, then what the node has, then its volumes. */
-async function takeParts(desk: JobDesk, host: Host, runId: string, policy: Policy): Promise<RunOutcomes> {
+async function takeParts(
+  desk: JobDesk,
+  host: Host,
+  { runId, policy, absentPacks }: { runId: string; policy: Policy; absentPacks: string[] },
+): Promise<RunOutcomes> {
   const { nodeId, hostname, role } = host.node;
   const isManager = role === "manager";
   const raft = isManager
@@ -117,6 +125,7 @@ async function takeParts(desk: JobDesk, host: Host, runId: string, policy: Polic
         volume: volume.name,
         excludePaths: policy.select.excludePaths,
         maxBytesPerSecond: jobBytesPerSecond(policy.limits, 1, 1),
+        absentPacks,
       };
       const outcome = await desk.work(labelOf(volume.name), (given) => host.work("volume", task, given));
       volumes.set(childId(runId, "volume", nodeId, volume.name), partOf(outcome));

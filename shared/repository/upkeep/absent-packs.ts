@@ -2,15 +2,9 @@
 import { absentPackDigits } from "../cache-check.ts";
 import type { UpkeepEntry } from "../upkeep-entry.ts";
 
-/** First digits of at most `limit` packs of that writer, those listed last first; `lost`: found missing by a commit. */
-export function absentPacksOf(
-  upkeep: UpkeepEntry | null,
-  writerId: string,
-  limit: number,
-  lost: Iterable<string> = [],
-): string[] {
+/** First digits of at most `limit` packs of that writer, those listed last first. */
+export function absentPacksOf(upkeep: UpkeepEntry | null, writerId: string, limit: number): string[] {
   const absent = new Set<string>();
-  for (const pack of lost) absent.add(pack.slice(0, absentPackDigits));
   for (const group of [...(upkeep?.retired ?? []), ...(upkeep?.doomed ?? [])]) {
     if (group.writerId !== writerId) continue;
     for (const pack of group.packs) absent.add(pack.slice(0, absentPackDigits));

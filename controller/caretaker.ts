@@ -1,0 +1,95 @@
+// Looks after the repository between runs: forgets by the policy's retention, prunes once a day, and keeps the book of runs
+// equal to the chain, which an operator's `skep forget` changes as well. What was done when stands in the chain itself.
+import { SkepError } from "../shared/errors.ts";
+import type { Logger } from "../shared/log.ts";
+import { newestUpkeep } from "../shared/repository/chain.ts";
+import { forgetRuns } from "../shared/repository/upkeep/forget.ts";
+import { prune } from "../shared/repository/upkeep/prune.ts";
+import type { UpkeepEntry } from "../shared/repository/upkeep-entry.ts";
+import { readStoreClock } from "../shared/store/clock.ts";
+import type { Policies } from "./policies.ts";
+import type { JobQueue } from "./queue.ts";
+import type { Repository } from "./repository.ts";
+import { decideRetention, timeZoneOf } from "./retention.ts";
+import type { RunBook } from "./run-book.ts";
+import { runKind } from "./runs.ts";
+import { pruneTerms } from "./upkeep.ts";
+
+/** From one prune to the next. */
+const everyMs = 24 * 3_600_000;
+
+export class Caretaker {
+  readonly #repository: Repository;
+  readonly #policies: Pick<Policies, "inForce">;
+  readonly #book: RunBook;
+  readonly #queue: Pick<JobQueue, "openFlows">;
+  readonly #log: Logger;
+  /** Number of the upkeep entry that the book follows; null: not looked yet. */
+  #followed: number | null = null;
+  #toldNotExclusive = false;
+
+  constructor(options: {
+    repository: Repository;
+    policies: Pick<Policies, "inForce">;
+    book: RunBook;
+    queue: Pick<JobQueue, "openFlows">;
+    log: Logger;
+  }) {
+    this.#repository = options.repository;
+    this.#policies = options.policies;
+    this.#book = options.book;
+    this.#queue = options.queue;
+    this.#log = options.log;
+  }
+
+  /** Throws what forget, prune and the store throw; what was not done is done at the next look. */
+  async look(signal: AbortSignal): Promise<void> {
+    const upkeep = await newestUpkeep(this.#repository.catalogue, signal);
+    await this.#follow(upkeep);
+    const inForce = this.#policies.inForce;
+    if (inForce === null || this.#book.summaries.length === 0 || (await this.#isRunning())) return;
+    const { store } = this.#repository;
+    const now = await readStoreClock(store, signal);
+    if (upkeep !== null && now - Date.parse(upkeep.writtenAt) < everyMs) return;
+    if (this.#repository.abilities?.conditionalWrites !== true) {
+      if (!this.#toldNotExclusive) this.#log.warn({ store: store.address }, notExclusive);
+      this.#toldNotExclusive = true;
+      return;
+    }
+    const { policy } = inForce;
+    const timeZone = timeZoneOf(policy);
+    const { key, incarnation, catalogueKeys: keys } = this.#repository;
+    const appender = { store, key, incarnation, signal };
+    const forgotten = await forgetRuns({
+      ...appender,
+      choose: (runs) =>
+        decideRetention(runs, policy.retention, now, timeZone)
+          .filter(({ keptFor }) => keptFor.length === 0)
+          .map(({ run }) => run),
+    });
+    if (forgotten.length > 0)
+      this.#log.info({ runs: forgotten.map(({ id }) => id) }, "runs are forgotten by the policy");
+    const pruned = await prune({ ...appender, keys, terms: pruneTerms, exclusive: false });
+    this.#log.info({ ...pruned, missing: pruned.missing.length }, "the repository is pruned");
+    await this.#follow(await newestUpkeep(this.#repository.catalogue, signal));
+  }
+
+  async #follow(upkeep: UpkeepEntry | null): Promise<void> {
+    const sequence = upkeep?.sequence ?? 0;
+    if (this.#followed !== null && this.#followed !== sequence) await this.#book.load();
+    this.#followed = sequence;
+  }
+
+  /** Also while Redis does not say: then a run may be. */
+  async #isRunning(): Promise<boolean> {
+    try {
+      return (await this.#queue.openFlows()).some(({ kind }) => kind === runKind);
+    } catch (error) {
+      if (error instanceof SkepError && error.code === "SKEP_QUEUE_UNREACHABLE") return true;
+      throw error;
+    }
+  }
+}
+
+const notExclusive =
+  "nothing is pruned by itself: creations in this store do not exclude each other; `skep prune --exclusive` by hand";

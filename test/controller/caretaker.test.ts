@@ -1,0 +1,79 @@
+import { expect } from "chai";
+import { randomBytes } from "node:crypto";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Caretaker } from "../../controller/caretaker.ts";
+import type { FlowView } from "../../controller/flow.ts";
+import { policySchema } from "../../controller/policy.ts";
+import { Repository } from "../../controller/repository.ts";
+import { RunBook } from "../../controller/run-book.ts";
+import { runKind } from "../../controller/runs.ts";
+import { makeLogger } from "../../shared/log.ts";
+import { forgetRuns } from "../../shared/repository/upkeep/forget.ts";
+import { makePlace, type Place } from "../shared/repository/snapshots.ts";
+import { appenderOf, backUpRun, keysUnder, makeNode, runsOf } from "../shared/repository/upkeep/repository-of-runs.ts";
+
+const { signal } = new AbortController();
+
+describe("the caretaker", () => {
+  let place: Place;
+  let repository: Repository;
+  let book: RunBook;
+  let flows: FlowView[];
+  let caretaker: Caretaker;
+  const ids: string[] = [];
+
+  before(async () => {
+    place = await makePlace();
+    const node = makeNode(place, "node1");
+    for (let number = 0; number < 4; number++) {
+      writeFileSync(join(node.source, "a"), randomBytes(1000));
+      ids.unshift((await backUpRun(place, node)).id);
+    }
+    const log = makeLogger("test", "fatal");
+    repository = await Repository.open(place.store, place.made.controllerKey);
+    repository.abilities = await place.store.probe();
+    book = new RunBook(repository, log);
+    await book.load();
+    const policy = policySchema.parse({ version: 1, retention: { last: 2 } });
+    const policies = { inForce: { version: 1, createdAt: new Date().toISOString(), policy } };
+    const queue = { openFlows: () => Promise.resolve(flows) };
+    caretaker = new Caretaker({ repository, policies, book, queue, log });
+  });
+  after(async () => {
+    await place.remove();
+  });
+
+  it("does nothing while a run is under way", async () => {
+    flows = [{ kind: runKind } as FlowView];
+    const before = await keysUnder(place.store, "");
+    await caretaker.look(signal);
+    expect(await keysUnder(place.store, "")).to.deep.equal(before);
+  });
+
+  it("forgets by the policy and prunes, once a day, and the book follows", async () => {
+    flows = [];
+    await caretaker.look(signal);
+    expect((await runsOf(place)).map(({ id }) => id)).to.deep.equal(ids.slice(0, 2));
+    expect(book.summaries.map(({ id }) => id)).to.deep.equal(ids.slice(0, 2));
+    const entries = await keysUnder(place.store, "runs/");
+    await caretaker.look(signal);
+    expect(await keysUnder(place.store, "runs/")).to.deep.equal(entries);
+  });
+
+  it("follows what an operator forgets beside it", async () => {
+    const node = makeNode(place, "node1");
+    const run = await backUpRun(place, node);
+    await book.load();
+    await forgetRuns({ ...appenderOf(place), choose: (runs) => runs.filter(({ id }) => id === ids[1]) });
+    await caretaker.look(signal);
+    expect(book.summaries.map(({ id }) => id)).to.deep.equal([run.id, ids[0]]);
+  });
+
+  it("leaves a store alone whose creations do not exclude each other", async () => {
+    if (repository.abilities !== null) repository.abilities = { ...repository.abilities, conditionalWrites: false };
+    const before = await keysUnder(place.store, "");
+    await caretaker.look(signal);
+    expect(await keysUnder(place.store, "")).to.deep.equal(before);
+  });
+});
