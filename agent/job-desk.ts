@@ -74,6 +74,7 @@ export class JobDesk {
       await this.#options.renewEnrolment();
       job = this.#check(taken.data);
     }
+    await this.#catchUp(job);
     if (job.id === taken.id) return job;
     throw new SkepError({
       code: "SKEP_JOB_INVALID",
@@ -93,6 +94,20 @@ export class JobDesk {
       nodeId,
       isManager: role === "manager",
       now: Date.now(),
+    });
+  }
+
+  /** A job that was ordered under newer keys waits for them: else a removed operator could still open what it writes. */
+  async #catchUp({ id, repositoryVersion = 1 }: Job): Promise<void> {
+    const { enrolled, renewEnrolment } = this.#options;
+    if (repositoryVersion <= enrolled().repository.version) return;
+    await renewEnrolment();
+    if (repositoryVersion <= enrolled().repository.version) return;
+    throw new SkepError({
+      code: "SKEP_ENROLMENT_OLD",
+      message: `job ${id} was ordered under version ${repositoryVersion} of the keys, which this agent did not get yet`,
+      permanent: false,
+      hint: "it is tried again; the controller's log says what keeps it from answering",
     });
   }
 

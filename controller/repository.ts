@@ -31,7 +31,7 @@ export class Repository {
   private constructor(store: Store, key: ControllerKey, object: RepositoryObject) {
     this.store = store;
     this.key = key;
-    this.catalogue = catalogueOfController(store, key);
+    this.catalogue = catalogueOfController(store, key, object.formerControllerKeys);
     this.#publicKey = publicKeyOf(key.signingKey);
     this.#object = object;
   }
@@ -85,6 +85,7 @@ export class Repository {
       id: order.id,
       repositoryId: this.key.repositoryId,
       incarnation: this.incarnation,
+      repositoryVersion: this.#object.version,
       target: order.target,
       issuedAt: new Date(now).toISOString(),
       expiresAt: new Date(now + order.timeoutMs).toISOString(),

@@ -5,8 +5,7 @@ import { InvalidArgumentError, type Command } from "commander";
 import { decodeClusterFile, type ClusterFile } from "../../shared/contract/cluster-file.ts";
 import { SkepError } from "../../shared/errors.ts";
 import { decodeControllerKey, type ControllerKey } from "../../shared/repository/controller-key.ts";
-import { decodeIdentityFile, type IdentityFile } from "../../shared/repository/identity-file.ts";
-import { recipientOf } from "../../shared/repository/open/age.ts";
+import type { IdentityFile } from "../../shared/repository/identity-file.ts";
 import {
   parseCredentials,
   parseLocation,
@@ -16,6 +15,7 @@ import {
 } from "../../shared/store/location.ts";
 import { decodePolicy, policySchema, type Policy } from "../policy.ts";
 import { makeApiClient, type ApiClient } from "./api-client.ts";
+import { readIdentityFile } from "./identity-access.ts";
 import { readInputFile } from "./input-file.ts";
 import { findKit, type Kit } from "./kit.ts";
 import type { Session } from "./session.ts";
@@ -33,6 +33,7 @@ export interface StoreOptions extends KitOptions {
 }
 export interface IdentityOptions extends KitOptions {
   identity?: string;
+  passphraseFile?: string;
 }
 export interface ApiOptions extends KitOptions {
   api?: string;
@@ -56,7 +57,9 @@ export function addStoreOptions(command: Command, what = "(default: the kit's)")
 }
 
 export function addIdentityOption(command: Command): Command {
-  return command.option("--identity <file>", "your identity file (default: the kit's, if it is still there)");
+  return command
+    .option("--identity <file>", "your identity file (default: the kit's, if it is still there)")
+    .option("--passphrase-file <file>", "its passphrase, where it has one and no terminal can be asked");
 }
 
 export function addApiOptions(command: Command): Command {
@@ -160,14 +163,10 @@ export async function readCredentials(path: string): Promise<StoreCredentials> {
 }
 
 /** The identity of --identity, else the kit's; `-` reads standard input. */
-export async function accessIdentity(options: IdentityOptions): Promise<IdentityFile & { rootPublicKey: string }> {
+export async function accessIdentity(session: Session, options: IdentityOptions): Promise<IdentityFile> {
   const path = options.identity ?? (await findKit(options.kit))?.path("identityFile");
   if (path === undefined) throw usage("no identity is named", "give --identity FILE: the file that `skep init` wrote");
-  const hint = "bring the identity file from where it is kept and name it with --identity FILE";
-  const file = decodeIdentityFile(await readInputFile(path, "the identity file", hint), path);
-  // Now, while it is known which file it was: a key that was cut short still looks like one.
-  await recipientOf(file.identity, path);
-  return file;
+  return await readIdentityFile(session, path, options.passphraseFile);
 }
 
 /** The kit's controller key; null without a kit. */

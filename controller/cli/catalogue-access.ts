@@ -3,6 +3,7 @@
 import { SkepError } from "../../shared/errors.ts";
 import { catalogueOfController, type Catalogue } from "../../shared/repository/catalogue.ts";
 import type { ControllerKey } from "../../shared/repository/controller-key.ts";
+import type { IdentityFile } from "../../shared/repository/identity-file.ts";
 import { deriveWriterKey, deriveWriterKeys, type KeyBytes } from "../../shared/repository/keys.ts";
 import { openAsOperator, type Operator } from "../../shared/repository/open/operator.ts";
 import type { RepositoryObject } from "../../shared/repository/repository-object.ts";
@@ -55,7 +56,16 @@ export async function withOperator<T>(
   options: StoreOptions & IdentityOptions,
   use: (opened: OpenedCatalogue & { operator: Operator }) => Promise<T>,
 ): Promise<T> {
-  const identity = await accessIdentity(options);
+  return await withOperatorOf(session, options, await accessIdentity(session, options), use);
+}
+
+/** As withOperator, of an identity file that was read already. */
+export async function withOperatorOf<T>(
+  session: Session,
+  options: StoreOptions,
+  identity: IdentityFile,
+  use: (opened: OpenedCatalogue & { operator: Operator }) => Promise<T>,
+): Promise<T> {
   return await withStore(session, options, async (access, store) => {
     const operator = await openAsOperator(store, identity, readingOptions(session));
     const { repositoryObject: repository, repositoryKey, catalogue } = operator;
@@ -73,7 +83,8 @@ export async function withControllerKey<T>(
   return await withStore(session, options, async (access, store) => {
     const repository = await readWithControllerKey(store, key, readingOptions(session));
     const repositoryKey = Buffer.from(key.repositoryKey, "base64");
-    return await use({ access, store, repository, repositoryKey, catalogue: catalogueOfController(store, key) });
+    const catalogue = catalogueOfController(store, key, repository.formerControllerKeys);
+    return await use({ access, store, repository, repositoryKey, catalogue });
   });
 }
 

@@ -3,6 +3,7 @@
 import { z } from "zod";
 import { repositoryIdPattern } from "../../shared/repository/layout.ts";
 import { manifestEntrySchema } from "../../shared/repository/manifest.ts";
+import { repositoryObjectSchema } from "../../shared/repository/repository-object.ts";
 import { partSchema, runSchema, warningSchema } from "../../shared/repository/run.ts";
 import { publicKeySchema } from "../../shared/repository/signature.ts";
 import { runsSchema } from "../api/schemas.ts";
@@ -72,6 +73,28 @@ export const entriesDocument = z.strictObject({
   error: endedBy.optional(),
 });
 export type EntriesDocument = z.infer<typeof entriesDocument>;
+
+const recipients = repositoryObjectSchema.shape.recipients;
+
+/** skep recipient list. `version`: of the keys, raised by each change. */
+export const recipientsDocument = z.strictObject({
+  repositoryId: z.string(),
+  version: z.int(),
+  epoch: z.int(),
+  recipients,
+});
+export type RecipientsDocument = z.infer<typeof recipientsDocument>;
+
+/** skep recipient add and remove, skep key rotate: what counts now. `file`: a key file that was written. */
+export const keyChangeDocument = z.strictObject({
+  changed: z.boolean(),
+  version: z.int(),
+  epoch: z.int(),
+  recipients,
+  controllerPublicKey: publicKeySchema,
+  file: z.string().nullable(),
+});
+export type KeyChangeDocument = z.infer<typeof keyChangeDocument>;
 
 /** skep diff RUN:NODE/VOLUME[:PATH] RUN, one of `changes`. */
 export const entryChangeDocument = z.strictObject({

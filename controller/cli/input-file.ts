@@ -7,6 +7,11 @@ const maxInputBytes = 1024 * 1024;
 
 /** `what` says what the file should be, e.g. "the identity file"; `-` reads standard input. Throws SKEP_CLI_FILE_UNREADABLE. */
 export async function readInputFile(path: string, what: string, hint?: string): Promise<string> {
+  return (await readInputBytes(path, what, hint)).toString("utf8");
+}
+
+/** The same, for what need not be text. */
+export async function readInputBytes(path: string, what: string, hint?: string): Promise<Buffer> {
   const unreadable = (why: string, cause?: unknown): SkepError =>
     new SkepError({
       code: "SKEP_CLI_FILE_UNREADABLE",
@@ -23,7 +28,7 @@ export async function readInputFile(path: string, what: string, hint?: string): 
     throw unreadable(whyOf(error), error);
   }
   try {
-    return await readAll(file.createReadStream({ autoClose: false, encoding: "utf8" }), unreadable);
+    return await readAll(file.createReadStream({ autoClose: false }), unreadable);
   } catch (error) {
     throw error instanceof SkepError ? error : unreadable(whyOf(error), error);
   } finally {
@@ -34,7 +39,7 @@ export async function readInputFile(path: string, what: string, hint?: string): 
 async function readAll(
   stream: AsyncIterable<Buffer | string>,
   unreadable: (why: string) => SkepError,
-): Promise<string> {
+): Promise<Buffer> {
   const pieces: Buffer[] = [];
   let sizeBytes = 0;
   for await (const piece of stream) {
@@ -43,7 +48,7 @@ async function readAll(
     if (sizeBytes > maxInputBytes) throw unreadable("it is larger than 1 MiB");
     pieces.push(bytes);
   }
-  return Buffer.concat(pieces).toString("utf8");
+  return Buffer.concat(pieces);
 }
 
 function whyOf(error: unknown): string {

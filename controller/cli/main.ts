@@ -24,6 +24,8 @@ const commands = new Map<string, () => Promise<CommandFile>>([
   ["diff", () => import("./command/diff.ts")],
   ["export", () => import("./command/export.ts")],
   ["restore", () => import("./command/restore.ts")],
+  ["recipient", () => import("./command/recipient.ts")],
+  ["key", () => import("./command/key.ts")],
   ["check", () => import("./command/check.ts")],
   ["forget", () => import("./command/forget.ts")],
   ["prune", () => import("./command/prune.ts")],

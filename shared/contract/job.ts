@@ -125,6 +125,8 @@ export const jobSchema = z.strictObject({
   id: z.string().regex(/^[0-9a-z-]{1,128}$/),
   repositoryId: z.string().regex(repositoryIdPattern),
   incarnation: z.int().min(1),
+  /** Of the repository object that it was ordered under: an agent that knows an older one asks for it first. */
+  repositoryVersion: z.int().min(1).optional(),
   target: jobTargetSchema,
   issuedAt: z.iso.datetime(),
   /** Refused, and ended where it runs, after this. */

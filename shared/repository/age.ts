@@ -1,6 +1,6 @@
 // Writing age v1 files. Header and key wrapping are the age-encryption package's; the payload goes through Node's
 // native ChaCha20-Poly1305, some ten times faster than the package's own stream. What reads is open/age.ts.
-import { Encrypter, generateX25519Identity, identityToRecipient } from "age-encryption";
+import { armor, Encrypter, generateHybridIdentity, generateX25519Identity, identityToRecipient } from "age-encryption";
 import { createCipheriv, randomBytes } from "node:crypto";
 import { SkepError } from "../errors.ts";
 import { payloadKey, payloadNonceBytes, pieceBytes, pieceNonce, pieceTagBytes } from "./age-payload.ts";
@@ -105,13 +105,31 @@ export async function encryptAge(plain: Uint8Array, recipients: readonly string[
 }
 
 export interface AgeIdentity {
-  /** `AGE-SECRET-KEY-1…` */
+  /** `AGE-SECRET-KEY-1…`, or `AGE-SECRET-KEY-PQ-1…` of the hybrid. */
   identity: string;
-  /** `age1…` */
+  /** `age1…`, or `age1pq1…`. */
   recipient: string;
 }
 
-export async function generateAgeIdentity(): Promise<AgeIdentity> {
-  const identity = await generateX25519Identity();
+/**
+ * An armoured age file that a passphrase opens, also with `age -d`. For identity files. `workFactor`: log2 of scrypt's N,
+ * 18 as the `age` command has it; tests take less.
+ */
+export async function encryptWithPassphrase(plain: Uint8Array, passphrase: string, workFactor = 18): Promise<string> {
+  const encrypter = new Encrypter();
+  encrypter.setScryptWorkFactor(workFactor);
+  encrypter.setPassphrase(passphrase);
+  return `${armor.encode(await encrypter.encrypt(plain)).trimEnd()}\n`;
+}
+
+export type AgeKind = "x25519" | "hybrid";
+
+/** Of a recipient: `hybrid` (`age1pq1…`) is safe from quantum computers as well. */
+export function ageKindOf(recipient: string): AgeKind {
+  return recipient.startsWith("age1pq1") ? "hybrid" : "x25519";
+}
+
+export async function generateAgeIdentity(kind: AgeKind = "x25519"): Promise<AgeIdentity> {
+  const identity = kind === "hybrid" ? await generateHybridIdentity() : await generateX25519Identity();
   return { identity, recipient: await identityToRecipient(identity) };
 }

@@ -6,6 +6,7 @@ import type { ObjectKey, Store } from "../store/store.ts";
 import type { ControllerKey } from "./controller-key.ts";
 import { deriveCatalogueKey, type KeyBytes } from "./keys.ts";
 import { layout, numberOfKey, writerIdPattern } from "./layout.ts";
+import type { RepositoryObject } from "./repository-object.ts";
 import { open, seal, type SealedType } from "./sealed.ts";
 import { publicKeyOf } from "./signature.ts";
 
@@ -13,16 +14,24 @@ export interface Catalogue {
   store: Store;
   repositoryId: string;
   catalogueKey: KeyBytes;
-  /** Whose signature counts on runs: the present controller's, and former ones that were not revoked. */
-  controllerPublicKeys: readonly string[];
+  /** Whose signature counts on runs: the present controller's. */
+  controllerPublicKey: string;
+  /** Of former controllers, on runs up to a sequence number. */
+  formerControllerKeys: RepositoryObject["formerControllerKeys"];
 }
 
-export function catalogueOfController(store: Store, key: ControllerKey): Catalogue {
+/** `former`: as the repository object names them. */
+export function catalogueOfController(
+  store: Store,
+  key: ControllerKey,
+  former: Catalogue["formerControllerKeys"],
+): Catalogue {
   return {
     store,
     repositoryId: key.repositoryId,
     catalogueKey: deriveCatalogueKey(Buffer.from(key.repositoryKey, "base64"), key.repositoryId),
-    controllerPublicKeys: [publicKeyOf(key.signingKey)],
+    controllerPublicKey: publicKeyOf(key.signingKey),
+    formerControllerKeys: former,
   };
 }
 

@@ -62,7 +62,7 @@ export async function readEntry(
     });
   const signed = signedSchema.safeParse(JSON.parse(Buffer.from(plain).toString("utf8")));
   if (!signed.success) throw invalid("it is not signed");
-  const payload: unknown = JSON.parse(verifyByAny(kind, signed.data, catalogue.controllerPublicKeys, place));
+  const payload: unknown = JSON.parse(verifyByAny(kind, signed.data, signersOf(catalogue, sequence), place));
   const parsed = schemas[kind].safeParse(payload);
   if (!parsed.success) throw invalid(z.prettifyError(parsed.error));
   const { repositoryId, sequence: own, previousDigest } = parsed.data;
@@ -137,7 +137,7 @@ export async function catalogueToAppend(
       hint: "a recovery or a clone took the repository over: stop this controller, or give it the new kit",
     });
   }
-  return catalogueOfController(store, key);
+  return catalogueOfController(store, key, repository.formerControllerKeys);
 }
 
 /** Signs, seals and creates the entry under its own number; false where that is taken. */
@@ -156,6 +156,11 @@ export async function putEntry(
   );
   const stored = await catalogue.store.putIfAbsent(layout.run(payload.sequence), sealed, { ...(signal && { signal }) });
   return stored !== null;
+}
+
+function signersOf({ controllerPublicKey, formerControllerKeys }: Catalogue, sequence: number): string[] {
+  const former = formerControllerKeys.filter(({ lastSequence }) => sequence <= lastSequence);
+  return [controllerPublicKey, ...former.map(({ publicKey }) => publicKey)];
 }
 
 function verifyByAny(kind: EntryContent["kind"], signed: Signed, publicKeys: readonly string[], place: string): string {

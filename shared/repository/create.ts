@@ -2,10 +2,10 @@
 import { randomBytes } from "node:crypto";
 import { SkepError } from "../errors.ts";
 import type { ObjectKey, Store } from "../store/store.ts";
-import { encryptAge, generateAgeIdentity } from "./age.ts";
-import { encodeRepositoryKey } from "./repository-key.ts";
+import { generateAgeIdentity } from "./age.ts";
 import type { ControllerKey } from "./controller-key.ts";
 import type { IdentityFile } from "./identity-file.ts";
+import { putEpochKey, putRepositoryKey } from "./key-files.ts";
 import { deriveKeyCheck } from "./keys.ts";
 import { layout } from "./layout.ts";
 import { encodeRepositoryObject, formatVersion, type RepositoryObject } from "./repository-object.ts";
@@ -13,7 +13,7 @@ import { generateSigningKeyPair } from "./signature.ts";
 
 export interface CreatedRepository {
   /** To be kept offline: opens everything. encodeIdentityFile makes its text. */
-  identityFile: IdentityFile & { rootPublicKey: string };
+  identityFile: IdentityFile & { rootPrivateKey: string };
   controllerKey: ControllerKey;
   repositoryObject: RepositoryObject;
 }
@@ -23,6 +23,8 @@ export async function createRepository(options: {
   store: Store;
   operatorName: string;
   now: number;
+  /** True: operator and epoch get keys of the post-quantum hybrid, which `age` opens from 1.3 on. */
+  postQuantum?: boolean;
   signal?: AbortSignal;
 }): Promise<CreatedRepository> {
   const { store, operatorName, signal } = options;
@@ -33,23 +35,13 @@ export async function createRepository(options: {
   const repositoryKey = randomBytes(32);
   const root = generateSigningKeyPair();
   const controller = generateSigningKeyPair();
-  const operator = await generateAgeIdentity();
-  const epoch = await generateAgeIdentity();
+  const kind = options.postQuantum === true ? "hybrid" : "x25519";
+  const operator = await generateAgeIdentity(kind);
+  const epoch = await generateAgeIdentity(kind);
 
-  const repositoryKeyVersion = await putFreeVersion(
-    store,
-    layout.repositoryKey,
-    await encryptAge(encodeRepositoryKey(repositoryKey), [operator.recipient]),
-    signal,
-  );
-  // An identity file as age-keygen writes it, so that `age -d -i` takes it from there.
-  const epochFile = `# epoch 1 of Skep repository ${repositoryId}\n# public key: ${epoch.recipient}\n${epoch.identity}\n`;
-  const epochKeyVersion = await putFreeVersion(
-    store,
-    (version) => layout.epochKey(1, version),
-    await encryptAge(Buffer.from(epochFile, "utf8"), [operator.recipient]),
-    signal,
-  );
+  const recipients = [operator.recipient];
+  const repositoryKeyVersion = await putRepositoryKey(store, repositoryKey, recipients, signal);
+  const epochKeyVersion = await putEpochKey(store, repositoryId, { number: 1, ...epoch }, recipients, signal);
   const repositoryObject: RepositoryObject = {
     format: formatVersion,
     repositoryId,
@@ -58,11 +50,13 @@ export async function createRepository(options: {
     incarnation: 1,
     rootPublicKey: root.publicKey,
     controllerPublicKey: controller.publicKey,
-    recipients: [{ name: operatorName, recipient: operator.recipient }],
+    recipients: [{ name: operatorName, recipient: operator.recipient, holdsRootKey: true }],
     epoch: { number: 1, recipient: epoch.recipient },
     repositoryKeyVersion,
     repositoryKeyCheck: deriveKeyCheck(repositoryKey, repositoryId),
     epochKeyVersion,
+    formerEpochs: [],
+    formerControllerKeys: [],
     revokedControllerKeys: [],
     revokedWriters: [],
   };
@@ -90,20 +84,6 @@ export async function createRepository(options: {
     },
     repositoryObject,
   };
-}
-
-/** Takes the lowest free version: an earlier attempt that died, or one that races with this, keeps its own. */
-async function putFreeVersion(
-  store: Store,
-  keyOf: (version: number) => ObjectKey,
-  bytes: Uint8Array,
-  signal: AbortSignal | undefined,
-): Promise<number> {
-  for (let version = 1; version <= 1000; version++) {
-    const stored = await store.putIfAbsent(keyOf(version), bytes, { ...(signal && { signal }) });
-    if (stored !== null) return version;
-  }
-  throw repositoryExists(store, keyOf(1000));
 }
 
 function repositoryExists(store: Store, key: ObjectKey): SkepError {

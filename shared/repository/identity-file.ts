@@ -2,7 +2,7 @@
 // it as it is) whose comments carry the root signing key and what the file belongs to. Kept offline.
 import { SkepError } from "../errors.ts";
 import { repositoryIdPattern } from "./layout.ts";
-import { publicKeyOf } from "./signature.ts";
+import { publicKeyOf, publicKeySchema } from "./signature.ts";
 
 export interface IdentityFile {
   repositoryId: string;
@@ -12,8 +12,10 @@ export interface IdentityFile {
   /** `AGE-SECRET-KEY-1…` or `AGE-SECRET-KEY-PQ-1…`. */
   identity: string;
   recipient: string;
-  /** PKCS#8 DER in base64. */
-  rootPrivateKey: string;
+  /** PKCS#8 DER in base64; null where this operator opens, but does not change who else may. */
+  rootPrivateKey: string | null;
+  /** Pinned: whose signature counts on the repository object. */
+  rootPublicKey: string;
 }
 
 export function encodeIdentityFile(file: IdentityFile): string {
@@ -23,14 +25,15 @@ export function encodeIdentityFile(file: IdentityFile): string {
     `# created: ${file.createdAt}`,
     `# repository: ${file.repositoryId}`,
     `# public key: ${file.recipient}`,
-    `# root signing key: ${file.rootPrivateKey}`,
+    ...(file.rootPrivateKey === null ? [] : [`# root signing key: ${file.rootPrivateKey}`]),
+    `# root public key: ${file.rootPublicKey}`,
     file.identity,
     "",
   ].join("\n");
 }
 
 /** `place` names the file for the message. Throws SKEP_IDENTITY_INVALID. Never puts a line of the file into an error. */
-export function decodeIdentityFile(text: string, place: string): IdentityFile & { rootPublicKey: string } {
+export function decodeIdentityFile(text: string, place: string): IdentityFile {
   const invalid = (why: string): SkepError =>
     new SkepError({
       code: "SKEP_IDENTITY_INVALID",
@@ -40,10 +43,15 @@ export function decodeIdentityFile(text: string, place: string): IdentityFile & 
     });
   if (text.length > 65536) throw invalid("it is larger than 64 KiB");
   const lines = text.split(/\r?\n/);
+  const optional = (name: string): string | null =>
+    lines
+      .find((candidate) => candidate.startsWith(`# ${name}: `))
+      ?.slice(name.length + 4)
+      .trim() ?? null;
   const field = (name: string): string => {
-    const line = lines.find((candidate) => candidate.startsWith(`# ${name}: `));
-    if (line === undefined) throw invalid(`the line "# ${name}: …" is missing`);
-    return line.slice(name.length + 4).trim();
+    const value = optional(name);
+    if (value === null) throw invalid(`the line "# ${name}: …" is missing`);
+    return value;
   };
   const identities = lines.filter((line) => line !== "" && !line.startsWith("#"));
   const [identity] = identities;
@@ -52,12 +60,11 @@ export function decodeIdentityFile(text: string, place: string): IdentityFile & 
   }
   const repositoryId = field("repository");
   if (!repositoryIdPattern.test(repositoryId)) throw invalid("its repository id is not 32 hex digits");
-  const rootPrivateKey = field("root signing key");
-  let rootPublicKey: string;
-  try {
-    rootPublicKey = publicKeyOf(rootPrivateKey);
-  } catch {
-    throw invalid("its root signing key cannot be read");
+  const rootPublicKey = field("root public key");
+  if (!publicKeySchema.safeParse(rootPublicKey).success) throw invalid("its root public key is none");
+  const rootPrivateKey = optional("root signing key");
+  if (rootPrivateKey !== null && publicKeyFor(rootPrivateKey) !== rootPublicKey) {
+    throw invalid("its root signing key cannot be read, or is not that of its root public key");
   }
   return {
     repositoryId,
@@ -68,4 +75,13 @@ export function decodeIdentityFile(text: string, place: string): IdentityFile & 
     rootPrivateKey,
     rootPublicKey,
   };
+}
+
+/** Null where the text is no private key. */
+function publicKeyFor(privateKey: string): string | null {
+  try {
+    return publicKeyOf(privateKey);
+  } catch {
+    return null;
+  }
 }

@@ -22,7 +22,14 @@ export const repositoryObjectSchema = z.strictObject({
   controllerPublicKey: publicKeySchema,
   /** Operators, to whom keys/ is encrypted. */
   recipients: z
-    .array(z.strictObject({ name: z.string().max(200), recipient: recipientSchema }))
+    .array(
+      z.strictObject({
+        name: z.string().min(1).max(200),
+        recipient: recipientSchema,
+        /** True where the identity file of this operator has the root signing key too. */
+        holdsRootKey: z.boolean(),
+      }),
+    )
     .min(1)
     .max(100),
   /** To whom packs, manifests and archives are encrypted now; older epochs stay readable. */
@@ -32,11 +39,22 @@ export const repositoryObjectSchema = z.strictObject({
   /** deriveKeyCheck of the repository key: anybody can encrypt another key to the operators, not this one. */
   repositoryKeyCheck: z.string().regex(/^[0-9a-f]{64}$/),
   epochKeyVersion: z.int().min(1),
+  /** All before, from 1 on. `keyVersion`: of its keys/epoch-…, which is encrypted to the recipients above too. */
+  formerEpochs: z
+    .array(z.strictObject({ number: z.int().min(1), recipient: recipientSchema, keyVersion: z.int().min(1) }))
+    .max(10_000),
+  /** Whose signatures still count on runs up to that sequence number; 0: on none. */
+  formerControllerKeys: z.array(z.strictObject({ publicKey: publicKeySchema, lastSequence: z.int().min(0) })).max(1000),
   revokedControllerKeys: z.array(publicKeySchema).max(1000),
   /** Writers whose later objects no longer count. */
   revokedWriters: z.array(z.strictObject({ writerId: z.string(), at: z.iso.datetime() })).max(10000),
 });
 export type RepositoryObject = z.infer<typeof repositoryObjectSchema>;
+
+/** All of them, the present one last. */
+export function epochsOf(object: RepositoryObject): RepositoryObject["formerEpochs"] {
+  return [...object.formerEpochs, { ...object.epoch, keyVersion: object.epochKeyVersion }];
+}
 
 export function encodeRepositoryObject(object: RepositoryObject, rootPrivateKey: string): Uint8Array {
   const signed = signPayload("skep/v1 repository", JSON.stringify(object), rootPrivateKey);

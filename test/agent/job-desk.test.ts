@@ -27,6 +27,7 @@ describe("the desk where jobs from the queue come in", () => {
   let execute: (job: Job, enrolled: Enrolled, attempt: Attempt) => Promise<TaskResult>;
   let renewals: number;
   let trusted: string;
+  let version: number;
   let role: NodeIdentity["role"];
 
   beforeEach(() => {
@@ -35,6 +36,7 @@ describe("the desk where jobs from the queue come in", () => {
     executions = [];
     renewals = 0;
     trusted = controller.publicKey;
+    version = 1;
     role = "worker";
     execute = () => Promise.resolve(result);
     makeDesk();
@@ -49,7 +51,8 @@ describe("the desk where jobs from the queue come in", () => {
       journal,
       node: () => ({ ...node, role }),
       enrolled: () => {
-        const repository = { repositoryId, incarnation: 1, controllerPublicKey: trusted } as Enrolled["repository"];
+        const keys = { repositoryId, version, incarnation: 1, controllerPublicKey: trusted };
+        const repository = keys as Enrolled["repository"];
         return { repository, writerKey, writerKeys };
       },
       renewEnrolment: () => {
@@ -148,6 +151,17 @@ describe("the desk where jobs from the queue come in", () => {
     expect(renewals).to.equal(1);
     trusted = successor.publicKey;
     await carry(makeJob(), "job-1", successor.privateKey);
+  });
+
+  it("does no job that was ordered under newer keys before it has them", async () => {
+    const job = makeJob({ repositoryVersion: 2 });
+    expect(await failureOf(carry(job))).to.include({ code: "SKEP_ENROLMENT_OLD", permanent: false });
+    expect(renewals).to.equal(1);
+    expect(executions).to.have.length(0);
+    version = 2;
+    await carry(job);
+    expect(executions).to.have.length(1);
+    expect(renewals).to.equal(1);
   });
 
   it("ends a job at its expiry", async () => {

@@ -100,7 +100,7 @@ async function checkControllerKey(session: Session, options: DoctorOptions): Pro
 /** An identity that was not named and is not in the kit is where it belongs: offline. */
 async function checkIdentity(session: Session, options: DoctorOptions, hasKit: boolean): Promise<Finding[]> {
   try {
-    await accessIdentity(options);
+    await accessIdentity(session, options);
   } catch (error) {
     const absent =
       options.identity === undefined &&

@@ -7,7 +7,6 @@ import { stringify } from "yaml";
 import type { ClusterFile } from "../../../shared/contract/cluster-file.ts";
 import { SkepError } from "../../../shared/errors.ts";
 import { createRepository, type CreatedRepository } from "../../../shared/repository/create.ts";
-import { encodeIdentityFile } from "../../../shared/repository/identity-file.ts";
 import type { StoreCredentials, StoreLocation } from "../../../shared/store/location.ts";
 import { createStore } from "../../../shared/store/open.ts";
 import { skepVersion } from "../../../shared/version.ts";
@@ -15,6 +14,7 @@ import { addStoreOptions, credentialsFor, locationOf, readCredentials, type Stor
 import { makeApiCertificate } from "../api-certificate.ts";
 import { exitCodes, type ExitCode } from "../exit-code.ts";
 import type { InitDocument } from "../documents.ts";
+import { askNewPassphrase, encodeForKeeping } from "../identity-access.ts";
 import { kitFileNames, releaseKitFolder, reserveKitFolder, writeKit, type KitContext } from "../kit.ts";
 import { renderRecoveryCard } from "../recovery-card.ts";
 import { describe, run, type Session } from "../session.ts";
@@ -27,6 +27,8 @@ interface InitOptions extends StoreOptions {
   agentCredentials?: string;
   readCredentials?: string;
   operator: string;
+  postQuantum?: boolean;
+  passphrase?: boolean;
   api: string;
   out: string;
 }
@@ -37,6 +39,8 @@ export function register(program: Command): void {
     .option("--agent-credentials <file>", "other credentials for the agents: may create, not delete (recommended)")
     .option("--read-credentials <words>", "for the recovery card: where read credentials are to be had")
     .option("--operator <name>", "whose identity it is", defaultOperator())
+    .option("--post-quantum", "keys that quantum computers do not open either; `age` takes them from 1.3 on")
+    .option("--passphrase", "encrypt the identity file with a passphrase, which is asked for")
     .option("--api <url>", "where the CLI will reach the controller", "https://localhost:8420")
     .option("--out <folder>", "the kit folder to write", "skep-kit");
   run(describe(command, example), init);
@@ -74,13 +78,15 @@ async function init({ output, signal }: Session, options: InitOptions): Promise<
   const agentCredentials =
     options.agentCredentials === undefined ? controllerCredentials : await readCredentials(options.agentCredentials);
   const folder = resolve(options.out);
+  const passphrase = options.passphrase === true ? await askNewPassphrase({ output, signal }) : null;
   const now = Date.now();
   await reserveKitFolder(folder);
   let created: CreatedRepository;
   try {
     const store = await createStore(location, controllerCredentials);
     try {
-      created = await createRepository({ store, operatorName: options.operator, now, signal });
+      const { operator: operatorName, postQuantum = false } = options;
+      created = await createRepository({ store, operatorName, now, postQuantum, signal });
     } finally {
       await store.close();
     }
@@ -88,7 +94,9 @@ async function init({ output, signal }: Session, options: InitOptions): Promise<
     await releaseKitFolder(folder);
     throw error;
   }
-  const files = await kitFiles(created, location, { controllerCredentials, agentCredentials }, options, now);
+  const identityText = await encodeForKeeping(created.identityFile, passphrase);
+  const stores = { controllerCredentials, agentCredentials };
+  const files = await kitFiles(created, identityText, location, stores, options, now);
   await writeKit(folder, files);
   const card = files.get(kitFileNames.recoveryCard) ?? "";
   const identityFile = join(folder, kitFileNames.identity(options.operator));
@@ -111,7 +119,8 @@ async function init({ output, signal }: Session, options: InitOptions): Promise<
 }
 
 async function kitFiles(
-  { identityFile, controllerKey, repositoryObject }: CreatedRepository,
+  { controllerKey, repositoryObject }: CreatedRepository,
+  identityText: string,
   location: StoreLocation,
   credentials: Record<"controllerCredentials" | "agentCredentials", StoreCredentials | null>,
   options: InitOptions,
@@ -143,7 +152,7 @@ async function kitFiles(
     readCredentials: options.readCredentials ?? null,
   });
   return new Map([
-    [identityName, encodeIdentityFile(identityFile)],
+    [identityName, identityText],
     [kitFileNames.controllerKey, json(controllerKey)],
     [kitFileNames.cluster, clusterText({ repository: repositoryId, rootPublicKey, store: location })],
     [kitFileNames.agentStore, json(credentials.agentCredentials ?? {})],

@@ -1,6 +1,6 @@
 // Reading age v1 files, whole or by ranges. Header by the age-encryption package, payload by Node's native
 // ChaCha20-Poly1305. What writes is ../age.ts.
-import { Decrypter, identityToRecipient } from "age-encryption";
+import { armor, Decrypter, identityToRecipient } from "age-encryption";
 import { createDecipheriv } from "node:crypto";
 import { SkepError } from "../../errors.ts";
 import {
@@ -76,6 +76,46 @@ export async function recipientOf(identity: string, place: string): Promise<stri
       hint: damagedHint,
     });
   }
+}
+
+const armorBegin = "-----BEGIN AGE ENCRYPTED FILE-----";
+
+/** Is it an age file, armoured or not? */
+export function isAgeFile(bytes: Uint8Array): boolean {
+  const start = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, 4096))
+    .toString("latin1")
+    .trimStart();
+  return start.startsWith(armorBegin) || start.startsWith("age-encryption.org/v1\n");
+}
+
+/** What a passphrase opens. Throws SKEP_PASSPHRASE_WRONG, SKEP_AGE_INVALID; `place` names the file. */
+export async function decryptWithPassphrase(file: Uint8Array, passphrase: string, place: string): Promise<Uint8Array> {
+  const text = Buffer.from(file).toString("latin1");
+  let bytes = file;
+  if (text.trimStart().startsWith(armorBegin)) {
+    try {
+      bytes = armor.decode(text);
+    } catch (error) {
+      throw damaged(place, "its armour is damaged", error);
+    }
+  }
+  const headerEnd = findHeaderEnd(bytes);
+  if (headerEnd === null) throw damaged(place, "it does not start with an age header");
+  const decrypter = new Decrypter();
+  decrypter.addPassphrase(passphrase);
+  let fileKey: Uint8Array;
+  try {
+    fileKey = await decrypter.decryptHeader(bytes.subarray(0, headerEnd));
+  } catch (error) {
+    throw new SkepError({
+      code: "SKEP_PASSPHRASE_WRONG",
+      message: `the passphrase does not open ${place}`,
+      permanent: true,
+      hint: "is it that of this file? a file that is encrypted to a recipient needs `age -d` first",
+      cause: error,
+    });
+  }
+  return openAgePayload(bytes.subarray(headerEnd), fileKey, place);
 }
 
 /** Opens the pieces of one payload in any order. */

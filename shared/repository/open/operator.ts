@@ -12,9 +12,9 @@ import {
   type KeyBytes,
   type WriterKeys,
 } from "../keys.ts";
-import { layout, numberOfKey } from "../layout.ts";
+import { layout } from "../layout.ts";
 import { decodeRepositoryKey } from "../repository-key.ts";
-import type { RepositoryObject } from "../repository-object.ts";
+import { epochsOf, type RepositoryObject } from "../repository-object.ts";
 import { readRepositoryObject, type ReadRepositoryOptions } from "../repository-reader.ts";
 import { decryptAge, recipientOf } from "./age.ts";
 
@@ -38,7 +38,7 @@ export interface Operator {
  */
 export async function openAsOperator(
   store: Store,
-  identityFile: IdentityFile & { rootPublicKey: string },
+  identityFile: IdentityFile,
   options: ReadRepositoryOptions = {},
 ): Promise<Operator> {
   const { signal } = options;
@@ -56,7 +56,13 @@ export async function openAsOperator(
     repositoryObject,
     repositoryKey,
     catalogueKey,
-    catalogue: { store, repositoryId, catalogueKey, controllerPublicKeys: [repositoryObject.controllerPublicKey] },
+    catalogue: {
+      store,
+      repositoryId,
+      catalogueKey,
+      controllerPublicKey: repositoryObject.controllerPublicKey,
+      formerControllerKeys: repositoryObject.formerControllerKeys,
+    },
     epochIdentity(epoch) {
       const known = epochs.get(epoch);
       if (known !== undefined) return known;
@@ -72,7 +78,7 @@ export async function openAsOperator(
 
 async function readWithIdentity(
   store: Store,
-  identityFile: IdentityFile & { rootPublicKey: string },
+  identityFile: IdentityFile,
   options: ReadRepositoryOptions,
 ): Promise<RepositoryObject> {
   let object: RepositoryObject;
@@ -121,7 +127,7 @@ async function openKeyFile(
   return decryptAge(file, [identityFile.identity], place);
 }
 
-/** The present epoch's identity is proven by the recipient that the repository object names. */
+/** Every epoch's identity is proven by the recipient that the repository object names. */
 async function readEpochIdentity(
   store: Store,
   repository: RepositoryObject,
@@ -129,23 +135,14 @@ async function readEpochIdentity(
   epoch: number,
   signal: AbortSignal | undefined,
 ): Promise<string> {
-  const present = epoch === repository.epoch.number;
-  const version = present ? repository.epochKeyVersion : await latestEpochKeyVersion(store, epoch, signal);
-  const key = layout.epochKey(epoch, version);
+  const named = epochsOf(repository).find(({ number }) => number === epoch);
+  if (named === undefined) throw keyMissing(`the repository object at ${store.address} names no epoch ${epoch}`);
+  const key = layout.epochKey(epoch, named.keyVersion);
   const text = (await openKeyFile(store, key, identityFile, signal)).toString("utf8");
   const identity = text.split(/\r?\n/).find((line) => line.startsWith("AGE-SECRET-KEY-"));
   if (identity === undefined) throw keyMissing(`${key} at ${store.address} holds no age identity`);
-  if (present && (await recipientOf(identity, key)) !== repository.epoch.recipient) {
+  if ((await recipientOf(identity, key)) !== named.recipient) {
     throw keyMissing(`${key} at ${store.address} holds another identity than that of epoch ${epoch}`);
   }
   return identity;
-}
-
-async function latestEpochKeyVersion(store: Store, epoch: number, signal: AbortSignal | undefined): Promise<number> {
-  let latest = 1;
-  for await (const { key } of store.list(layout.epochKeyPrefix(epoch), signal)) {
-    const version = numberOfKey(key);
-    if (version !== null && key === layout.epochKey(epoch, version)) latest = Math.max(latest, version);
-  }
-  return latest;
 }

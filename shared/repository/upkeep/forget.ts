@@ -2,7 +2,7 @@
 // same, and the next forget or prune takes the objects away. What they needed is prune's matter.
 import { SkepError } from "../../errors.ts";
 import { readStoreClock } from "../../store/clock.ts";
-import { catalogueOfController } from "../catalogue.ts";
+import { catalogueToAppend } from "../chain.ts";
 import { layout } from "../layout.ts";
 import { maxForgottenRuns } from "../upkeep-entry.ts";
 import { appendUpkeep, type Appender, type UpkeepContent } from "./append-upkeep.ts";
@@ -22,7 +22,7 @@ export interface ForgetOptions extends Appender {
 /** What was forgotten. Throws SKEP_FORGET_REFUSED, SKEP_UPKEEP_UNSAFE, SKEP_REPOSITORY_FENCED, and what the store throws. */
 export async function forgetRuns(options: ForgetOptions): Promise<RunBrief[]> {
   const { store, key, choose, acceptGaps = false, signal } = options;
-  const catalogue = catalogueOfController(store, key);
+  const catalogue = await catalogueToAppend(store, key, options.incarnation, signal);
   for (let round = 1; round <= maxRounds; round++) {
     const survey = await surveyChain(catalogue, { ...(signal && { signal }) });
     if (!acceptGaps) refuseGaps(survey, store.address);

@@ -5,7 +5,8 @@
 import { SkepError } from "../../errors.ts";
 import { readStoreClock } from "../../store/clock.ts";
 import type { ObjectInfo, Store } from "../../store/store.ts";
-import { catalogueOfController } from "../catalogue.ts";
+import type { Catalogue } from "../catalogue.ts";
+import { catalogueToAppend } from "../chain.ts";
 import { putIndex } from "../index-object.ts";
 import { layout, runIdPattern } from "../layout.ts";
 import type { Run } from "../run.ts";
@@ -80,7 +81,7 @@ async function pruneOnce(options: PruneOptions, ledger: PackLedger): Promise<Pru
   const { store, key, dryRun = false, acceptGaps = false, signal } = options;
   const now = await readStoreClock(store, signal);
   const terms = { ...options.terms, now };
-  const survey = await mark(options, ledger, catalogueOfController(store, key));
+  const survey = await mark(options, ledger, await catalogueToAppend(store, key, options.incarnation, signal));
   if (!acceptGaps) refuseGaps(survey, store.address);
   const plan = planPrune(ledger.packs(), survey.upkeep, terms);
   const fence = fenceAt(now - terms.graceMs);
@@ -113,11 +114,7 @@ async function pruneOnce(options: PruneOptions, ledger: PackLedger): Promise<Pru
   return { ...result, deletedOthers: sweep.deleted - plan.toDelete.length };
 }
 
-async function mark(
-  options: PruneOptions,
-  ledger: PackLedger,
-  catalogue: ReturnType<typeof catalogueOfController>,
-): Promise<ChainSurvey> {
+async function mark(options: PruneOptions, ledger: PackLedger, catalogue: Catalogue): Promise<ChainSurvey> {
   const { store, keys, signal, onProgress } = options;
   let runs = 0;
   const survey = await surveyChain(catalogue, {

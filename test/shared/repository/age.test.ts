@@ -1,14 +1,23 @@
+import { armor, Decrypter, Encrypter } from "age-encryption";
 import { expect } from "chai";
 import fc from "fast-check";
 import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { encryptAge, generateAgeIdentity, makeAgeHeader, PayloadSealer } from "../../../shared/repository/age.ts";
+import {
+  encryptAge,
+  encryptWithPassphrase,
+  generateAgeIdentity,
+  makeAgeHeader,
+  PayloadSealer,
+} from "../../../shared/repository/age.ts";
 import { payloadNonceBytes, plainPayloadBytes, sealedPayloadBytes } from "../../../shared/repository/age-payload.ts";
 import {
   decryptAge,
+  decryptWithPassphrase,
   findHeaderEnd,
+  isAgeFile,
   openAgeHeader,
   openAgePayload,
   PayloadOpener,
@@ -56,6 +65,41 @@ describe("age files", () => {
       scratch.remove();
     }
   });
+
+  it("of the post-quantum hybrid open with our reader and with the age-encryption package, and the package's with ours", async () => {
+    const { identity, recipient } = await generateAgeIdentity("hybrid");
+    expect(identity).to.match(/^AGE-SECRET-KEY-PQ-1/);
+    expect(recipient).to.match(/^age1pq1/);
+    for (const length of [0, 1, 65_537]) {
+      const plain = randomBytes(length);
+      const ours = await encryptAge(plain, [recipient]);
+      expect((await decryptAge(ours, [identity], "x")).equals(plain)).to.be.true;
+      const decrypter = new Decrypter();
+      decrypter.addIdentity(identity);
+      expect(Buffer.from(await decrypter.decrypt(ours)).equals(plain)).to.be.true;
+      const encrypter = new Encrypter();
+      encrypter.addRecipient(recipient);
+      expect((await decryptAge(await encrypter.encrypt(plain), [identity], "x")).equals(plain)).to.be.true;
+      const other = (await generateAgeIdentity("hybrid")).identity;
+      await expectCode("SKEP_IDENTITY_DOES_NOT_FIT", () => decryptAge(ours, [other], "x"));
+    }
+  });
+
+  it("with a passphrase open with our reader and with the package, armoured or not; nothing else opens them", async () => {
+    const plain = randomBytes(1000);
+    const file = Buffer.from(await encryptWithPassphrase(plain, "correct horse", 12), "utf8");
+    expect(isAgeFile(file)).to.be.true;
+    expect(Buffer.from(await decryptWithPassphrase(file, "correct horse", "x")).equals(plain)).to.be.true;
+    const decrypter = new Decrypter();
+    decrypter.addPassphrase("correct horse");
+    const bare = armor.decode(file.toString("utf8"));
+    expect(isAgeFile(bare)).to.be.true;
+    expect(Buffer.from(await decrypter.decrypt(bare)).equals(plain)).to.be.true;
+    expect(Buffer.from(await decryptWithPassphrase(bare, "correct horse", "x")).equals(plain)).to.be.true;
+    await expectCode("SKEP_PASSPHRASE_WRONG", () => decryptWithPassphrase(file, "battery staple", "x"));
+    await expectCode("SKEP_AGE_INVALID", () => decryptWithPassphrase(file.subarray(0, 60), "correct horse", "x"));
+    expect(isAgeFile(plain)).to.be.false;
+  }).timeout(60_000);
 
   it("come out the same however the plaintext is sliced", async () => {
     const { fileKey } = await makeAgeHeader([(await generateAgeIdentity()).recipient]);

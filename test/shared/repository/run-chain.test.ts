@@ -60,7 +60,7 @@ describe("a repository", () => {
     scratch = makeScratch();
     store = openDirectory(scratch.path);
     made = await createRepository({ store, operatorName: "anna", now });
-    catalogue = catalogueOfController(store, made.controllerKey);
+    catalogue = catalogueOfController(store, made.controllerKey, []);
   });
   afterEach(async () => {
     await store.close();

@@ -44,7 +44,7 @@ export function appenderOf({ store, made }: Home): Appender {
 }
 
 export function catalogueOf({ store, made }: Home): Catalogue {
-  return catalogueOfController(store, made.controllerKey);
+  return catalogueOfController(store, made.controllerKey, []);
 }
 
 export function writerKeysOf({ made }: Home, writerId: string): WriterKeys {

@@ -1,0 +1,97 @@
+// Identity files where they lie: in clear, or encrypted with a passphrase (`age -p`, armoured or not).
+import password from "@inquirer/password";
+import { open, unlink } from "node:fs/promises";
+import { encryptWithPassphrase } from "../../shared/repository/age.ts";
+import { SkepError } from "../../shared/errors.ts";
+import { decodeIdentityFile, encodeIdentityFile, type IdentityFile } from "../../shared/repository/identity-file.ts";
+import { decryptWithPassphrase, isAgeFile, recipientOf } from "../../shared/repository/open/age.ts";
+import { readInputBytes, readInputFile } from "./input-file.ts";
+import type { Session } from "./session.ts";
+
+/** `path`: `-` is standard input. The passphrase comes from the file, else from the terminal. */
+export async function readIdentityFile(
+  session: Session,
+  path: string,
+  passphraseFile: string | undefined,
+): Promise<IdentityFile> {
+  const hint = "bring the identity file from where it is kept and name it with --identity FILE";
+  const bytes = await readInputBytes(path, "the identity file", hint);
+  const text = isAgeFile(bytes)
+    ? Buffer.from(await decryptWithPassphrase(bytes, await askPassphrase(session, path, passphraseFile), path))
+    : bytes;
+  const file = decodeIdentityFile(text.toString("utf8"), path);
+  // Now, while it is known which file it was: a key that was cut short still looks like one.
+  await recipientOf(file.identity, path);
+  return file;
+}
+
+async function askPassphrase(
+  { output, signal }: Session,
+  path: string,
+  passphraseFile: string | undefined,
+): Promise<string> {
+  if (passphraseFile !== undefined) {
+    return (await readInputFile(passphraseFile, "the passphrase file")).replace(/\r?\n$/, "");
+  }
+  if (output.interactive) {
+    return await password({ message: `Passphrase of ${path}` }, { signal, output: process.stderr });
+  }
+  throw new SkepError({
+    code: "SKEP_CLI_USAGE",
+    message: `${path} is encrypted with a passphrase, and there is no terminal to ask for it`,
+    permanent: true,
+    hint: "give it in a file: --passphrase-file FILE",
+  });
+}
+
+const leastPassphraseLength = 12;
+
+/** Asked twice on a terminal. */
+export async function askNewPassphrase({ output, signal }: Session): Promise<string> {
+  if (!output.interactive) {
+    throw new SkepError({
+      code: "SKEP_CLI_USAGE",
+      message: "there is no terminal to ask for a new passphrase",
+      permanent: true,
+      hint: "do it on a terminal, or encrypt the identity file yourself: age -p -a -o FILE.age FILE",
+    });
+  }
+  const context = { signal, output: process.stderr };
+  const validate = (text: string): true | string =>
+    text.length >= leastPassphraseLength || `at least ${leastPassphraseLength} characters; five random words are good`;
+  const passphrase = await password({ message: "New passphrase of the identity file", validate }, context);
+  const isSame = (text: string): true | string => text === passphrase || "that is another one";
+  await password({ message: "Once more", validate: isSame }, context);
+  return passphrase;
+}
+
+/** The file's text: in clear, or encrypted and armoured. */
+export async function encodeForKeeping(file: IdentityFile, passphrase: string | null): Promise<string> {
+  const text = encodeIdentityFile(file);
+  return passphrase === null ? text : await encryptWithPassphrase(Buffer.from(text, "utf8"), passphrase);
+}
+
+/** Durably, for its owner alone. Throws SKEP_CLI_FILE_UNWRITABLE, also where there is such a file. */
+export async function writeIdentityFile(path: string, file: IdentityFile, passphrase: string | null): Promise<void> {
+  const text = await encodeForKeeping(file, passphrase);
+  try {
+    const handle = await open(path, "wx", 0o600);
+    try {
+      await handle.writeFile(text);
+      await handle.sync();
+    } catch (error) {
+      await unlink(path);
+      throw error;
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    throw new SkepError({
+      code: "SKEP_CLI_FILE_UNWRITABLE",
+      message: `the identity file ${path} cannot be written: ${error instanceof Error ? error.message : String(error)}`,
+      permanent: true,
+      hint: "name another file with --out",
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,30 @@
+// For commands that change keys: all that the identity opens, and the root signing key in it.
+import { SkepError } from "../../shared/errors.ts";
+import type { IdentityFile } from "../../shared/repository/identity-file.ts";
+import { accessIdentity, type IdentityOptions, type StoreOptions } from "./access.ts";
+import { withOperatorOf } from "./catalogue-access.ts";
+import type { OpenedOperator } from "./operator-snapshot.ts";
+import type { Session } from "./session.ts";
+
+export type OpenedWithRootKey = OpenedOperator & { identityFile: IdentityFile; rootPrivateKey: string };
+
+/** Throws SKEP_ROOT_KEY_MISSING where the identity file is of an operator who only opens. */
+export async function withRootKey<T>(
+  session: Session,
+  options: StoreOptions & IdentityOptions,
+  use: (opened: OpenedWithRootKey) => Promise<T>,
+): Promise<T> {
+  const identityFile = await accessIdentity(session, options);
+  const { rootPrivateKey, name } = identityFile;
+  if (rootPrivateKey === null) {
+    throw new SkepError({
+      code: "SKEP_ROOT_KEY_MISSING",
+      message: `the identity of ${name} opens backups, but has no root signing key to change keys with`,
+      permanent: true,
+      hint: "`skep recipient list` says which operators have it; the one who made the repository has",
+    });
+  }
+  return await withOperatorOf(session, options, identityFile, (opened) =>
+    use({ ...opened, identityFile, rootPrivateKey }),
+  );
+}
