@@ -12,8 +12,8 @@ import { resolveHostPath } from "./host-path.ts";
 import type { Journal } from "./journal.ts";
 import type { RestoreKeyring } from "./restore-keys.ts";
 import { freeBytesFor, planTarget, refuseWithoutSpace } from "./restore-target.ts";
-import { flushTree, treeBytes } from "./tree-disk.ts";
-import { toRestoreError, writeTree } from "./tree-writer.ts";
+import { flushTree, treeBytes } from "../shared/tree/tree-disk.ts";
+import { toRestoreError, writeTree } from "../shared/tree/tree-writer.ts";
 import {
   discardOld,
   dropNew,

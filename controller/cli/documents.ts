@@ -170,6 +170,23 @@ export const restoreObjectsDocument = z.strictObject({
 });
 export type RestoreObjectsDocument = z.infer<typeof restoreObjectsDocument>;
 
+/** skep restore files. */
+export const restoredFilesDocument = z.strictObject({
+  to: z.string(),
+  restored: z.array(
+    z.strictObject({
+      runId: z.string(),
+      takenAt: z.string(),
+      target: z.string(),
+      files: z.int(),
+      directories: z.int(),
+      restoredBytes: z.int(),
+      warnings: z.array(warningSchema),
+    }),
+  ),
+});
+export type RestoredFilesDocument = z.infer<typeof restoredFilesDocument>;
+
 /** What a restore will do, or did. */
 export const restorePlanDocument = z.strictObject({
   runId: z.string(),

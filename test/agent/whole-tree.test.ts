@@ -7,7 +7,7 @@ import { expect } from "chai";
 import fc from "fast-check";
 import { walkTree, type WalkFindings } from "../../agent/source/tree-walk.ts";
 import { walkVolume } from "../../agent/source/volume.ts";
-import { writeTree, type WrittenTree } from "../../agent/tree-writer.ts";
+import { writeTree, type WrittenTree } from "../../shared/tree/tree-writer.ts";
 import { withReach } from "../../shared/deep-path.ts";
 import { pathBytes } from "../../shared/repository/path-order.ts";
 import type { SnapshotResult } from "../../shared/repository/snapshot.ts";

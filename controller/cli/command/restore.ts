@@ -6,6 +6,7 @@ import { restoresSchema } from "../../api/schemas.ts";
 import { accessApi } from "../access.ts";
 import { exitCodes, type ExitCode } from "../exit-code.ts";
 import * as format from "../format.ts";
+import { registerRestoreFiles } from "../restore-files.ts";
 import { endRestore, restoreInSwarm } from "../restore-in-swarm.ts";
 import { registerObjectRestores } from "../restore-objects.ts";
 import {
@@ -31,6 +32,8 @@ export function register(program: Command): void {
 skep restore volume host1/pgdata --as pgdata-old --standalone --kit skep-kit`;
   run(describe(volume, example), restoreVolume);
   registerObjectRestores(restore);
+
+  registerRestoreFiles(restore);
 
   const list = restore.command("list").description("list restores, newest first");
   addPlaceOptions(list);

@@ -6,12 +6,12 @@
 // the content of some files is under way at once. A folder's metadata is set when the last entry in it is made.
 import { closeSync, constants, linkSync, lstatSync, mkdirSync, openSync, symlinkSync } from "node:fs";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { SkepError } from "../shared/errors.ts";
-import { withReach } from "../shared/deep-path.ts";
-import type { ManifestEntry } from "../shared/repository/manifest.ts";
-import type { ContentPiece } from "../shared/repository/open/snapshot-reader.ts";
-import type { Warning } from "../shared/repository/run.ts";
-import { makeNode } from "../shared/system-calls.ts";
+import { SkepError } from "../errors.ts";
+import { withReach } from "../deep-path.ts";
+import type { ManifestEntry } from "../repository/manifest.ts";
+import type { ContentPiece } from "../repository/open/snapshot-reader.ts";
+import type { Warning } from "../repository/run.ts";
+import { makeNode } from "../system-calls.ts";
 import { setMetadata, setMetadataAt } from "./entry-metadata.ts";
 import { FileWriter, isSmall } from "./file-writer.ts";
 

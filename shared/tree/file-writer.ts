@@ -2,9 +2,9 @@
 // a file of any size takes no more than a stretch. What is a hole is not written and not read.
 import { ftruncateSync, read, readSync, write, writeSync } from "node:fs";
 import { promisify } from "node:util";
-import { SkepError } from "../shared/errors.ts";
-import { Digester } from "../shared/repository/blake3.ts";
-import type { ContentPiece } from "../shared/repository/open/snapshot-reader.ts";
+import { SkepError } from "../errors.ts";
+import { Digester } from "../repository/blake3.ts";
+import type { ContentPiece } from "../repository/open/snapshot-reader.ts";
 
 const writeAsync = promisify(write);
 const readAsync = promisify(read);

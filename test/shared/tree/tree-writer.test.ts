@@ -13,10 +13,10 @@ import { createReadStream } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "chai";
-import { walkVolume } from "../../agent/source/volume.ts";
-import { writeTree } from "../../agent/tree-writer.ts";
-import type { ManifestEntry } from "../../shared/repository/manifest.ts";
-import type { ContentPiece } from "../../shared/repository/open/snapshot-reader.ts";
+import { walkVolume } from "../../../agent/source/volume.ts";
+import { writeTree } from "../../../shared/tree/tree-writer.ts";
+import type { ManifestEntry } from "../../../shared/repository/manifest.ts";
+import type { ContentPiece } from "../../../shared/repository/open/snapshot-reader.ts";
 
 const patient = new AbortController().signal;
 const ignore = (): void => undefined;

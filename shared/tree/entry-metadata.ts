@@ -1,9 +1,9 @@
 // Owner, extended attributes, mode and times of a restored entry, in this order: chown clears setuid and capabilities,
 // an access ACL changes the mode's group bits, and everything else changes the times.
 import { chmodSync, fchmodSync, fchownSync, lchownSync } from "node:fs";
-import type { ManifestEntry } from "../shared/repository/manifest.ts";
-import { setTimes, writeXattr } from "../shared/system-calls.ts";
-import { systemErrorName } from "../shared/system-error.ts";
+import type { ManifestEntry } from "../repository/manifest.ts";
+import { setTimes, writeXattr } from "../system-calls.ts";
+import { systemErrorName } from "../system-error.ts";
 
 /** What a file system, or a process that is not root, may refuse; everything else is a fault. */
 const refusals = ["ENOTSUP", "EPERM", "EACCES", "E2BIG", "ERANGE", "EINVAL", "ENOSPC"];
