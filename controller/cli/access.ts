@@ -33,7 +33,7 @@ export interface StoreOptions extends KitOptions {
 }
 export interface IdentityOptions extends KitOptions {
   identity?: string;
-  passphraseFile?: string;
+  identityPassphraseFile?: string;
 }
 export interface ApiOptions extends KitOptions {
   api?: string;
@@ -59,7 +59,7 @@ export function addStoreOptions(command: Command, what = "(default: the kit's)")
 export function addIdentityOption(command: Command): Command {
   return command
     .option("--identity <file>", "your identity file (default: the kit's, if it is still there)")
-    .option("--passphrase-file <file>", "its passphrase, where it has one and no terminal can be asked");
+    .option("--identity-passphrase-file <file>", "its passphrase, where it has one and no terminal can be asked");
 }
 
 export function addApiOptions(command: Command): Command {
@@ -166,7 +166,7 @@ export async function readCredentials(path: string): Promise<StoreCredentials> {
 export async function accessIdentity(session: Session, options: IdentityOptions): Promise<IdentityFile> {
   const path = options.identity ?? (await findKit(options.kit))?.path("identityFile");
   if (path === undefined) throw usage("no identity is named", "give --identity FILE: the file that `skep init` wrote");
-  return await readIdentityFile(session, path, options.passphraseFile);
+  return await readIdentityFile(session, path, options.identityPassphraseFile);
 }
 
 /** The kit's controller key; null without a kit. */

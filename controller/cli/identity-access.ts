@@ -14,15 +14,24 @@ export async function readIdentityFile(
   path: string,
   passphraseFile: string | undefined,
 ): Promise<IdentityFile> {
+  const file = decodeIdentityFile(await readIdentityText(session, path, passphraseFile), path);
+  // Now, while it is known which file it was: a key that was cut short still looks like one.
+  await recipientOf(file.identity, path);
+  return file;
+}
+
+/** The same, of any age identity file. */
+export async function readIdentityText(
+  session: Session,
+  path: string,
+  passphraseFile: string | undefined,
+): Promise<string> {
   const hint = "bring the identity file from where it is kept and name it with --identity FILE";
   const bytes = await readInputBytes(path, "the identity file", hint);
   const text = isAgeFile(bytes)
     ? Buffer.from(await decryptWithPassphrase(bytes, await askPassphrase(session, path, passphraseFile), path))
     : bytes;
-  const file = decodeIdentityFile(text.toString("utf8"), path);
-  // Now, while it is known which file it was: a key that was cut short still looks like one.
-  await recipientOf(file.identity, path);
-  return file;
+  return text.toString("utf8");
 }
 
 async function askPassphrase(
@@ -40,7 +49,7 @@ async function askPassphrase(
     code: "SKEP_CLI_USAGE",
     message: `${path} is encrypted with a passphrase, and there is no terminal to ask for it`,
     permanent: true,
-    hint: "give it in a file: --passphrase-file FILE",
+    hint: "give it in a file: --identity-passphrase-file FILE",
   });
 }
 

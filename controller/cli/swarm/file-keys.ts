@@ -13,6 +13,7 @@ import {
 } from "../../../shared/repository/passphrase.ts";
 import { addKitOption, addStoreOptions, needControllerKey, type StoreOptions } from "../access.ts";
 import { withControllerKey } from "../catalogue-access.ts";
+import { readIdentityText } from "../identity-access.ts";
 import { readInputFile } from "../input-file.ts";
 import { findKit } from "../kit.ts";
 import type { Session } from "../session.ts";
@@ -26,6 +27,7 @@ export interface LockOptions extends StoreOptions {
 export interface OpenOptions {
   kit?: string;
   identity?: string;
+  identityPassphraseFile?: string;
   passphraseFile?: string;
 }
 
@@ -44,6 +46,10 @@ export function addLockOptions(command: Command): Command {
 export function addOpenOptions(command: Command): Command {
   return addKitOption(command)
     .option("--identity <file>", "age identity file that opens it (default: the kit's, if it is still there)")
+    .option(
+      "--identity-passphrase-file <file>",
+      "the identity's passphrase, where it has one and no terminal can be asked",
+    )
     .option("--passphrase-file <file>", "file with its passphrase (default: it is asked for); - reads standard input");
 }
 
@@ -90,15 +96,15 @@ export function fileOpener(
         passphraseFile === undefined ? await ask(session, "Passphrase") : await readPassphrase(passphraseFile);
       return await openPassphraseHeader(header, text, place);
     }
-    return await openAgeHeader(header, await readIdentities(options), place);
+    return await openAgeHeader(header, await readIdentities(session, options), place);
   };
 }
 
 /** All identities of an age identity file; a Skep one is one. */
-async function readIdentities(options: OpenOptions): Promise<string[]> {
+async function readIdentities(session: Session, options: OpenOptions): Promise<string[]> {
   const path = options.identity ?? (await findKit(options.kit))?.path("identityFile");
   if (path === undefined) throw usage("no identity is named", "give --identity FILE with the AGE-SECRET-KEY line");
-  const text = await readInputFile(path, "the identity file", "name it with --identity FILE");
+  const text = await readIdentityText(session, path, options.identityPassphraseFile);
   const identities = text.split(/\r?\n/).filter((line) => line !== "" && !line.startsWith("#"));
   if (identities.length === 0) throw usage(`${path} holds no age identity`, "it should have an AGE-SECRET-KEY line");
   for (const identity of identities) await recipientOf(identity, path);

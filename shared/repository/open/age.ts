@@ -12,6 +12,7 @@ import {
   plainPayloadBytes,
   sealedPieceBytes,
 } from "../age-payload.ts";
+import { openPassphraseHeader } from "../passphrase.ts";
 
 /** Longer headers are refused: room for a hundred post-quantum recipients. */
 export const maxHeaderBytes = 256 * 1024;
@@ -101,20 +102,7 @@ export async function decryptWithPassphrase(file: Uint8Array, passphrase: string
   }
   const headerEnd = findHeaderEnd(bytes);
   if (headerEnd === null) throw damaged(place, "it does not start with an age header");
-  const decrypter = new Decrypter();
-  decrypter.addPassphrase(passphrase);
-  let fileKey: Uint8Array;
-  try {
-    fileKey = await decrypter.decryptHeader(bytes.subarray(0, headerEnd));
-  } catch (error) {
-    throw new SkepError({
-      code: "SKEP_PASSPHRASE_WRONG",
-      message: `the passphrase does not open ${place}`,
-      permanent: true,
-      hint: "is it that of this file? a file that is encrypted to a recipient needs `age -d` first",
-      cause: error,
-    });
-  }
+  const fileKey = await openPassphraseHeader(bytes.subarray(0, headerEnd), passphrase, place);
   return openAgePayload(bytes.subarray(headerEnd), fileKey, place);
 }
 

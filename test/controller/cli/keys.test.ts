@@ -92,9 +92,9 @@ describe("skep recipient and skep key", () => {
     writeFileSync(join(folder, "passphrase"), "five random words are good\n");
     writeFileSync(join(folder, "wrong"), "four random words\n");
     const runs = ["runs", "--store", `file://${folder}/store`, "--identity", "locked.age"];
-    const opened = await cli(...runs, "--passphrase-file", "passphrase");
+    const opened = await cli(...runs, "--identity-passphrase-file", "passphrase");
     expect(opened.code, opened.stderr).to.equal(0);
-    expect((await cli(...runs, "--passphrase-file", "wrong")).stderr).to.contain("SKEP_PASSPHRASE_WRONG");
+    expect((await cli(...runs, "--identity-passphrase-file", "wrong")).stderr).to.contain("SKEP_PASSPHRASE_WRONG");
     expect((await cli(...runs)).stderr).to.contain("there is no terminal to ask");
   });
 });
