@@ -3,6 +3,7 @@ import { X509Certificate } from "node:crypto";
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { toErrorRecord } from "../../shared/errors.ts";
+import type { CheckedPromise } from "../../shared/store/conformance.ts";
 import type { StoreAbilities } from "../../shared/store/store.ts";
 import type { Finding } from "../api/schemas.ts";
 import * as format from "./format.ts";
@@ -99,6 +100,20 @@ export function judgeAgentCredentials(address: string, { destroys }: StoreAbilit
       hint: "turn versions or object lock on for the bucket, and give agents keys that only create: docs/STORES.md, Rights",
     },
   ];
+}
+
+/** Of each promise that was tried. */
+export function judgePromises(address: string, checked: readonly CheckedPromise[]): Finding[] {
+  return checked.map(({ promise, fault }) => {
+    if (fault === null) return ok("SKEP_DOCTOR_STORE_PROMISE", `${address} ${promise}`);
+    const { code, message, hint } = fault;
+    return {
+      level: "error",
+      code,
+      message: `not kept: ${promise}: ${message}`,
+      ...(hint === undefined ? {} : { hint }),
+    };
+  });
 }
 
 export function ok(code: Finding["code"], message: string): Finding {

@@ -4,6 +4,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { expect } from "chai";
 import fc from "fast-check";
 import { SkepError } from "../../../shared/errors.ts";
+import { checkPromises } from "../../../shared/store/conformance.ts";
 import { maxObjectBytes } from "../../../shared/store/limits.ts";
 import type { ObjectInfo, Store } from "../../../shared/store/store.ts";
 
@@ -261,6 +262,13 @@ export function storeSuite(title: string, make: () => Promise<StoreUnderTest>): 
         if (found === null) expect(outcome).to.equal(reason);
         else expect(sha256(found)).to.equal(sha256(bytes));
       }
+    });
+
+    it("keeps the promises that users try on their own bucket, and is left as it was", async function () {
+      this.timeout(120_000);
+      const checked = await checkPromises(store);
+      expect(checked.filter(({ fault }) => fault !== null)).to.deep.equal([]);
+      expect(await collect(store.list("probe/"))).to.deep.equal([]);
     });
 
     it("finds out by trying what it can do, and leaves nothing behind", async function () {
