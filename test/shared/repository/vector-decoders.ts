@@ -1,0 +1,58 @@
+// What a vector's `decoder` stands for: the decoder of the format, and how its outcome is written down.
+import { z } from "zod";
+import { decodeIdentityFile } from "../../../shared/repository/identity-file.ts";
+import { decodeContinuationLine, decodeEntryLine } from "../../../shared/repository/manifest-lines.ts";
+import { decryptAge } from "../../../shared/repository/open/age.ts";
+import { openChunkFrame } from "../../../shared/repository/open/pack-reader.ts";
+import { decodeChunkTable } from "../../../shared/repository/pack-format.ts";
+import { decodePackLines, decodeRefs } from "../../../shared/repository/refs.ts";
+import { decodeRepositoryKey } from "../../../shared/repository/repository-key.ts";
+import { decodeRepositoryObject } from "../../../shared/repository/repository-object.ts";
+import { open, type SealedType } from "../../../shared/repository/sealed.ts";
+
+export const vectorSchema = z.strictObject({
+  /** A sentence: what is right or wrong with it. */
+  title: z.string(),
+  decoder: z.string(),
+  /** Base64. */
+  input: z.base64(),
+  /** Keys and expectations, as the decoder takes them; bytes in base64. */
+  with: z.record(z.string(), z.union([z.string(), z.number()])),
+  /** What comes out (bytes in base64), or the code that it is refused with. */
+  outcome: z.union([z.strictObject({ value: z.unknown() }), z.strictObject({ code: z.string().startsWith("SKEP_") })]),
+});
+export type Vector = z.infer<typeof vectorSchema>;
+
+const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString("base64");
+const place = "the vector";
+
+type Decode = (input: Buffer, given: (name: string) => string) => unknown;
+
+export const vectorDecoders: Record<string, Decode> = {
+  "age-file": async (input, given) => base64(await decryptAge(input, [given("identity")], place)),
+  sealed: (input, given) => {
+    const [repositoryId, writerId] = [given("repositoryId"), given("writerId")];
+    const expected = { type: given("type") as SealedType, repositoryId, writerId };
+    return base64(open(input, expected, Buffer.from(given("key"), "base64"), place));
+  },
+  "chunk-table": (input) =>
+    decodeChunkTable(input, place).map(({ name, ...row }) => ({ name: Buffer.from(name).toString("hex"), ...row })),
+  "chunk-frame": (input, given) => {
+    const chunk = { name: given("name"), start: 0, frameBytes: input.length, plainBytes: Number(given("plainBytes")) };
+    return base64(openChunkFrame(input, chunk, Buffer.from(given("key"), "base64"), place));
+  },
+  refs: (input) => decodeRefs(input, place),
+  "pack-lines": (input) => decodePackLines(input, place),
+  "manifest-entry": (input) => decodeEntryLine(input.toString("utf8"), place),
+  "manifest-continuation": (input) => decodeContinuationLine(input.toString("utf8"), place),
+  "repository-key": (input) => base64(decodeRepositoryKey(input, place)),
+  "repository-object": (input, given) => decodeRepositoryObject(input, given("rootPublicKey"), place),
+  "identity-file": (input) => decodeIdentityFile(input.toString("utf8"), place),
+};
+
+/** The outcome as a vector has it. Throws what is no SkepError. */
+export async function decodeVector({ decoder, input, with: given }: Vector): Promise<unknown> {
+  const decode = vectorDecoders[decoder];
+  if (decode === undefined) throw new TypeError(`no decoder is called ${decoder}`);
+  return await decode(Buffer.from(input, "base64"), (name) => String(given[name]));
+}

@@ -1,0 +1,200 @@
+// Writes test/vectors/v1/: one file for each success and each named failure of each decoder. Frozen once format 1 is
+// released; until then run it anew when the format changes: node test/vectors/make.ts
+import { randomBytes } from "node:crypto";
+import { rmSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { SkepError } from "../../shared/errors.ts";
+import { encryptAge, generateAgeIdentity } from "../../shared/repository/age.ts";
+import { keyedDigest } from "../../shared/repository/blake3.ts";
+import { encodeChunkFrame, encodeRawFrame } from "../../shared/repository/chunk-frame.ts";
+import { encodeIdentityFile } from "../../shared/repository/identity-file.ts";
+import { encodeChunkTable } from "../../shared/repository/pack-format.ts";
+import { encodePackLine, type PackRef } from "../../shared/repository/refs.ts";
+import { encodeRepositoryKey } from "../../shared/repository/repository-key.ts";
+import { encodeRepositoryObject, type RepositoryObject } from "../../shared/repository/repository-object.ts";
+import { seal } from "../../shared/repository/sealed.ts";
+import { generateSigningKeyPair, signPayload } from "../../shared/repository/signature.ts";
+import { decodeVector, type Vector } from "../shared/repository/vector-decoders.ts";
+
+const folder = join(import.meta.dirname, "v1");
+const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString("base64");
+const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value), "utf8");
+const flipped = (bytes: Uint8Array, at: number): Buffer => {
+  const changed = Buffer.from(bytes);
+  const place = at < 0 ? changed.length + at : at;
+  changed[place] = (changed[place] ?? 0) ^ 1;
+  return changed;
+};
+
+/** By file name without the decoder's; the code it is refused with, or null. */
+type Cases = Record<string, [title: string, input: Uint8Array, code: string | null, given?: Vector["with"]]>;
+
+async function write(decoder: string, given: Vector["with"], cases: Cases): Promise<void> {
+  for (const [name, [title, input, code, changed = {}]] of Object.entries(cases)) {
+    const vector: Vector = { title, decoder, input: base64(input), with: { ...given, ...changed }, outcome: { value: null } };
+    try {
+      vector.outcome = { value: await decodeVector(vector) };
+    } catch (error) {
+      if (!(error instanceof SkepError)) throw error;
+      vector.outcome = { code: error.code };
+    }
+    const is = "code" in vector.outcome ? vector.outcome.code : null;
+    if (is !== code) throw new Error(`${decoder}-${name} gave ${is ?? "a value"}, not ${code ?? "a value"}`);
+    writeFileSync(join(folder, `${decoder}-${name}.json`), `${JSON.stringify(vector, null, 2)}\n`);
+  }
+}
+
+rmSync(folder, { recursive: true, force: true });
+mkdirSync(folder);
+
+const pair = await generateAgeIdentity();
+const hybrid = await generateAgeIdentity("hybrid");
+const file = await encryptAge(Buffer.from("the plaintext"), [pair.recipient]);
+await write("age-file", { identity: pair.identity }, {
+  "x25519": ["one recipient", file, null],
+  "several-recipients": ["several recipients", await encryptAge(Buffer.from("x"), [(await generateAgeIdentity()).recipient, pair.recipient]), null],
+  "hybrid": ["a post-quantum recipient", await encryptAge(Buffer.from("x"), [hybrid.recipient]), null, { identity: hybrid.identity }],
+  "empty": ["no plaintext", await encryptAge(new Uint8Array(), [pair.recipient]), null],
+  "two-pieces": ["65,537 bytes, two pieces", await encryptAge(Buffer.alloc(65_537, 7), [pair.recipient]), null],
+  "other-identity": ["for somebody else", file, "SKEP_IDENTITY_DOES_NOT_FIT", { identity: (await generateAgeIdentity()).identity }],
+  "flipped-payload": ["a flipped bit in the payload", flipped(file, -20), "SKEP_AGE_INVALID"],
+  "flipped-mac": ["a flipped bit in the header's MAC", flipped(file, Buffer.from(file).indexOf("\n--- ") + 10), "SKEP_AGE_INVALID"],
+  "cut-short": ["cut short", file.subarray(0, file.length - 5), "SKEP_AGE_INVALID"],
+  "no-age": ["no age file", Buffer.from("a text"), "SKEP_AGE_INVALID"],
+});
+
+const key = randomBytes(32);
+const repositoryId = "0123456789abcdef0123456789abcdef";
+const header = { type: "refs", repositoryId, epoch: 3, writerId: "node1" } as const;
+const sealed = seal(Buffer.from("sealed text"), header, key);
+const ofVersion = Buffer.from(sealed);
+ofVersion[4] = 2;
+const critical = Buffer.from(sealed);
+critical[6] = 1;
+await write("sealed", { key: base64(key), type: "refs", repositoryId, writerId: "node1" }, {
+  "refs": ["refs of a writer", sealed, null],
+  "run": ["a run, by the controller", seal(Buffer.from("{}"), { ...header, type: "run", epoch: 0, writerId: "" }, key), null, { type: "run", writerId: "" }],
+  "other-key": ["another key", sealed, "SKEP_SEALED_INVALID", { key: base64(randomBytes(32)) }],
+  "other-type": ["another type", sealed, "SKEP_SEALED_INVALID", { type: "index" }],
+  "other-writer": ["another writer's", sealed, "SKEP_SEALED_INVALID", { writerId: "node2" }],
+  "other-repository": ["another repository's", sealed, "SKEP_SEALED_INVALID", { repositoryId: "ff".repeat(16) }],
+  "flipped-header": ["a flipped bit in the epoch", flipped(sealed, 27), "SKEP_SEALED_INVALID"],
+  "flipped-content": ["a flipped bit in the content", flipped(sealed, -20), "SKEP_SEALED_INVALID"],
+  "cut-short": ["cut short", sealed.subarray(0, 60), "SKEP_SEALED_INVALID"],
+  "newer-version": ["a newer format version", ofVersion, "SKEP_REPOSITORY_FORMAT_NEWER"],
+  "critical-flag": ["a critical flag that nobody knows", critical, "SKEP_REPOSITORY_FORMAT_NEWER"],
+});
+
+const table = encodeChunkTable([
+  { name: new Uint8Array(32).fill(1), frameBytes: 20, plainBytes: 30 },
+  { name: new Uint8Array(32).fill(2), frameBytes: 40, plainBytes: 4_194_304 },
+]);
+const changedTable = (at: number, value: number): Buffer => {
+  const changed = Buffer.from(table);
+  changed.writeUInt32LE(value, at < 0 ? changed.length + at : at);
+  return changed;
+};
+await write("chunk-table", {}, {
+  "two-chunks": ["two chunks", table, null],
+  "behind-frames": ["behind the frames of a pack", Buffer.concat([randomBytes(60), table]), null],
+  "no-trailer": ["another trailer", flipped(table, -1), "SKEP_PACK_INVALID"],
+  "too-many-chunks": ["more chunks than it has room for", changedTable(-16, 9), "SKEP_PACK_INVALID"],
+  "no-skippable-frame": ["no skippable frame", flipped(table, 0), "SKEP_PACK_INVALID"],
+  "chunk-too-large": ["a chunk beyond 4 MiB", changedTable(8 + 36, 5_000_000), "SKEP_PACK_INVALID"],
+  "newer-version": ["a newer version of the table", changedTable(-12, 2), "SKEP_REPOSITORY_FORMAT_NEWER"],
+});
+
+const chunk = Buffer.from("a chunk of text ".repeat(20));
+const name = keyedDigest(key, chunk);
+await write("chunk-frame", { key: base64(key), name, plainBytes: chunk.length }, {
+  "compressed": ["compressed", encodeChunkFrame(chunk), null],
+  "raw": ["in raw blocks", encodeRawFrame(chunk), null],
+  "other-content": ["another content than its name says", encodeChunkFrame(Buffer.from("b".repeat(chunk.length))), "SKEP_CHUNK_DAMAGED"],
+  "other-length": ["another length than the refs say", encodeChunkFrame(chunk), "SKEP_CHUNK_DAMAGED", { plainBytes: chunk.length + 1 }],
+  "longer": ["longer than the refs say", encodeChunkFrame(Buffer.concat([chunk, chunk])), "SKEP_CHUNK_DAMAGED"],
+  "no-zstd": ["no zstd frame", Buffer.from("not compressed at all"), "SKEP_CHUNK_DAMAGED"],
+});
+
+const digest = "ab".repeat(32);
+const pack: PackRef = { pack: digest, sizeBytes: 1000, headerBytes: 200, epoch: 1, chunks: [[digest, 0, 100, 300]] };
+const line = encodePackLine(pack);
+const refsHeader = { format: 1, repositoryId, runId: "20261121-030000-abcdef", writerId: "node1", packs: 1, chunks: 1, plainBytes: 300, pages: [] };
+const refs = (head: unknown, lines: string): Buffer => Buffer.from(`${JSON.stringify(head)}\n${lines}`);
+const pages = [{ object: "cd".repeat(16), sizeBytes: 5, digest }];
+await write("refs", {}, {
+  "inline": ["its lines follow", refs(refsHeader, line), null],
+  "pages": ["its lines are in pages", refs({ ...refsHeader, pages }, ""), null],
+  "pages-and-lines": ["both pages and lines", refs({ ...refsHeader, pages }, line), "SKEP_REFS_INVALID"],
+  "unknown-field": ["a field that nobody knows", refs({ ...refsHeader, more: 1 }, line), "SKEP_REFS_INVALID"],
+  "newer-format": ["another format number", refs({ ...refsHeader, format: 2 }, line), "SKEP_REFS_INVALID"],
+  "no-json": ["no JSON", Buffer.from("refs"), "SKEP_REFS_INVALID"],
+});
+await write("pack-lines", {}, {
+  "two": ["two packs", Buffer.from(line + line), null],
+  "none": ["no pack", Buffer.from(""), null],
+  "bad-name": ["a chunk name that is none", Buffer.from(line.replaceAll(digest, "AB".repeat(32))), "SKEP_REFS_INVALID"],
+  "no-chunks": ["a pack without a chunk", Buffer.from(encodePackLine({ ...pack, chunks: [] })), "SKEP_REFS_INVALID"],
+});
+
+const entry = { path: "etc/hosts", type: "file", mode: 0o4755, uid: 0, gid: 4_294_967_295, mtimeNs: "1700000000123456789", sizeBytes: 7, extents: [[digest, 5, 3], [null, 0, 4]] };
+await write("manifest-entry", {}, {
+  "file": ["a file with a hole", json(entry), null],
+  "symlink": ["a symlink", json({ path: "l", type: "symlink", mode: 0o777, uid: 1, gid: 1, mtimeNs: "-1", linkTarget: "x" }), null],
+  "name-of-bytes": ["a name that is no UTF-8", json({ pathBase64: base64(Buffer.from([0xff])), type: "fifo", mode: 0o600, uid: 1, gid: 1, mtimeNs: "0" }), null],
+  "device-and-xattrs": ["a device with an attribute", json({ path: "d", type: "block-device", mode: 0o600, uid: 1, gid: 1, mtimeNs: "0", device: [8, 1], xattrs: { "user.a": "AP8=" } }), null],
+  "unknown-field": ["a field that nobody knows", json({ ...entry, more: 1 }), "SKEP_MANIFEST_INVALID"],
+  "unknown-type": ["a type that nobody knows", json({ ...entry, type: "socket" }), "SKEP_MANIFEST_INVALID"],
+  "negative-offset": ["an extent at a negative offset", json({ ...entry, extents: [[digest, -1, 3]] }), "SKEP_MANIFEST_INVALID"],
+  "no-json": ["no JSON", Buffer.from("{"), "SKEP_MANIFEST_INVALID"],
+});
+await write("manifest-continuation", {}, {
+  "extents": ["further extents", json({ extents: [[digest, 0, 9]] }), null],
+  "none": ["no extent", json({ extents: [] }), "SKEP_MANIFEST_INVALID"],
+});
+
+await write("repository-key", {}, {
+  "right": ["a key", encodeRepositoryKey(key), null],
+  "short": ["a short key", Buffer.from("AAAA\n"), "SKEP_REPOSITORY_INVALID"],
+  "no-line-end": ["no line end", encodeRepositoryKey(key).subarray(0, 44), "SKEP_REPOSITORY_INVALID"],
+});
+
+const root = generateSigningKeyPair();
+const object: RepositoryObject = {
+  format: 1,
+  repositoryId,
+  version: 2,
+  createdAt: "2026-11-21T03:00:00.000Z",
+  incarnation: 1,
+  rootPublicKey: root.publicKey,
+  controllerPublicKey: generateSigningKeyPair().publicKey,
+  recipients: [{ name: "anna", recipient: pair.recipient, holdsRootKey: true }],
+  epoch: { number: 2, recipient: pair.recipient },
+  repositoryKeyVersion: 2,
+  repositoryKeyCheck: digest,
+  epochKeyVersion: 1,
+  formerEpochs: [{ number: 1, recipient: hybrid.recipient, keyVersion: 2 }],
+  formerControllerKeys: [{ publicKey: generateSigningKeyPair().publicKey, lastSequence: 9 }],
+  revokedControllerKeys: [],
+  revokedWriters: [{ writerId: "node9", at: "2026-11-21T03:00:00.000Z" }],
+};
+const signed = (value: unknown, by = root.privateKey): Buffer => json(signPayload("skep/v1 repository", JSON.stringify(value), by));
+await write("repository-object", { rootPublicKey: root.publicKey }, {
+  "right": ["two epochs, two controller keys", encodeRepositoryObject(object, root.privateKey), null],
+  "other-signer": ["signed by another key", signed(object, generateSigningKeyPair().privateKey), "SKEP_SIGNATURE_INVALID"],
+  "other-context": ["signed as a run", json(signPayload("skep/v1 run", JSON.stringify(object), root.privateKey)), "SKEP_SIGNATURE_INVALID"],
+  "other-root": ["names another root key", signed({ ...object, rootPublicKey: object.controllerPublicKey }), "SKEP_REPOSITORY_INVALID"],
+  "unknown-field": ["a field that nobody knows", signed({ ...object, more: 1 }), "SKEP_REPOSITORY_INVALID"],
+  "newer-format": ["a newer format", signed({ format: 2 }), "SKEP_REPOSITORY_FORMAT_NEWER"],
+  "unsigned": ["not signed", json(object), "SKEP_REPOSITORY_INVALID"],
+});
+
+const identityFile = { repositoryId, name: "anna", createdAt: object.createdAt, ...pair, rootPrivateKey: root.privateKey, rootPublicKey: root.publicKey };
+const identityText = encodeIdentityFile(identityFile);
+await write("identity-file", {}, {
+  "with-root-key": ["of an operator who changes keys", Buffer.from(identityText), null],
+  "opens-only": ["of an operator who only opens", Buffer.from(encodeIdentityFile({ ...identityFile, rootPrivateKey: null })), null],
+  "hybrid": ["post-quantum", Buffer.from(encodeIdentityFile({ ...identityFile, ...hybrid })), null],
+  "two-keys": ["two keys", Buffer.from(`${identityText}${hybrid.identity}\n`), "SKEP_IDENTITY_INVALID"],
+  "no-root": ["no root public key", Buffer.from(identityText.replace("# root public key", "# something else")), "SKEP_IDENTITY_INVALID"],
+  "other-root": ["another root public key", Buffer.from(encodeIdentityFile({ ...identityFile, rootPublicKey: object.controllerPublicKey })), "SKEP_IDENTITY_INVALID"],
+});
