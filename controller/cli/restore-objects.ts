@@ -114,6 +114,14 @@ export async function restoreObjects(
   name: string,
 ): Promise<ExitCode> {
   const { output, signal } = session;
+  if (options.from !== undefined && options.run !== "latest") {
+    throw new SkepError({
+      code: "SKEP_CLI_USAGE",
+      message: "--run and --from name two sources",
+      permanent: true,
+      hint: "give one of them",
+    });
+  }
   const engine = await openEngine(options.docker);
   await refuseWorker(engine, signal);
   const source = options.from ?? options.run;
