@@ -89,6 +89,14 @@ export async function newestEntry(
   return null;
 }
 
+/** Counted from the newest entry: a foreign object under the highest number of all must not end the chain. */
+export function nextSequence(sequences: readonly number[], newest: ChainEntry | null): number {
+  const taken = new Set(sequences);
+  let next = (newest?.sequence ?? 0) + 1;
+  while (taken.has(next)) next++;
+  return next;
+}
+
 /** The upkeep entry that counts after this entry; null where there is none. */
 export async function upkeepAt(
   catalogue: Catalogue,

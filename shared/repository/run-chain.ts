@@ -7,6 +7,7 @@ import {
   isFaultOfEntry,
   listSequences,
   newestEntry,
+  nextSequence,
   putEntry,
   readEntry,
   upkeepAt,
@@ -68,7 +69,7 @@ export async function appendRun(
       format: 1,
       repositoryId: key.repositoryId,
       incarnation,
-      sequence: (sequences.at(-1) ?? 0) + 1,
+      sequence: nextSequence(sequences, previous),
       previousDigest: previous?.digest ?? null,
       upkeepSequence: upkeep?.sequence ?? null,
     };

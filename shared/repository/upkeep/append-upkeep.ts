@@ -1,7 +1,7 @@
 // Writes an upkeep entry, if the chain is still as it was when the entry was thought out.
 import { skepVersion } from "../../version.ts";
 import type { Store } from "../../store/store.ts";
-import { catalogueToAppend, listSequences, newestEntry, putEntry } from "../chain.ts";
+import { catalogueToAppend, listSequences, newestEntry, nextSequence, putEntry } from "../chain.ts";
 import type { ControllerKey } from "../controller-key.ts";
 import type { UpkeepEntry } from "../upkeep-entry.ts";
 
@@ -33,7 +33,7 @@ export async function appendUpkeep(
     format: 1,
     repositoryId: key.repositoryId,
     incarnation,
-    sequence: (sequences.at(-1) ?? 0) + 1,
+    sequence: nextSequence(sequences, newest),
     previousDigest: newest?.digest ?? null,
     skepVersion,
     ...content,
