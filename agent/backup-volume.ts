@@ -11,12 +11,67 @@ import type { AgentContext, Attempt } from "./context.ts";
 import type { Volume } from "./docker-objects.ts";
 import { runInHelper } from "./helper-container.ts";
 import { resolveHostPath } from "./host-path.ts";
+import type { Journal } from "./journal.ts";
 import { cutWarnings, partOf } from "./part.ts";
+import { QuietWatch } from "./quiesce/quiet-watch.ts";
 import { walkVolume } from "./source/volume.ts";
 import { volumeFacts, volumeKind } from "./source/volume-kind.ts";
 
-/** Throws SKEP_SOURCE_VOLUME_GONE, SKEP_SOURCE_UNSUPPORTED, SKEP_VOLUME_NEEDS_IMAGE, and what walk, store and cache throw. */
+/**
+ * Throws SKEP_SOURCE_VOLUME_GONE, SKEP_SOURCE_UNSUPPORTED, SKEP_VOLUME_NEEDS_IMAGE, and what walk, store and cache throw.
+ * Where the volume should be quiet and was not throughout, the part is `partial`.
+ */
 export async function backupVolume(
+  job: Job,
+  task: TaskOf<"volume">,
+  context: AgentContext,
+  journal: Journal,
+  attempt: Attempt,
+): Promise<TaskResultOf<"volume">> {
+  const { quiet, volume } = task;
+  // In a helper container: the one that started it watches.
+  if (quiet === null || context.mountedAt !== null) return takeVolume(job, task, context, attempt);
+  const watch = await QuietWatch.begin(context.docker, journal, volume, quiet);
+  try {
+    const proof: { made: Promise<string | null> | null } = { made: null };
+    const onProgress: Attempt["onProgress"] = (progress) => {
+      if (!readPhases.has(progress.phase)) {
+        attempt.onProgress(progress);
+        return;
+      }
+      // What is told ends the quiet: so it is proven before.
+      proof.made ??= watch.prove(attempt.signal);
+      const tell = (): void => {
+        attempt.onProgress(progress);
+      };
+      proof.made.then(tell, tell);
+    };
+    const { part } = await takeVolume(job, task, context, { ...attempt, onProgress });
+    const broken = await (proof.made ?? watch.prove(attempt.signal));
+    return {
+      kind: "volume",
+      part: broken === null ? { ...part, consistency: "quiet" } : unquiet(part, volume, broken),
+    };
+  } finally {
+    watch.close();
+  }
+}
+
+/** All is read, and some of it is still to be stored. */
+const readPhases = new Set(["storing", "done"]);
+
+function unquiet(part: Part, volume: string, why: string): Part {
+  if (part.status !== "done") return part;
+  const error: NonNullable<Part["error"]> = {
+    code: "SKEP_QUIET_BROKEN",
+    message: `volume ${volume} was not quiet while it was read: ${why}`,
+    permanent: false,
+    hint: "it was taken as it was, which may mix states; see what runs on it, and whether limits.quietMinutes is enough",
+  };
+  return { ...part, status: "partial", error };
+}
+
+async function takeVolume(
   job: Job,
   task: TaskOf<"volume">,
   context: AgentContext,

@@ -7,11 +7,13 @@ import { SkepError } from "../shared/errors.ts";
 import { raftArchiveFiles } from "../shared/raft/archive-layout.ts";
 import { writeMarker, type OwnNode } from "../shared/raft/marker.ts";
 import { decodeUnlockKey } from "../shared/raft/unlock-key.ts";
+import { backupDump } from "./backup-dump.ts";
 import { backupVolume } from "./backup-volume.ts";
 import type { AgentContext, Attempt } from "./context.ts";
 import type { Docker } from "./docker.ts";
 import type { EngineInfo, SwarmNode } from "./docker-objects.ts";
 import { resolveHostPath } from "./host-path.ts";
+import type { Journal } from "./journal.ts";
 import { nodeIdentity } from "./node-identity.ts";
 import { findOwnContainer } from "./own-container.ts";
 import { cutWarnings, partOf, storeArchive } from "./part.ts";
@@ -20,9 +22,15 @@ import { readNodeFacts } from "./source/node.ts";
 import { takeRaftCopy } from "./source/raft.ts";
 import { explainFullState, explainStateError } from "./state-error.ts";
 
-export type BackupTask = TaskOf<"raft" | "definitions" | "node" | "volume">;
+export type BackupTask = TaskOf<"raft" | "definitions" | "node" | "volume" | "dump">;
 
-export function backup(job: Job, task: BackupTask, context: AgentContext, attempt: Attempt): Promise<TaskResult> {
+export function backup(
+  job: Job,
+  task: BackupTask,
+  context: AgentContext,
+  journal: Journal,
+  attempt: Attempt,
+): Promise<TaskResult> {
   switch (task.kind) {
     case "raft":
       return backupRaft(task, context, attempt);
@@ -31,7 +39,9 @@ export function backup(job: Job, task: BackupTask, context: AgentContext, attemp
     case "node":
       return backupNode(task, context, attempt);
     case "volume":
-      return backupVolume(job, task, context, attempt);
+      return backupVolume(job, task, context, journal, attempt);
+    case "dump":
+      return backupDump(task, context, attempt);
   }
 }
 

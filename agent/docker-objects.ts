@@ -142,3 +142,10 @@ export type Container = z.infer<typeof containerSchema>;
 
 export const pluginSchema = z.looseObject({ Name: text, Enabled: z.boolean() });
 export type Plugin = z.infer<typeof pluginSchema>;
+
+export const engineEventSchema = z.looseObject({
+  Type: text,
+  Action: text,
+  Actor: z.looseObject({ ID: text, Attributes: textMap }),
+});
+export type EngineEvent = z.infer<typeof engineEventSchema>;

@@ -1,11 +1,16 @@
 // The one door to the Docker engine. Everything that Skep asks of it is here, typed and checked; its errors
 // leave as SkepErrors. One connection is made for each call: an engine that restarted is simply asked again.
-import { PassThrough } from "node:stream";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { PassThrough, type Duplex, type Readable } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
 import Dockerode from "dockerode";
 import { z } from "zod";
+import type { ContainerExec, Docker, Filters, HelperContainer } from "./docker-calls.ts";
 import { SkepError, type ErrorCode } from "../shared/errors.ts";
 import {
   containerSchema,
+  engineEventSchema,
   infoSchema,
   namedObjectSchema,
   networkSchema,
@@ -14,89 +19,13 @@ import {
   serviceSchema,
   taskSchema,
   volumeSchema,
-  type Container,
-  type EngineInfo,
-  type NamedObject,
-  type Network,
-  type Plugin,
-  type SwarmNode,
-  type SwarmService,
-  type SwarmTask,
-  type Volume,
+  type EngineEvent,
 } from "./docker-objects.ts";
+
+export type { ContainerExec, Docker, Filters, HelperContainer } from "./docker-calls.ts";
 
 /** Containers that Skep starts for a moment carry it, with the job's id: they are reaped when an agent starts. */
 export const helperLabel = "io.skep.helper";
-
-export type Filters = Readonly<Record<string, readonly string[]>>;
-
-export interface HelperContainer {
-  image: string;
-  command: readonly string[];
-  /** Whose mounts and network it shares (the agent's own container). */
-  like: string;
-  volume: { name: string; target: string; readOnly: boolean };
-  /** The job it works for. */
-  label: string;
-  stdin: Uint8Array;
-  /** Called with each piece of its standard output. */
-  onStdout: (bytes: Uint8Array) => void;
-  signal: AbortSignal;
-}
-
-/**
- * Every method rejects with a SkepError: SKEP_DOCKER_UNREACHABLE, SKEP_DOCKER_NOT_MANAGER, SKEP_DOCKER_CONFLICT
- * (changed meanwhile, or in use), SKEP_DOCKER_NOT_FOUND, SKEP_DOCKER_ANSWER_INVALID, SKEP_DOCKER_FAILED.
- * Aborting rejects with the signal's reason.
- */
-export interface Docker {
-  info(signal?: AbortSignal): Promise<EngineInfo>;
-  /** The swarm's object as it is, join tokens and all. Managers only. */
-  swarm(signal?: AbortSignal): Promise<Record<string, unknown>>;
-  nodes(signal?: AbortSignal): Promise<SwarmNode[]>;
-  node(id: string, signal?: AbortSignal): Promise<SwarmNode>;
-  /** Writes a node's spec if its version is still `version`; else SKEP_DOCKER_CONFLICT. Resolves once the swarm has it. */
-  updateNode(id: string, version: number, spec: SwarmNode["Spec"], signal?: AbortSignal): Promise<void>;
-  services(signal?: AbortSignal): Promise<SwarmService[]>;
-  /** Null where there is none. */
-  service(id: string, signal?: AbortSignal): Promise<SwarmService | null>;
-  /** Writes a service's spec if its version is still `version`; else SKEP_DOCKER_CONFLICT. Keeps its registry credentials. */
-  updateService(id: string, version: number, spec: SwarmService["Spec"], signal?: AbortSignal): Promise<void>;
-  /** Docker's own rollback: the previous spec changes places with the present one. Else as updateService. */
-  rollbackService(id: string, version: number, spec: SwarmService["Spec"], signal?: AbortSignal): Promise<void>;
-  tasks(filters: Filters, signal?: AbortSignal): Promise<SwarmTask[]>;
-  configs(filters: Filters, signal?: AbortSignal): Promise<NamedObject[]>;
-  /** Its id. A taken name is SKEP_DOCKER_CONFLICT. */
-  createConfig(
-    config: { name: string; labels: Record<string, string>; data: Uint8Array },
-    signal?: AbortSignal,
-  ): Promise<string>;
-  /** Replaces a config's labels (its data never changes); no error where it is gone. */
-  relabelConfig(config: NamedObject, labels: Record<string, string>, signal?: AbortSignal): Promise<void>;
-  /** Removing what is not there is no error. */
-  removeConfig(id: string, signal?: AbortSignal): Promise<void>;
-  /** Without their data, which the API never gives. */
-  secrets(signal?: AbortSignal): Promise<NamedObject[]>;
-  networks(signal?: AbortSignal): Promise<Network[]>;
-  volumes(signal?: AbortSignal): Promise<Volume[]>;
-  /** Null where there is none. */
-  volume(name: string, signal?: AbortSignal): Promise<Volume | null>;
-  createVolume(
-    volume: { name: string; driver: string; options: Record<string, string>; labels: Record<string, string> },
-    signal?: AbortSignal,
-  ): Promise<Volume>;
-  removeVolume(name: string, signal?: AbortSignal): Promise<void>;
-  /** All containers, also stopped ones. */
-  containers(filters: Filters, signal?: AbortSignal): Promise<Container[]>;
-  /** Image id of a container; null where there is no such container. */
-  imageOf(containerId: string, signal?: AbortSignal): Promise<string | null>;
-  removeContainer(id: string, signal?: AbortSignal): Promise<void>;
-  plugins(signal?: AbortSignal): Promise<Plugin[]>;
-  /** `SWMKEY-1-…` of an autolocked swarm, asked of a manager; "" where the swarm is not locked. */
-  unlockKey(signal?: AbortSignal): Promise<string>;
-  /** Runs a container to its end, removes it, and gives its exit code and the last 8 KiB of its stderr. */
-  runHelper(helper: HelperContainer): Promise<{ exitCode: number; stderr: string }>;
-}
 
 interface Call {
   method: "GET" | "POST" | "DELETE";
@@ -233,6 +162,88 @@ export function connectDocker(socketPath: string): Docker {
     );
   }
 
+  async function exec(wanted: ContainerExec): Promise<{ exitCode: number }> {
+    const { container, argv, user, stdin, signal } = wanted;
+    const doing = `exec in ${container}`;
+    const { Id } = await call(z.looseObject({ Id: z.string() }), {
+      method: "POST",
+      path: `/containers/${at(container)}/exec`,
+      signal,
+      body: {
+        AttachStdin: stdin !== null,
+        AttachStdout: true,
+        AttachStderr: true,
+        Tty: false,
+        Cmd: argv,
+        ...(user === null ? {} : { User: user }),
+      },
+    });
+    const stream = (await dockerode
+      .getExec(Id)
+      .start({ hijack: true, stdin: stdin !== null, Tty: false })
+      .catch((error: unknown) => {
+        throw toDockerError(error, doing, socketPath);
+      })) as Duplex;
+    const abort = (): void => {
+      stream.destroy();
+    };
+    signal.addEventListener("abort", abort, { once: true });
+    try {
+      const [out, err] = [new PassThrough(), new PassThrough()];
+      modem.demuxStream(stream, out, err);
+      const closed = (): void => {
+        out.end();
+        err.end();
+      };
+      stream.once("end", closed).once("close", closed).once("error", closed);
+      err.on("data", wanted.onStderr);
+      const feeding = stdin === null ? Promise.resolve() : feed(stream, stdin);
+      // A program that ends early takes no more: its exit code says why.
+      feeding.catch(() => undefined);
+      for await (const piece of out as AsyncIterable<Buffer>) await wanted.onStdout(piece);
+      signal.throwIfAborted();
+      return await endOfExec(Id, signal);
+    } finally {
+      signal.removeEventListener("abort", abort);
+      stream.destroy();
+    }
+  }
+
+  /** The end of the stream is no end of the program: the engine is asked until it has one. */
+  async function endOfExec(id: string, signal: AbortSignal): Promise<{ exitCode: number }> {
+    const inspected = z.looseObject({ Running: z.boolean(), ExitCode: z.int().nullable() });
+    for (let tries = 0; ; tries++) {
+      const { Running, ExitCode } = await get(inspected, `/exec/${at(id)}/json`, signal);
+      if (!Running && ExitCode !== null) return { exitCode: ExitCode };
+      await sleep(Math.min(500, 20 * (tries + 1)), undefined, { signal });
+    }
+  }
+
+  async function watch(
+    filters: Filters,
+    onEvent: (event: EngineEvent) => void,
+    signal: AbortSignal,
+  ): Promise<{ ended: Promise<void>; hasEnded: () => boolean }> {
+    signal.throwIfAborted();
+    const stream = (await dockerode
+      .getEvents({ filters: JSON.stringify(filters), abortSignal: signal } as Dockerode.GetEventsOptions)
+      .catch((error: unknown) => {
+        throw toDockerError(error, "GET /events", socketPath);
+      })) as Readable;
+    let over = false;
+    const ended = (async (): Promise<void> => {
+      try {
+        for await (const line of createInterface({ input: stream })) {
+          const event = engineEventSchema.safeParse(JSON.parse(line));
+          if (event.success) onEvent(event.data);
+        }
+      } finally {
+        over = true;
+      }
+    })().catch(() => undefined);
+    return { ended, hasEnded: () => over };
+  }
+
   return {
     info: (signal) => get(infoSchema, "/info", signal),
     swarm: (signal) => get(z.record(z.string(), z.unknown()), "/swarm", signal),
@@ -284,11 +295,28 @@ export function connectDocker(socketPath: string): Docker {
       return (await nullWhereMissing(get(inspected, `/containers/${at(id)}/json`, signal)))?.Image ?? null;
     },
     removeContainer,
+    pauseContainer: async (id, signal) => {
+      await call(ignored, { method: "POST", path: `/containers/${at(id)}/pause`, signal });
+    },
+    unpauseContainer: async (id) => {
+      try {
+        await nullWhereMissing(call(ignored, { method: "POST", path: `/containers/${at(id)}/unpause` }));
+      } catch (error) {
+        if (!/is not paused|is not running/.test((error as Error).message)) throw error;
+      }
+    },
+    exec,
+    watch,
     unlockKey: async (signal) =>
       (await call(z.object({ UnlockKey: z.string() }), { method: "GET", path: "/swarm/unlockkey", signal })).UnlockKey,
     plugins: async (signal) => (await get(z.array(pluginSchema).nullable(), "/plugins", signal)) ?? [],
     runHelper,
   };
+}
+
+async function feed(stream: Duplex, bytes: AsyncIterable<Uint8Array>): Promise<void> {
+  for await (const piece of bytes) if (!stream.write(piece)) await once(stream, "drain");
+  stream.end();
 }
 
 async function nullWhereMissing<T>(answer: Promise<T>): Promise<T | null> {

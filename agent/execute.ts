@@ -3,6 +3,7 @@ import type { Job, TaskResult } from "../shared/contract/job.ts";
 import { backup } from "./backup.ts";
 import type { AgentContext, Attempt } from "./context.ts";
 import { hold, release } from "./quiesce/hold.ts";
+import { pause, unpause } from "./quiesce/pause.ts";
 import { rollBack } from "./quiesce/rollback.ts";
 import {
   discardRestore,
@@ -25,7 +26,12 @@ export async function executeJob(
     case "definitions":
     case "node":
     case "volume":
-      return backup(job, task, context, attempt);
+    case "dump":
+      return backup(job, task, context, tools.journal, attempt);
+    case "pause":
+      return pause(task, context.docker, tools.journal, attempt.signal);
+    case "unpause":
+      return unpause(task, context.docker, tools.journal, attempt.signal);
     case "restore-prepare":
       return prepareRestore(task, context, tools.keyring, attempt);
     case "restore-volume":

@@ -35,6 +35,9 @@ export class Journal {
         CREATE TABLE IF NOT EXISTS jobs (
           id TEXT PRIMARY KEY, attempts INTEGER NOT NULL, state TEXT NOT NULL, result TEXT, expires_at INTEGER NOT NULL
         ) STRICT;
+        CREATE TABLE IF NOT EXISTS pauses (
+          pause_id TEXT PRIMARY KEY, record TEXT NOT NULL
+        ) STRICT;
         CREATE TABLE IF NOT EXISTS swaps (
           restore_id TEXT PRIMARY KEY, record TEXT NOT NULL
         ) STRICT;
@@ -120,6 +123,24 @@ export class Journal {
 
   removeSwap(restoreId: string): void {
     this.#database.prepare("DELETE FROM swaps WHERE restore_id = ?").run(restoreId);
+  }
+
+  /** JSON texts of what is paused; quiesce/pause.ts says what is in them. */
+  pauses(): string[] {
+    const rows = this.#database.prepare("SELECT record FROM pauses ORDER BY pause_id").all();
+    return z
+      .array(z.object({ record: z.string() }))
+      .parse(rows)
+      .map((row) => row.record);
+  }
+
+  /** Durable when it returns. */
+  putPause(pauseId: string, record: string): void {
+    this.#database.prepare("INSERT OR REPLACE INTO pauses (pause_id, record) VALUES (?, ?)").run(pauseId, record);
+  }
+
+  removePause(pauseId: string): void {
+    this.#database.prepare("DELETE FROM pauses WHERE pause_id = ?").run(pauseId);
   }
 
   close(): void {

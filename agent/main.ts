@@ -20,6 +20,7 @@ import { reapHelpers } from "./helper-container.ts";
 import { JobDesk } from "./job-desk.ts";
 import { Journal } from "./journal.ts";
 import { nodeIdentity, type NodeIdentity } from "./node-identity.ts";
+import { unpauseOverdue } from "./quiesce/pause.ts";
 import { reconcileHolds } from "./quiesce/reconcile.ts";
 import { RestoreKeyring } from "./restore-keys.ts";
 import { recoverRestores } from "./restore.ts";
@@ -172,6 +173,11 @@ async function runAgent(settings: Settings<typeof agentSettings>, log: Logger, s
     if (rolledBack.length > 0) log.info({ services: rolledBack }, "took a rollback past what a hold had left");
   };
 
+  const unpauseLate = async (): Promise<void> => {
+    const names = await unpauseOverdue(docker, journal, Date.now());
+    if (names.length > 0) log.warn({ containers: names }, "unpaused containers whose deadline had passed");
+  };
+
   const loops = [
     repeatedly(askAgainMs, stop.signal, async () => {
       const due = enrolment.enrolled === null || Date.now() - renewedAt > renewMs;
@@ -179,6 +185,7 @@ async function runAgent(settings: Settings<typeof agentSettings>, log: Logger, s
     }),
     repeatedly(1000, stop.signal, adjust),
     repeatedly(reconcileMs, stop.signal, reconcile, troubled),
+    repeatedly(1000, stop.signal, unpauseLate, troubled),
   ];
   await Promise.all(loops);
   desk.stop();
@@ -229,6 +236,8 @@ async function firstLook(docker: Docker, log: Logger, signal: AbortSignal): Prom
 async function tidyUp(docker: Docker, journal: Journal, log: Logger, signal: AbortSignal): Promise<void> {
   const reaped = await reapHelpers(docker, signal);
   if (reaped.length > 0) log.warn({ containers: reaped }, "removed containers that a crash left");
+  const unpaused = await unpauseOverdue(docker, journal, Infinity);
+  if (unpaused.length > 0) log.warn({ containers: unpaused }, "unpaused containers that a crash left");
   for (const record of readSwaps(journal)) {
     try {
       for (const { outcome } of await recoverRestores([record], docker, journal)) {

@@ -5,6 +5,8 @@ import { isNode, LineCounter, parseDocument, type Document } from "yaml";
 import { z } from "zod";
 import { volumeSelectionSchema } from "../shared/contract/job.ts";
 import { SkepError } from "../shared/errors.ts";
+import { globFits } from "./policy-glob.ts";
+import { volumeRuleSchema } from "./volume-words.ts";
 
 const count = (least: number, most: number) => z.int().min(least).max(most);
 
@@ -48,6 +50,8 @@ const limitsSchema = z.strictObject({
   bytesPerSecondInAll: z.int().min(0).default(0),
   /** Nodes begin spread over this long. */
   jitterSeconds: count(0, 86_400).default(0),
+  /** What was stopped or paused for a backup is let go after this long, also where nobody is left to do it. */
+  quietMinutes: count(1, 1440).default(30),
   /** One volume may take this long, attempts included. */
   jobTimeoutMinutes: count(1, 10_080).default(240),
 });
@@ -68,6 +72,8 @@ export const policySchema = z.strictObject({
   version: z.literal(1),
   schedules: z.array(scheduleSchema).max(100).default([]),
   select: selectionSchema.prefault({}),
+  /** How volumes are to be taken; overrules their labels. */
+  volumes: z.array(volumeRuleSchema).max(1000).default([]),
   limits: limitsSchema.prefault({}),
   retention: retentionSchema.prefault({}),
 });
@@ -85,7 +91,7 @@ export interface PolicyFault {
 
 /** What each field wants, by its path with `[]` for any index; the nearest known parent speaks for a path that is not here. */
 export const policyFields: Readonly<Record<string, { expected: string; example: string }>> = {
-  "": { expected: "a mapping with version, schedules, select, limits, retention", example: "version: 1" },
+  "": { expected: "a mapping with version, schedules, select, volumes, limits, retention", example: "version: 1" },
   version: { expected: "the number 1", example: "version: 1" },
   schedules: {
     expected: "a list of schedules",
@@ -112,6 +118,37 @@ export const policyFields: Readonly<Record<string, { expected: string; example: 
     expected: "a list of globs relative to a volume's root (** crosses folders)",
     example: 'excludePaths: ["**/tmp/**"]',
   },
+  volumes: {
+    expected: "a list of rules for volumes",
+    example: 'volumes: [{ match: "node1/pg*", quiesce: stop }]',
+  },
+  "volumes[].match": { expected: "a glob on NAME or HOSTNAME/NAME (* and ?)", example: 'match: "node1/pg*"' },
+  "volumes[].enable": { expected: "true or false: is it backed up?", example: "enable: false" },
+  "volumes[].quiesce": { expected: "none, pause or stop", example: "quiesce: pause" },
+  "volumes[].group": {
+    expected: "a name: volumes of one group are taken at one moment",
+    example: "group: shop",
+  },
+  "volumes[].exclude": {
+    expected: "a list of globs relative to the volume's root",
+    example: 'exclude: ["tmp/**"]',
+  },
+  "volumes[].hook.pre": {
+    expected: "a command with container, user, timeout, onError",
+    example: 'pre: { command: "sync-cache", onError: continue }',
+  },
+  "volumes[].hook.post": {
+    expected: "a command with container, user, timeout, onError",
+    example: 'post: { command: ["/bin/resume"], timeout: 90s }',
+  },
+  "volumes[].dump": {
+    expected: "a command with container, user, timeout",
+    example: 'dump: { command: "pg_dumpall -U postgres" }',
+  },
+  "volumes[].load": {
+    expected: "a command with container, user, timeout",
+    example: 'load: { command: "psql -U postgres -f -" }',
+  },
   limits: { expected: "a mapping of limits", example: "limits: { nodesAtOnce: 10 }" },
   "limits.nodesAtOnce": { expected: "a whole number from 1 to 10000", example: "nodesAtOnce: 10" },
   "limits.bytesPerSecondPerNode": {
@@ -123,6 +160,7 @@ export const policyFields: Readonly<Record<string, { expected: string; example: 
     example: "bytesPerSecondInAll: 200000000",
   },
   "limits.jitterSeconds": { expected: "a whole number from 0 to 86400", example: "jitterSeconds: 60" },
+  "limits.quietMinutes": { expected: "a whole number from 1 to 1440", example: "quietMinutes: 30" },
   "limits.jobTimeoutMinutes": { expected: "a whole number from 1 to 10080", example: "jobTimeoutMinutes: 240" },
   retention: {
     expected: "a mapping of last, hourly, daily, weekly, monthly, yearly to whole numbers from 1, and timeZone",
@@ -263,26 +301,4 @@ function timeZoneFault(timeZone: string): string | null {
 export function selectsVolume(select: Policy["select"]["volumes"], hostname: string, name: string): boolean {
   const fits = (pattern: string): boolean => globFits(pattern, pattern.includes("/") ? `${hostname}/${name}` : name);
   return select.include.some(fits) && !select.exclude.some(fits);
-}
-
-/** `*`: any characters, `?`: one. In linear time: the patterns come from people, the names from anybody. */
-export function globFits(pattern: string, text: string): boolean {
-  let at = 0;
-  let star = -1;
-  let resume = 0;
-  let p = 0;
-  while (at < text.length) {
-    if (pattern[p] === "*") {
-      star = p++;
-      resume = at;
-    } else if (pattern[p] === "?" || (p < pattern.length && pattern[p] === text[at])) {
-      p++;
-      at++;
-    } else if (star >= 0) {
-      p = star + 1;
-      at = ++resume;
-    } else return false;
-  }
-  while (pattern[p] === "*") p++;
-  return p === pattern.length;
 }

@@ -34,10 +34,26 @@ export function restoreTimeoutMs(order: RestoreOrder): number {
   return 15 * 60_000 + order.sourceBytes / 5000;
 }
 
-/** Throws SKEP_RESTORE_NOT_IN_RUN where the run has no such volume, or no whole snapshot of it. */
+/** A dump is one file: laid over the volume that it was made of, it would take its place. Throws SKEP_RESTORE_IS_DUMP. */
+export function refuseDumpOver({ kind, load }: Part, name: string, targetName: string): void {
+  if (kind !== "dump" || targetName !== name) return;
+  const how = load === undefined ? "" : `, with what it was taken with: ${JSON.stringify(load.argv)}`;
+  throw new SkepError({
+    code: "SKEP_RESTORE_IS_DUMP",
+    message: `what the run has of volume ${name} is a dump, which would replace its files`,
+    permanent: true,
+    hint: `restore it beside, --as ${name}-dump, and load the file "dump" that is in it${how}`,
+  });
+}
+
+/** Throws SKEP_RESTORE_IS_DUMP, and SKEP_RESTORE_NOT_IN_RUN where the run has no such volume, or no whole snapshot of it. */
 export function planRestore(run: Run, request: StartRestore, restoreId: string, startedAt: string): RestoreOrder {
   const { nodeId: source, volume: name, toNodeId, targetName, stop } = request;
-  const part = run.parts.find((each) => each.kind === "volume" && each.nodeId === source && each.volume?.name === name);
+  const part = run.parts.find(
+    ({ kind, nodeId, volume: facts }) =>
+      (kind === "volume" || kind === "dump") && nodeId === source && facts?.name === name,
+  );
+  if (part !== undefined) refuseDumpOver(part, name, targetName);
   const { volume, manifest, refs, totals } = part ?? ({} as Partial<Part>);
   if (volume === undefined || manifest === undefined || refs === undefined) {
     throw new SkepError({

@@ -7,6 +7,14 @@ import type { ErrorRecord } from "../shared/errors.ts";
 import type { NewRun } from "../shared/repository/run-chain.ts";
 import type { NotCovered, Part, RunNode, VolumeFacts } from "../shared/repository/run.ts";
 import { selectsVolume, type Policy } from "./policy.ts";
+import {
+  noWords,
+  wordsFor,
+  type FoundVolume,
+  type VolumeRule,
+  type VolumeWords,
+  type WordSources,
+} from "./volume-words.ts";
 
 /** A child that ended without a result. */
 export interface Failure {
@@ -27,6 +35,12 @@ export interface VolumeJob {
   nodeId: string;
   hostname: string;
   volume: VolumeFacts;
+  /** How it is to be taken, and what of that was not understood. */
+  words: VolumeWords;
+  faults: string[];
+  users: FoundVolume["users"];
+  /** Seen by several nodes. */
+  isShared: boolean;
 }
 
 export interface VolumePlan {
@@ -67,15 +81,21 @@ export function nodesToAsk(
 const ownLabel = "io.skep.own";
 
 /** Volumes to take and what is left out. A volume that several nodes share is taken by the first of them, by hostname. */
-export function planVolumes(facts: ReadonlyMap<string, NodeFacts>, select: Policy["select"]["volumes"]): VolumePlan {
+export function planVolumes(
+  facts: ReadonlyMap<string, NodeFacts>,
+  select: Policy["select"]["volumes"],
+  sources: WordSources = noWords,
+): VolumePlan {
   const plan: VolumePlan = { jobs: [], notCovered: [] };
   const taker = new Map<string, string>();
+  const dumped = new Map<string, string>();
   const nodes = [...facts].sort(
     ([, a], [, b]) => compare(a.part.hostname, b.part.hostname) || compare(a.part.nodeId, b.part.nodeId),
   );
   for (const [nodeId, { part, volumes, notCovered }] of nodes) {
     const { hostname } = part;
-    for (const { facts: volume, sharedId } of [...volumes].sort((a, b) => compare(a.facts.name, b.facts.name))) {
+    for (const found of [...volumes].sort((a, b) => compare(a.facts.name, b.facts.name))) {
+      const { facts: volume, sharedId, users } = found;
       const leaveOut = (reason: NotCovered["reason"], message: string): void => {
         plan.notCovered.push({ kind: "volume", name: `${hostname}/${volume.name}`, hostname, reason, message });
       };
@@ -92,12 +112,30 @@ export function planVolumes(facts: ReadonlyMap<string, NodeFacts>, select: Polic
         leaveOut("taken-elsewhere", `taken on ${other}, which shares it`);
         continue;
       }
+      const { words, faults } = wordsFor(found, hostname, sources);
+      if (words.enable === false) {
+        leaveOut("not-selected", "skep.enable says so");
+        continue;
+      }
+      const dump = words.dump === undefined ? null : dumpKey(nodeId, found, words.dump);
+      const taken = dump === null ? undefined : dumped.get(dump);
+      if (taken !== undefined) {
+        leaveOut("taken-elsewhere", `its content is in the dump ${taken}`);
+        continue;
+      }
+      if (dump !== null) dumped.set(dump, `${hostname}/${volume.name}`);
       if (sharedId !== null) taker.set(sharedId, hostname);
-      plan.jobs.push({ nodeId, hostname, volume });
+      plan.jobs.push({ nodeId, hostname, volume, words, faults, users, isShared: sharedId !== null });
     }
     for (const left of notCovered) plan.notCovered.push(asThePolicySays(left, hostname, select));
   }
   return plan;
+}
+
+/** Equal for two volumes of one container that is dumped by one command: the dump is taken once. */
+function dumpKey(nodeId: string, { facts, users }: FoundVolume, dump: NonNullable<VolumeWords["dump"]>): string {
+  const who = users.map(({ container }) => container).sort();
+  return JSON.stringify([nodeId, who.length === 0 ? facts.name : who, dump]);
 }
 
 /** What an agent can't read is no gap where the policy didn't want it. */
@@ -128,11 +166,13 @@ export interface RunFrame extends Pick<
   "id" | "trigger" | "schedule" | "policyVersion" | "startedAt" | "endedAt" | "skepVersion" | "warnings"
 > {
   select: Policy["select"]["volumes"];
+  /** The policy's rules for volumes; the labels come with the outcomes. */
+  rules?: readonly VolumeRule[];
 }
 
 /** The run object's content: every part that was wanted is in it, as what became of it, and all that was left out. */
 export function concludeRun(frame: RunFrame, outcomes: RunOutcomes): NewRun {
-  const { select, ...rest } = frame;
+  const { select, rules = [], ...rest } = frame;
   const definitions = outcomes.definitions?.state === "done" ? outcomes.definitions.result : null;
   const parts: Part[] = [];
   if (outcomes.raft !== null) parts.push(partOf(outcomes.raft, { kind: "raft", name: "raft" }, (part) => part));
@@ -164,9 +204,10 @@ export function concludeRun(frame: RunFrame, outcomes: RunOutcomes): NewRun {
     parts.push(partOf(outcome, { kind: "node", name: hostname, nodeId, hostname }, (result) => result.part));
     if (outcome.state === "done") facts.set(nodeId, outcome.result);
   }
-  const plan = planVolumes(facts, select);
-  for (const { nodeId, hostname, volume } of plan.jobs) {
-    const wanted = { kind: "volume" as const, name: `${hostname}/${volume.name}`, nodeId, hostname, volume };
+  const plan = planVolumes(facts, select, { rules, services: definitions?.services ?? [] });
+  for (const { nodeId, hostname, volume, words } of plan.jobs) {
+    const kind = words.dump === undefined ? ("volume" as const) : ("dump" as const);
+    const wanted = { kind, name: `${hostname}/${volume.name}`, nodeId, hostname, volume };
     const outcome = outcomes.volumes.get(childId(frame.id, "volume", nodeId, volume.name)) ?? neverTaken(frame);
     parts.push(partOf(outcome, wanted, (part) => part));
   }
@@ -183,7 +224,7 @@ export function concludeRun(frame: RunFrame, outcomes: RunOutcomes): NewRun {
 
 /** On a host of its own: `failed` where nothing of what was wanted was taken. */
 function statusWithoutSwarm({ parts, notCovered }: Pick<NewRun, "parts" | "notCovered">): NewRun["status"] {
-  const wanted = parts.filter(({ kind }) => kind === "volume");
+  const wanted = parts.filter(({ kind }) => kind === "volume" || kind === "dump");
   if (parts.every(({ status }) => status === "failed")) return "failed";
   if (wanted.length > 0 && wanted.every(({ status }) => status === "failed")) return "failed";
   return hasGap(notCovered) || parts.some(({ status }) => status !== "done") ? "partial" : "done";

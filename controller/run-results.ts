@@ -13,6 +13,8 @@ import { PackCheck } from "./pack-check.ts";
 import type { Repository } from "./repository.ts";
 import { childId, planVolumes, type NodeFacts, type Outcome, type RunOutcomes, type VolumeJob } from "./run-plan.ts";
 import type { Policy } from "./policy.ts";
+import type { OpenChild } from "./quiet-results.ts";
+import { noWords, type WordSources } from "./volume-words.ts";
 
 type Children = ReadonlyMap<string, ChildOutcome>;
 
@@ -52,6 +54,11 @@ function openOutcome<K extends TaskKind>(
   } catch (error) {
     return failedBy(error);
   }
+}
+
+/** For what is laid to the parts afterwards: opened like all the rest. */
+export function opener(children: Children, repository: Repository): OpenChild {
+  return (id, kind, nodeId) => openOutcome(children, id, kind, nodeId, repository);
 }
 
 function failedBy(error: unknown): Outcome<never> {
@@ -133,8 +140,9 @@ export function volumeJobs(
   runId: string,
   nodes: RunOutcomes["nodes"],
   select: Policy["select"]["volumes"],
+  sources: WordSources = noWords,
 ): Map<string, VolumeJob> {
-  const { jobs } = planVolumes(factsOf(nodes), select);
+  const { jobs } = planVolumes(factsOf(nodes), select, sources);
   return new Map(jobs.map((job) => [childId(runId, "volume", job.nodeId, job.volume.name), job]));
 }
 
@@ -144,8 +152,9 @@ export function openVolumes(
   repository: Repository,
 ): Map<string, Outcome<Part>> {
   const volumes = new Map<string, Outcome<Part>>();
-  for (const [id, { nodeId, hostname, volume }] of jobs) {
-    const outcome = openOutcome(children, id, "volume", nodeId, repository);
+  for (const [id, { nodeId, hostname, volume, words }] of jobs) {
+    const kind = words.dump === undefined ? "volume" : "dump";
+    const outcome = openOutcome(children, id, kind, nodeId, repository);
     if (outcome === null) continue;
     const part = partOf(outcome);
     const other = part.state === "done" && part.result.volume?.name !== volume.name;
@@ -209,7 +218,7 @@ async function mapAtOnce<T, U>(map: ReadonlyMap<string, T>, act: (value: T) => P
 async function faultOf(runId: string, part: Part, store: Store, packs: PackCheck): Promise<SkepError | null> {
   if (part.status === "failed") return null;
   const wanted: ["archive" | "manifest" | "refs", string][] =
-    part.kind === "volume"
+    part.kind === "volume" || part.kind === "dump"
       ? [
           ["manifest", `manifests/${runId}/`],
           ["refs", `refs/${runId}/`],

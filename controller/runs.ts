@@ -7,12 +7,13 @@
 //
 // What a step needs it reads from authenticated results; what stands in Redis as the flow's data only says where it is.
 import { z } from "zod";
-import { maxAbsentPacks } from "../shared/contract/job.ts";
+import { maxAbsentPacks, type Task, type TaskOf } from "../shared/contract/job.ts";
 import { queueNames, volumesAtOnce } from "../shared/contract/queues.ts";
 import { SkepError } from "../shared/errors.ts";
 import type { Logger } from "../shared/log.ts";
 import { newestUpkeep } from "../shared/repository/chain.ts";
 import { newRunId, runIdPattern } from "../shared/repository/layout.ts";
+import type { Signed } from "../shared/repository/signature.ts";
 import type { RunNode, Warning } from "../shared/repository/run.ts";
 import { absentPacksOf } from "../shared/repository/upkeep/absent-packs.ts";
 import type { UpkeepEntry } from "../shared/repository/upkeep-entry.ts";
@@ -23,10 +24,12 @@ import type { ChildOutcome, Flow, FlowNext, FlowView, NewChild } from "./flow.ts
 import type { Policies } from "./policies.ts";
 import type { Policy } from "./policy.ts";
 import type { JobQueue } from "./queue.ts";
+import { layQuiet } from "./quiet-results.ts";
+import { childrenOf, commandOf, planUnits, quietOf, unitOrder, type QuietUnit } from "./quiet-units.ts";
 import type { Repository } from "./repository.ts";
 import type { RunBook } from "./run-book.ts";
 import { childId, concludeRun, jobBytesPerSecond, nodesToAsk, type VolumeJob } from "./run-plan.ts";
-import { openNodes, openSwarm, openVolumes, volumeJobs } from "./run-results.ts";
+import { openNodes, opener, openSwarm, openVolumes, volumeJobs } from "./run-results.ts";
 import { dueJobId, type DueRun } from "./schedule.ts";
 import type { Dispatching } from "./tender.ts";
 
@@ -55,6 +58,7 @@ const smallJobMs = 30 * 60_000;
 interface RunPlan {
   policy: Policy;
   jobs: Map<string, VolumeJob>;
+  units: QuietUnit[];
   /** What counted when it was planned: agents are told which packs are gone. */
   upkeep: UpkeepEntry | null;
   nodes: number;
@@ -169,14 +173,16 @@ export class Runs {
         return { next: "children" };
       case "volumes": {
         const plan = await this.#plan(flow.id, data, await flow.outcomes());
-        const children = [...plan.jobs].map(([id, { nodeId }]) => ({
-          queue: queueNames.node(nodeId),
-          id,
-          data: null,
-          attempts,
+        const volumes = [...plan.jobs].map(([id, { nodeId }]) => ({ id, nodeId, attempts }));
+        const children = [...volumes, ...plan.units.flatMap(childrenOf)].map(({ id, nodeId, attempts: tries }) => ({
+          ...{ id, data: null, attempts: tries },
+          queue: nodeId === null ? queueNames.managers : queueNames.node(nodeId),
         }));
         await flow.addChildren(children);
-        this.#log.info({ run: data.runId, volumes: children.length, nodes: plan.nodes }, "volumes are planned");
+        this.#log.info(
+          { run: data.runId, volumes: volumes.length, nodes: plan.nodes, quiet: plan.units.length },
+          "volumes are planned",
+        );
         await flow.save({ ...data, step: "commit", volumesAt: new Date(now).toISOString() });
         return { next: "children" };
       }
@@ -213,9 +219,12 @@ export class Runs {
     if (known !== undefined) return known;
     const policy = await this.#policies.version(data.policyVersion);
     const nodes = openNodes(data.runId, children, this.#repository, () => "");
-    const jobs = volumeJobs(data.runId, nodes, policy.select.volumes);
+    const { definitions } = openSwarm(data.runId, children, this.#repository);
+    const services = definitions.state === "done" ? definitions.result.services : [];
+    const jobs = volumeJobs(data.runId, nodes, policy.select.volumes, { rules: policy.volumes, services });
     const upkeep = await newestUpkeep(this.#repository.catalogue);
-    const plan = { policy, jobs, upkeep, nodes: new Set([...jobs.values()].map(({ nodeId }) => nodeId)).size };
+    const units = planUnits(data.runId, jobs);
+    const plan = { policy, jobs, units, upkeep, nodes: new Set([...jobs.values()].map(({ nodeId }) => nodeId)).size };
     this.#plans.set(flowId, plan);
     return plan;
   }
@@ -241,30 +250,41 @@ export class Runs {
       jitterMs: limits.jitterSeconds * 1000,
       since: Date.parse(data.volumesAt),
       runId,
+      units: plan.units,
       order: (id, now) => {
         const job = plan.jobs.get(id);
-        if (job === undefined) return null;
-        const { nodeId, volume } = job;
-        const { excludePaths } = select;
+        if (job === undefined) return this.#unitOrder(plan, id, now);
+        const { nodeId } = job;
+        const unit = plan.units.find(({ members }) => members.includes(id));
         const absentPacks = absentPacksOf(plan.upkeep, nodeId, maxAbsentPacks);
-        const wanted = { runId, volume: volume.name, excludePaths, maxBytesPerSecond };
-        const task = { kind: "volume" as const, ...wanted, ...(absentPacks.length > 0 && { absentPacks }) };
+        const gone = absentPacks.length > 0 ? { absentPacks } : {};
+        const task = volumeTask(job, unit?.id ?? null, select.excludePaths, { runId, maxBytesPerSecond, ...gone });
         const timeoutMs = limits.jobTimeoutMinutes * 60_000;
         return this.#repository.order({ id, target: { kind: "node", nodeId }, task, timeoutMs }, now);
       },
     };
   }
 
+  #unitOrder({ units, jobs, policy }: RunPlan, id: string, now: number): Signed | null {
+    const deadlineAt = new Date(now + policy.limits.quietMinutes * 60_000).toISOString();
+    const shared = [...jobs.values()].filter(({ isShared }) => isShared).map(({ volume }) => volume.name);
+    const ordered = unitOrder(units, id, deadlineAt, [...new Set(shared)]);
+    if (ordered === null) return null;
+    const { nodeId, task, timeoutMs } = ordered;
+    const target = nodeId === null ? ({ kind: "managers" } as const) : ({ kind: "node", nodeId } as const);
+    return this.#repository.order({ id, target, task, timeoutMs }, now);
+  }
+
   async #commit(flow: Flow, data: RunData): Promise<FlowNext> {
     const { runId, trigger, schedule, policyVersion } = data;
     const children = await flow.outcomes();
-    const { policy } = await this.#plan(flow.id, data, children);
+    const { policy, jobs, units } = await this.#plan(flow.id, data, children);
     const nodeRecords = this.#nodesOf(data, children) ?? [];
     const hostnameOf = (nodeId: string): string =>
       nodeRecords.find(({ id }) => id === nodeId)?.hostname ?? this.#agents.last(nodeId)?.heartbeat.hostname ?? nodeId;
     const nodes = openNodes(runId, children, this.#repository, hostnameOf);
-    const jobs = volumeJobs(runId, nodes, policy.select.volumes);
-    const volumes = openVolumes(jobs, children, this.#repository);
+    const opened = openVolumes(jobs, children, this.#repository);
+    const volumes = layQuiet(units, jobs, opened, opener(children, this.#repository));
     const swarm = openSwarm(runId, children, this.#repository);
     const endedAt = new Date().toISOString();
     const frame = {
@@ -272,6 +292,7 @@ export class Runs {
       startedAt: data.startedAt ?? endedAt,
       warnings: this.#warnings(),
       select: policy.select.volumes,
+      rules: policy.volumes,
     };
     const { sequence, status } = await commitRun({
       catalogue: this.#repository.catalogue,
@@ -296,6 +317,26 @@ export class Runs {
     this.#log.info({ run: runId, status, sequence }, "run ended");
     return { next: "done", result: { runId, status } };
   }
+}
+
+function volumeTask(
+  job: VolumeJob,
+  unitId: string | null,
+  excludePaths: readonly string[],
+  all: Pick<TaskOf<"volume">, "runId" | "maxBytesPerSecond" | "absentPacks">,
+): Task {
+  const { volume, words } = job;
+  const { dump, load, exclude = [] } = words;
+  if (dump !== undefined) {
+    const back = load === undefined ? null : commandOf(load, volume.name);
+    return { kind: "dump", ...all, command: commandOf(dump, volume.name), load: back };
+  }
+  const how = quietOf(job);
+  return {
+    ...{ kind: "volume", ...all, volume: volume.name },
+    quiet: how === null || unitId === null ? null : { how, id: unitId },
+    excludePaths: [...excludePaths, ...exclude],
+  };
 }
 
 function notOurs(flowId: string): SkepError {

@@ -8,6 +8,7 @@ import type { Signed } from "../shared/repository/signature.ts";
 import type { Agents } from "./agents.ts";
 import type { ChildRef, FlowView } from "./flow.ts";
 import type { JobQueue } from "./queue.ts";
+import { nextOfUnits, type QuietUnit } from "./quiet-units.ts";
 import { chooseNext, giveUp } from "./watch.ts";
 
 /** What a flow with held jobs wants, from what is authenticated. */
@@ -18,6 +19,8 @@ export interface Dispatching {
   /** ms since 1970. */
   since: number;
   runId: string;
+  /** Jobs that go out in an order of their own. */
+  units: readonly QuietUnit[];
   /** Signed anew for each dispatch: its expiry counts from then. Null: no job of this flow. */
   order: (childId: string, now: number) => Signed | null;
 }
@@ -143,6 +146,27 @@ export class Tender {
     return nodeId === null ? this.#agents.managersSilentMs() : this.#agents.silentMs(nodeId);
   }
 
+  async #nextOfUnits(
+    { units, nodesAtOnce, jobsPerNode }: Dispatching,
+    tended: Tended,
+    out: readonly ChildRef[],
+    busy: ReadonlyMap<string, number>,
+  ): ReturnType<typeof nextOfUnits> extends infer Next ? Promise<Next> : never {
+    if (units.length === 0) return { now: [], wait: new Set() };
+    const members = new Set(units.flatMap((unit) => unit.members));
+    const reading = await this.#queue.children(out.filter(({ id }) => members.has(id)));
+    const queues = new Map([...tended.held.values(), ...out].map(({ id, queue }) => [id, queue]));
+    return nextOfUnits(units, {
+      held: new Set(tended.held.keys()),
+      open: new Set(queues.keys()),
+      read: new Set(reading.filter(({ progress }) => readPhases.has(progress?.phase ?? "")).map(({ id }) => id)),
+      nodeOf: (id) => nodeOf(queues.get(id) ?? "") ?? "",
+      out: busy,
+      nodesAtOnce,
+      jobsPerNode,
+    });
+  }
+
   async #dispatch(flow: FlowView, tended: Tended, out: readonly ChildRef[], now: number): Promise<void> {
     const wanted = await this.#dispatching(flow);
     if (wanted === null) return;
@@ -152,9 +176,13 @@ export class Tender {
       const nodeId = nodeOf(queue);
       if (nodeId !== null) busy.set(nodeId, (busy.get(nodeId) ?? 0) + 1);
     }
-    const held = [...tended.held.values()].map(({ id, queue }) => ({ id, nodeId: nodeOf(queue) ?? "" }));
+    const inUnits = await this.#nextOfUnits(wanted, tended, out, busy);
+    const held = [...tended.held.values()]
+      .filter(({ id }) => !inUnits.wait.has(id))
+      .map(({ id, queue }) => ({ id, nodeId: nodeOf(queue) ?? "" }));
     const sinceMs = now - since;
-    for (const id of chooseNext({ held, out: busy, nodesAtOnce, jobsPerNode, runId, sinceMs, jitterMs })) {
+    const others = chooseNext({ held, out: busy, nodesAtOnce, jobsPerNode, runId, sinceMs, jitterMs });
+    for (const id of [...inUnits.now, ...others]) {
       const ref = tended.held.get(id);
       const order = wanted.order(id, now);
       if (ref === undefined) continue;
@@ -164,6 +192,9 @@ export class Tender {
     }
   }
 }
+
+/** All of a volume is read, and some of it is still to be stored. Whoever writes this into Redis ends a quiet too soon: the agent sees that. */
+const readPhases = new Set(["storing", "done"]);
 
 function notPlanned(id: string): SkepError {
   return new SkepError({

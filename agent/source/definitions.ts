@@ -6,6 +6,7 @@ import type { RunNode } from "../../shared/repository/run.ts";
 import type { Docker } from "../docker.ts";
 import type { SwarmNode, SwarmService } from "../docker-objects.ts";
 import { jsonFile } from "./archive-file.ts";
+import { skepLabels } from "./skep-labels.ts";
 
 const stackLabel = "com.docker.stack.namespace";
 
@@ -106,5 +107,6 @@ export function serviceBriefOf(service: SwarmService): TaskResultOf<"definitions
     replicas: mode === "replicated" ? (Mode.Replicated?.Replicas ?? 1) : null,
     volumes: sources("volume"),
     binds: sources("bind"),
+    labels: skepLabels(service.Spec.Labels),
   };
 }

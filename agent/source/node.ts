@@ -10,7 +10,10 @@ import type { Container, EngineInfo, SwarmNode, SwarmService, Volume } from "../
 import { resolveHostPath } from "../host-path.ts";
 import { bytesFile, jsonFile } from "./archive-file.ts";
 import { hostAddresses } from "./host-addresses.ts";
+import { skepLabels } from "./skep-labels.ts";
 import { sharedIdOf, volumeFacts, volumeKind } from "./volume-kind.ts";
+
+type FoundVolume = TaskResultOf<"node">["volumes"][number];
 
 export interface NodeFacts {
   files: ArchiveFile[];
@@ -85,6 +88,7 @@ export async function readNodeFacts(
         facts: volumeFacts(volume),
         sharedId: sharedIdOf(volume),
         usedBy: usersOf(volume.Name, containers),
+        users: runningUsersOf(volume.Name, containers),
       })),
     notCovered: [
       ...[...reasons.values()].filter((reason) => reason !== null),
@@ -127,6 +131,18 @@ function usersOf(volume: string, containers: readonly Container[]): string[] {
     .filter((container) => container.Mounts?.some((mount) => mount.Type === "volume" && mount.Name === volume))
     .map((container) => container.Labels?.["com.docker.swarm.service.name"] ?? containerName(container));
   return [...new Set(users)].slice(0, 1000);
+}
+
+function runningUsersOf(volume: string, containers: readonly Container[]): FoundVolume["users"] {
+  return containers
+    .filter(({ State }) => State === "running" || State === "paused")
+    .filter(({ Mounts }) => Mounts?.some(({ Type, Name }) => Type === "volume" && Name === volume))
+    .slice(0, 1000)
+    .map((container) => ({
+      container: containerName(container),
+      serviceId: container.Labels?.["com.docker.swarm.service.id"] ?? null,
+      labels: skepLabels(container.Labels),
+    }));
 }
 
 export function containerName(container: Container): string {

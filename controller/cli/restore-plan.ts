@@ -70,7 +70,8 @@ export async function findSnapshot(
 }
 
 function isOf(part: Part, { node, volume }: VolumeAddress): boolean {
-  return part.kind === "volume" && part.volume?.name === volume && (part.hostname === node || part.nodeId === node);
+  const isKind = part.kind === "volume" || part.kind === "dump";
+  return isKind && part.volume?.name === volume && (part.hostname === node || part.nodeId === node);
 }
 
 function noSnapshot({ node, volume }: VolumeAddress, run: Run, part: Part | undefined): SkepError {

@@ -84,6 +84,8 @@ export function renderRun(output: Output, run: Run, now: number): string {
     renderHead(output, run, now),
     ...section(output, "Parts", run.parts, (parts) => renderParts(output, parts)),
     ...section(output, "Not covered", run.notCovered, (left) => renderNotCovered(output, left)),
+    ...section(output, "Stood still", quietOf(run), (lines) => lines.join("\n")),
+    ...section(output, "Commands", commandsOf(run), (lines) => lines.join("\n")),
     ...section(output, "Faults", run.parts.filter(hasFault), (parts) =>
       parts.map((part) => renderFault(output, part)).join("\n"),
     ),
@@ -145,9 +147,15 @@ function renderParts(output: Output, parts: readonly Part[]): string {
       { head: "FILES", align: "right", cell: ({ totals }) => (totals === undefined ? "" : String(totals.files)) },
       { head: "TOOK", align: "right", cell: ({ startedAt, endedAt }) => format.durationBetween(startedAt, endedAt) },
       { head: "STATE", cell: ({ consistency }) => consistency ?? "" },
+      { head: "QUIET FOR", align: "right", cell: quietFor },
     ],
     parts.toSorted((a, b) => rank(a) - rank(b)),
   );
+}
+
+/** The longest that something stood still for it. */
+function quietFor({ quiet = [] }: Part): string {
+  return quiet.length === 0 ? "" : format.duration(Math.max(...quiet.map(({ quietMs }) => quietMs)));
 }
 
 /** `raft (node1)`, `node node1`, `volume node1/db`. */
@@ -186,6 +194,35 @@ function renderFault(output: Output, part: Part): string {
         ]),
     ...lines.map((line) => `  ${output.style("dim", "stderr |")} ${format.visible(line)}`),
   ].join("\n");
+}
+
+/** Each service and container once: the parts of one unit all name it. */
+function quietOf(run: Run): string[] {
+  const lines = run.parts.flatMap(({ quiet = [] }) =>
+    quiet.map(({ name, how, quietMs }) => {
+      const did = how === "stop" ? "stopped" : "paused";
+      return `- ${format.visible(name)} was ${did} for ${format.duration(quietMs)}`;
+    }),
+  );
+  return [...new Set(lines)];
+}
+
+function commandsOf(run: Run): string[] {
+  const lines = run.parts.flatMap(({ commands = [] }) =>
+    commands.map(({ step, container, exitCode, stderr, stdout = "" }) => {
+      const ended = exitCode === null ? "did not end by itself" : `ended with ${exitCode}`;
+      const said = [["stderr", stderr] as const, ["stdout", stdout] as const]
+        .filter(([, text]) => text.trim() !== "")
+        .flatMap(([stream, text]) =>
+          text
+            .trimEnd()
+            .split("\n")
+            .map((line) => `\n    ${stream} | ${format.visible(line)}`),
+        );
+      return `- ${step} in ${format.visible(container)} ${ended}${said.join("")}`;
+    }),
+  );
+  return [...new Set(lines)];
 }
 
 function warningLines(run: Run): string[] {

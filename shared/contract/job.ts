@@ -3,6 +3,7 @@
 import { z } from "zod";
 import { repositoryIdPattern, runIdPattern, writerIdPattern } from "../repository/layout.ts";
 import {
+  commandRecordSchema,
   notCoveredSchema,
   partSchema,
   runNodeSchema,
@@ -31,10 +32,28 @@ export const maxAbsentPacks = 2000;
 const raftTask = z.strictObject({ kind: z.literal("raft"), runId });
 const definitionsTask = z.strictObject({ kind: z.literal("definitions"), runId });
 const nodeTask = z.strictObject({ kind: z.literal("node"), runId });
+
+/** Run by docker exec in a container that is found by name, or by the volume that it uses. */
+const commandSchema = z.strictObject({
+  volume: volumeNameSchema,
+  argv: z.array(z.string().max(16_384)).min(1).max(256),
+  /** Name of a container or of a service; null: the first that uses the volume. */
+  container: z.string().max(255).nullable(),
+  /** Null: the container's own. */
+  user: z.string().max(255).nullable(),
+  timeoutSeconds: z.int().min(1).max(86_400),
+});
+export type ContainerCommand = z.infer<typeof commandSchema>;
+const hookSchema = commandSchema.extend({ onError: z.enum(["fail", "continue"]) });
+
+/** What is to be quiet while it is read: checked before, throughout and after. */
+const quietSchema = z.strictObject({ how: z.enum(["pause", "stop"]), id: restoreIdSchema });
+
 const volumeTask = z.strictObject({
   kind: z.literal("volume"),
   runId,
   volume: volumeNameSchema,
+  quiet: quietSchema.nullable(),
   /** Paths to leave out, globs relative to the volume's root (`**` crosses folders). */
   excludePaths: z.array(z.string().min(1).max(4096)).max(1000),
   /** 0: no limit. */
@@ -44,6 +63,32 @@ const volumeTask = z.strictObject({
     .array(z.string().regex(/^[0-9a-f]{16}$/))
     .max(maxAbsentPacks)
     .optional(),
+});
+
+/** The output of a command instead of a volume's files. */
+const dumpTask = z.strictObject({
+  kind: z.literal("dump"),
+  runId,
+  command: commandSchema,
+  /** How it is given back, kept with it; null where nobody said. */
+  load: commandSchema.nullable(),
+  maxBytesPerSecond: z.int().min(0),
+  absentPacks: volumeTask.shape.absentPacks,
+});
+
+/** On one node: run what is to be run before, then freeze the containers that use these volumes; written down before in the agent's journal. */
+const pauseTask = z.strictObject({
+  kind: z.literal("pause"),
+  pauseId: restoreIdSchema,
+  volumes: z.array(volumeNameSchema).max(10_000),
+  before: z.array(hookSchema).max(1000),
+  /** Unpaused by the agent itself after this. */
+  deadlineAt: z.iso.datetime(),
+});
+const unpauseTask = z.strictObject({
+  kind: z.literal("unpause"),
+  pauseId: restoreIdSchema,
+  after: z.array(hookSchema).max(1000),
 });
 
 /** First half of a restore: is there room, is the volume free, and a one-time recipient for the file keys. */
@@ -100,6 +145,9 @@ export const taskSchema = z.discriminatedUnion("kind", [
   definitionsTask,
   nodeTask,
   volumeTask,
+  dumpTask,
+  pauseTask,
+  unpauseTask,
   restorePrepareTask,
   restoreVolumeTask,
   restoreListTask,
@@ -158,6 +206,8 @@ const serviceBrief = z.strictObject({
   /** Volume names that its containers mount, and bind sources. */
   volumes: z.array(z.string().max(1024)),
   binds: z.array(z.string().max(4096)),
+  /** Those that begin with `skep.`. */
+  labels: z.record(z.string().max(1024), z.string().max(65_536)),
 });
 
 const raftResult = z.strictObject({ kind: z.literal("raft"), part: partSchema });
@@ -174,6 +224,16 @@ const foundVolume = z.strictObject({
   sharedId: z.string().max(4096).nullable(),
   /** Service and container names that mount it now. */
   usedBy: z.array(z.string().max(1024)).max(1000),
+  /** The running containers among them, with their labels that begin with `skep.`. */
+  users: z
+    .array(
+      z.strictObject({
+        container: z.string().max(1024),
+        serviceId: serviceId.nullable(),
+        labels: z.record(z.string().max(1024), z.string().max(65_536)),
+      }),
+    )
+    .max(1000),
 });
 const nodeResult = z.strictObject({
   kind: z.literal("node"),
@@ -183,6 +243,19 @@ const nodeResult = z.strictObject({
   notCovered: z.array(notCoveredSchema).max(100000),
 });
 const volumeResult = z.strictObject({ kind: z.literal("volume"), part: partSchema });
+const dumpResult = z.strictObject({ kind: z.literal("dump"), part: partSchema });
+const commands = z.array(commandRecordSchema).max(1000);
+const pauseResult = z.strictObject({
+  kind: z.literal("pause"),
+  /** Names of containers. */
+  paused: z.array(z.string().max(1024)).max(10_000),
+  commands,
+});
+const unpauseResult = z.strictObject({
+  kind: z.literal("unpause"),
+  quiet: z.array(z.strictObject({ container: z.string().max(1024), quietMs: z.int().min(0) })).max(10_000),
+  commands,
+});
 const restorePrepareResult = z.strictObject({
   kind: z.literal("restore-prepare"),
   /** age recipient made for this restore; its identity is in the agent's memory only. */
@@ -249,6 +322,9 @@ export const taskResultSchema = z.discriminatedUnion("kind", [
   definitionsResult,
   nodeResult,
   volumeResult,
+  dumpResult,
+  pauseResult,
+  unpauseResult,
   restorePrepareResult,
   restoreVolumeResult,
   restoreListResult,

@@ -74,7 +74,7 @@ const smallFiles = new SmallFileReader(settings.chunkNameKey, known, sink, readB
 // The manifest's lines, on the one worker that gets them.
 let lineBuffer: Buffer | null = null;
 let lineBytes = 0;
-const lineExtents = new ExtentList();
+let lineExtents = new ExtentList();
 
 async function addLines(bytes: Uint8Array, isEnd: boolean): Promise<void> {
   lineBuffer ??= Buffer.allocUnsafeSlow(readBufferBytes);
@@ -88,6 +88,13 @@ async function addLines(bytes: Uint8Array, isEnd: boolean): Promise<void> {
     lineBytes -= at;
     if (isEnd && taken === bytes.length) return;
   }
+}
+
+/** What comes next begins anew: the manifest's lines after a stream's content. */
+function takeLineExtents(): Uint8Array {
+  const taken = lineExtents.take();
+  lineExtents = new ExtentList();
+  return taken;
 }
 
 async function perform(task: PackTask): Promise<PackTaskResult> {
@@ -109,7 +116,7 @@ async function perform(task: PackTask): Promise<PackTaskResult> {
       return result([]);
     case "end-lines":
       await addLines(new Uint8Array(0), true);
-      return result([], lineExtents.take());
+      return result([], takeLineExtents());
     case "flush":
       packs.finish();
       return result([]);

@@ -57,6 +57,19 @@ export const volumeFactsSchema = z.strictObject({
 });
 export type VolumeFacts = z.infer<typeof volumeFactsSchema>;
 
+/** One command that ran in a container for a run. Its output is cut and redacted. */
+export const commandRecordSchema = z.strictObject({
+  step: z.enum(["hook.pre", "hook.post", "dump"]),
+  container: z.string().max(1024),
+  /** Null where it did not end by itself. */
+  exitCode: z.int().nullable(),
+  /** Its last 4 KiB. */
+  stderr: z.string().max(8192),
+  /** The last 1 KiB of the standard output of one that failed and wrote nothing to stderr. */
+  stdout: z.string().max(4096).optional(),
+});
+export type CommandRecord = z.infer<typeof commandRecordSchema>;
+
 export const partSchema = z.strictObject({
   kind: z.enum(partKinds),
   /** `raft`, `definitions`, HOSTNAME for a node, HOSTNAME/NAME for a volume. */
@@ -81,8 +94,23 @@ export const partSchema = z.strictObject({
   manifest: storedObjectSchema.optional(),
   refs: storedObjectSchema.optional(),
   volume: volumeFactsSchema.optional(),
-  /** `not-atomic`: read while it may have changed. */
+  /** `not-atomic`: read while it may have changed. `quiet`: nothing wrote while it was read. `atomic`: of one moment. */
   consistency: z.enum(["not-atomic", "quiet", "atomic"]).optional(),
+  /** What was stopped or paused for it, and for how long: from the order to be quiet to the order to go on. */
+  quiet: z
+    .array(z.strictObject({ name: z.string().max(1024), how: z.enum(["pause", "stop"]), quietMs: z.int().min(0) }))
+    .max(10_000)
+    .optional(),
+  /** Hooks and dumps that ran for it. */
+  commands: z.array(commandRecordSchema).max(1000).optional(),
+  /** Of a dump: the command that takes it back on its standard input, in which container. */
+  load: z
+    .strictObject({
+      argv: z.array(z.string().max(16_384)).min(1).max(256),
+      container: z.string().max(255).nullable(),
+      user: z.string().max(255).nullable(),
+    })
+    .optional(),
   raft: raftProofSchema.optional(),
 });
 export type Part = z.infer<typeof partSchema>;

@@ -19,6 +19,7 @@ import type { FileRead } from "./pack-worker-messages.ts";
 import { sortKeyOf } from "./path-order.ts";
 import type { ReferencedChunks } from "./referenced-chunks.ts";
 import { writeRefs } from "./refs-writer.ts";
+import { readStream } from "./stream-content.ts";
 import type { SnapshotResult, SourceEntries, SourceEntry, SourceFile } from "./snapshot.ts";
 import { SnapshotTally, type SnapshotProgress } from "./snapshot-tally.ts";
 
@@ -175,6 +176,7 @@ class SnapshotWriter {
       const waiting: Waiting = { entry, sortKey, content: null, readAtMs: this.#options.now() };
       this.#waiting.push(waiting);
       if (entry.file !== null) await this.#startReading(waiting, entry.file);
+      else if (entry.stream !== undefined) waiting.content = await this.#readStream(entry, entry.stream);
       this.#emit();
       await this.#waitForRoom();
     }
@@ -183,6 +185,13 @@ class SnapshotWriter {
       if (this.#emit()) await this.#giveTurn();
       else if (this.#waitingFrom < this.#waiting.length) await this.#crew.progress();
     }
+  }
+
+  async #readStream({ metadata }: SourceEntry, stream: AsyncIterable<Uint8Array>): Promise<Waiting["content"]> {
+    const { extents, sizeBytes } = await readStream(this.#crew, stream, this.#tally.totals);
+    const mtimeNs = BigInt(metadata.mtimeNs);
+    const read = { fault: null, sizeBytes, mtimeNs, ctimeNs: mtimeNs, inode: 0n, steady: true };
+    return { read: { ...read, extents, contentDigest: null }, isCached: true };
   }
 
   async #startReading(waiting: Waiting, file: SourceFile): Promise<void> {
@@ -234,14 +243,14 @@ class SnapshotWriter {
 
   #emitOne({ entry, sortKey, content, readAtMs }: Waiting): void {
     const { metadata, file } = entry;
-    if (file === null || content === null) {
+    if (content === null) {
       if (this.#isOmittedLink(entry)) return;
       this.#tally.countEntry(metadata.type, 0);
       this.#manifest.add(metadata);
       return;
     }
     const { read, isCached } = content;
-    const name = metadata.path ?? file.path.toString("utf8");
+    const name = metadata.path ?? file?.path.toString("utf8") ?? "";
     if (read.fault !== null) {
       const { kind, message } = read.fault;
       const code = kind === "vanished" ? "SKEP_SOURCE_FILE_VANISHED" : "SKEP_SOURCE_FILE_UNREADABLE";

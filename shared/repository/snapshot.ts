@@ -20,6 +20,8 @@ export interface SourceEntry {
   metadata: EntryMetadata;
   /** Null for everything but a regular file. */
   file: SourceFile | null;
+  /** Instead of `file`: a regular file's content as it comes. In a snapshot of few entries only: before any page of the manifest. */
+  stream?: AsyncIterable<Uint8Array>;
 }
 
 /** In path order: a folder before what is in it, siblings by the bytes of their names. */

@@ -81,7 +81,12 @@ async function main(options: FakeAgentOptions): Promise<void> {
         return { kind: "definitions", part: done, clusterId: "cluster1", nodes: options.nodes, services: [] };
       }
       case "node": {
-        const volumes = options.volumes.map(([name, sharedId]) => ({ facts: factsOf(name), sharedId, usedBy: [] }));
+        const volumes = options.volumes.map(([name, sharedId]) => ({
+          facts: factsOf(name),
+          sharedId,
+          usedBy: [],
+          users: [],
+        }));
         return { kind: "node", part: part("node", nodeId), volumes, notCovered: [] };
       }
       case "volume": {
@@ -100,6 +105,14 @@ async function main(options: FakeAgentOptions): Promise<void> {
         const name = `${nodeId}/${task.volume}`;
         return { kind: "volume", part: { ...part("volume", name), volume: factsOf(task.volume), manifest, refs } };
       }
+      case "dump": {
+        const failed = { ...part("dump", `${nodeId}/${task.command.volume}`), status: "failed" as const };
+        return { kind: "dump", part: { ...failed, volume: factsOf(task.command.volume) } };
+      }
+      case "pause":
+        return { kind: "pause", paused: task.volumes.map((volume) => `user-of-${volume}`), commands: [] };
+      case "unpause":
+        return { kind: "unpause", quiet: [{ container: `at-${nodeId}`, quietMs: 5 }], commands: [] };
       case "restore-prepare": {
         const usedBy = [{ container: "db.1", serviceId: "dbservice" }];
         return { kind: "restore-prepare", recipient: `age1${"q".repeat(58)}`, target: "exists", freeBytes: 1, usedBy };

@@ -1,6 +1,7 @@
 import { expect } from "chai";
 import fc from "fast-check";
-import { decodePolicy, globFits, readPolicy, selectsVolume } from "../../controller/policy.ts";
+import { globFits } from "../../controller/policy-glob.ts";
+import { decodePolicy, readPolicy, selectsVolume } from "../../controller/policy.ts";
 import { SkepError } from "../../shared/errors.ts";
 
 const whole = `version: 1

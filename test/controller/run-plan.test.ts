@@ -38,7 +38,7 @@ function part(kind: Part["kind"], name: string, nodeId: string, hostname = nodeI
 }
 
 function volume(name: string, sharedId: string | null = null): NodeFacts["volumes"][number] {
-  return { facts: { name, driver: "local", options: {}, labels: {}, scope: "local" }, sharedId, usedBy: [] };
+  return { facts: { name, driver: "local", options: {}, labels: {}, scope: "local" }, sharedId, usedBy: [], users: [] };
 }
 
 function facts(nodeId: string, volumes: NodeFacts["volumes"], notCovered: NotCovered[] = []): NodeFacts {

@@ -150,7 +150,7 @@ export class Rig {
 export const newRun = (): string => newRunId(Date.now());
 
 export function volumeTask(volume: string): TaskOf<"volume"> {
-  return { kind: "volume", runId: newRun(), volume, excludePaths: [], maxBytesPerSecond: 0 };
+  return { kind: "volume", runId: newRun(), volume, quiet: null, excludePaths: [], maxBytesPerSecond: 0 };
 }
 
 export async function until(condition: () => Promise<boolean> | boolean, timeoutMs = 60_000): Promise<void> {

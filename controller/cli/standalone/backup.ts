@@ -18,6 +18,7 @@ import {
   type Outcome,
   type RunFrame,
   type RunOutcomes,
+  type VolumeJob,
 } from "../../run-plan.ts";
 import { commitRun } from "../../commit.ts";
 import { catalogueKeysOf, type OpenedCatalogue } from "../catalogue-access.ts";
@@ -115,20 +116,24 @@ async function takeParts(
   );
   const volumes = new Map<string, Outcome<Part>>();
   if (facts.state === "done") {
-    const { jobs } = planVolumes(new Map([[nodeId, facts.result]]), policy.select.volumes);
+    const services = definitions?.state === "done" ? definitions.result.services : [];
+    const sources = { rules: policy.volumes, services };
+    const { jobs } = planVolumes(new Map([[nodeId, facts.result]]), policy.select.volumes, sources);
     const labelOf = (name: string): Label => ({ kind: "volume", name: `${hostname}/${name}`, hostname });
     for (const { volume } of jobs) desk.announce(labelOf(volume.name));
-    for (const { volume } of jobs) {
+    for (const job of jobs) {
+      const { volume, words } = job;
       const task: TaskOf<"volume"> = {
         kind: "volume",
         runId,
         volume: volume.name,
-        excludePaths: policy.select.excludePaths,
+        quiet: null,
+        excludePaths: [...policy.select.excludePaths, ...(words.exclude ?? [])],
         maxBytesPerSecond: jobBytesPerSecond(policy.limits, 1, 1),
         absentPacks,
       };
       const outcome = await desk.work(labelOf(volume.name), (given) => host.work("volume", task, given));
-      volumes.set(childId(runId, "volume", nodeId, volume.name), partOf(outcome));
+      volumes.set(childId(runId, "volume", nodeId, volume.name), asItWas(partOf(outcome), job));
     }
   }
   return {
@@ -137,6 +142,26 @@ async function takeParts(
     nodes: new Map([[nodeId, { hostname, outcome: facts }]]),
     volumes,
   };
+}
+
+/** Making a volume quiet wants an agent that goes on when this process is killed. So it is said that it was not. */
+function asItWas(outcome: Outcome<Part>, { words, faults }: VolumeJob): Outcome<Part> {
+  const { quiesce = "none", hook, dump, group } = words;
+  const isWanted = quiesce !== "none" || hook !== undefined || dump !== undefined || group !== undefined;
+  if (outcome.state === "failed" || outcome.result.status !== "done" || (!isWanted && faults.length === 0))
+    return outcome;
+  const message = isWanted
+    ? "it was taken as it was: a standalone run stops, pauses and dumps nothing"
+    : `it was taken without the words that were not understood: ${faults.join("; ")}`.slice(0, 16_384);
+  const error = {
+    ...{
+      code: isWanted ? ("SKEP_QUIET_STANDALONE" as const) : ("SKEP_LABEL_INVALID" as const),
+      message,
+      permanent: true,
+    },
+    hint: isWanted ? "stop what uses it before, or say skep.quiesce=none" : "docs/CONSISTENCY.md tells the words",
+  };
+  return { state: "done", result: { ...outcome.result, status: "partial", error } };
 }
 
 function partOf(outcome: Outcome<{ part: Part }>): Outcome<Part> {

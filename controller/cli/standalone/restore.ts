@@ -10,6 +10,7 @@ import { agree } from "../confirm.ts";
 import { exitCodes, type ExitCode } from "../exit-code.ts";
 import * as format from "../format.ts";
 import { endQuestion, snapshotOf } from "../restore-in-swarm.ts";
+import { refuseDumpOver } from "../../restore-order.ts";
 import { planDocument, refuseWhileUsed, renderPlan, sourceBytesOf, type VolumeAddress } from "../restore-plan.ts";
 import { reportEnd, reportRestore } from "../restore-report.ts";
 import type { Session } from "../session.ts";
@@ -28,6 +29,7 @@ export async function restoreHere(
     const host = await openHost(session, options, opened.access, opened.repository, opened.repositoryKey);
     const restoreId = newRestoreId();
     const targetName = options.as ?? part.volume.name;
+    refuseDumpOver(part, part.volume.name, targetName);
     const shared = { restoreId, volume: part.volume, targetName, sourceBytes: sourceBytesOf(snapshot) };
     const prepared = await host.work("restore-prepare", { kind: "restore-prepare", ...shared });
     const plan = planDocument(

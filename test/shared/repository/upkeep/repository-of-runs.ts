@@ -116,7 +116,7 @@ export async function commit(
       ...{ nodeId: node.id, hostname: node.id, status: "done" as const, startedAt: time, endedAt: time, attempt: 1 },
       ...{ warnings: [], warningsLeftOut: 0, epoch: 1 },
     };
-    const found = [{ facts: volume, sharedId: null, usedBy: [] }];
+    const found = [{ facts: volume, sharedId: null, usedBy: [], users: [] }];
     const facts: NodeFacts = {
       kind: "node",
       part: { ...base, kind: "node", name: node.id },

@@ -1,0 +1,149 @@
+// A command in a container, and what is kept of its output: cut, and without what looks like a secret.
+import type { ContainerCommand } from "../../shared/contract/job.ts";
+import { SkepError } from "../../shared/errors.ts";
+import type { CommandRecord } from "../../shared/repository/run.ts";
+import type { Docker } from "../docker.ts";
+import type { Container } from "../docker-objects.ts";
+import { containerName } from "../source/node.ts";
+
+const stderrBytes = 4096;
+const stdoutBytes = 1024;
+
+export interface Ran {
+  record: CommandRecord;
+  /** Null where it ended with 0. */
+  fault: SkepError | null;
+}
+
+/**
+ * Resolves for whatever became of the command; rejects only where the attempt itself is aborted, or what takes its
+ * output throws. `onStdout`: null where its output is of no use.
+ */
+export async function runInContainer(
+  step: CommandRecord["step"],
+  command: ContainerCommand,
+  docker: Docker,
+  signal: AbortSignal,
+  onStdout: ((bytes: Buffer) => Promise<void> | void) | null = null,
+): Promise<Ran> {
+  const container = await findContainer(command, docker, signal);
+  if (container === null) return noContainer(step, command);
+  const name = containerName(container);
+  const stderr = new Tail(stderrBytes);
+  const stdout = new Tail(stdoutBytes);
+  const timeout = AbortSignal.timeout(command.timeoutSeconds * 1000);
+  let taking: Error | null = null;
+  try {
+    const { exitCode } = await docker.exec({
+      container: container.Id,
+      argv: command.argv,
+      user: command.user,
+      stdin: null,
+      onStdout: async (bytes) => {
+        stdout.add(bytes);
+        try {
+          await onStdout?.(bytes);
+        } catch (error) {
+          taking = error as Error;
+          throw error;
+        }
+      },
+      onStderr: (bytes) => {
+        stderr.add(bytes);
+      },
+      signal: AbortSignal.any([signal, timeout]),
+    });
+    const record = recordOf(step, name, exitCode, stderr, stdout);
+    return { record, fault: exitCode === 0 ? null : failed(step, name, `ended with ${exitCode}`) };
+  } catch (error) {
+    signal.throwIfAborted();
+    if (taking !== null) throw taking;
+    const why = timeout.aborted
+      ? `did not end within ${command.timeoutSeconds} s`
+      : `could not be run: ${error instanceof Error ? error.message : String(error)}`;
+    return { record: recordOf(step, name, null, stderr, stdout), fault: failed(step, name, why) };
+  }
+}
+
+function recordOf(
+  step: CommandRecord["step"],
+  container: string,
+  exitCode: number | null,
+  stderr: Tail,
+  stdout: Tail,
+): CommandRecord {
+  const record = { step, container, exitCode, stderr: redact(stderr.text()) };
+  const tellsNothing = exitCode !== 0 && record.stderr.trim() === "";
+  // A dump's own bytes are data, and stay out of the run.
+  return tellsNothing && step !== "dump" ? { ...record, stdout: redact(stdout.text()) } : record;
+}
+
+/** By name of container or service; else the first one that runs and uses the volume. Null where there is none. */
+async function findContainer(
+  { container, volume }: ContainerCommand,
+  docker: Docker,
+  signal: AbortSignal,
+): Promise<Container | null> {
+  const running = await docker.containers({ status: ["running"] }, signal);
+  const found = running.filter((each) =>
+    container === null
+      ? each.Mounts?.some(({ Type, Name }) => Type === "volume" && Name === volume)
+      : containerName(each) === container || each.Labels?.["com.docker.swarm.service.name"] === container,
+  );
+  return found.sort((a, b) => (containerName(a) < containerName(b) ? -1 : 1))[0] ?? null;
+}
+
+function noContainer(step: CommandRecord["step"], { container, volume }: ContainerCommand): Ran {
+  const what =
+    container === null ? `no running container uses volume ${volume}` : `no container ${container} runs here`;
+  const record = { step, container: container ?? "none", exitCode: null, stderr: "" };
+  return {
+    record,
+    fault: new SkepError({
+      code: "SKEP_COMMAND_NO_CONTAINER",
+      message: `${step} had nowhere to run: ${what}`,
+      permanent: true,
+      hint: "start it, or name another container for this command",
+    }),
+  };
+}
+
+function failed(step: CommandRecord["step"], container: string, why: string): SkepError {
+  return new SkepError({
+    code: "SKEP_COMMAND_FAILED",
+    message: `${step} in ${container} ${why}`,
+    permanent: true,
+    hint: "its output stands with the part: `skep show`",
+  });
+}
+
+/** The last bytes of what came. */
+class Tail {
+  readonly #most: number;
+  #bytes = Buffer.alloc(0);
+
+  constructor(most: number) {
+    this.#most = most;
+  }
+  add(bytes: Buffer): void {
+    this.#bytes = Buffer.concat([this.#bytes, bytes.subarray(-this.#most)]).subarray(-this.#most);
+  }
+  text(): string {
+    return this.#bytes.toString("utf8");
+  }
+}
+
+const secretName = String.raw`[\w.-]*(?:pass(?:word|wd|phrase)?|pwd|secret|token|credential|api[_-]?key|private[_-]?key|access[_-]?key|authorization)[\w.-]*`;
+const redactions: readonly [RegExp, string][] = [
+  [/-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)/g, "[redacted]"],
+  [/\b(AGE-SECRET-KEY-|SWMKEY-|SWMTKN-)[\w+/=-]+/g, "[redacted]"],
+  // scheme://user:password@host
+  [/(\b[a-z][a-z0-9+.-]*:\/\/[^\s:/@]*:)[^\s@]+@/gi, "$1[redacted]@"],
+  [/\b(Bearer|Basic)\s+[\w.~+/=-]{8,}/gi, "$1 [redacted]"],
+  [new RegExp(String.raw`(${secretName}["']?\s*(?:=|:|\s)\s*)("[^"]*"|'[^']*'|[^\s,;&]+)`, "gi"), "$1[redacted]"],
+];
+
+/** What looks like a password, a key or a token is replaced. Exported for its test. */
+export function redact(text: string): string {
+  return redactions.reduce((redacted, [pattern, by]) => redacted.replace(pattern, by), text);
+}

@@ -1,0 +1,92 @@
+// Proves that nothing could write to a volume while it was read: it was quiet before the first byte, and from then to
+// the last one no container began to use it, and none that was frozen went on. The engine's events tell it, and a
+// second look at the end; where either fails the quiet is not proven.
+import type { TaskOf } from "../../shared/contract/job.ts";
+import { helperLabel, type Docker } from "../docker.ts";
+import type { Journal } from "../journal.ts";
+import { containerName } from "../source/node.ts";
+import { readPauses } from "./pause.ts";
+
+type Quiet = NonNullable<TaskOf<"volume">["quiet"]>;
+
+export class QuietWatch {
+  readonly #docker: Docker;
+  readonly #journal: Journal;
+  readonly #volume: string;
+  readonly #quiet: Quiet;
+  readonly #stop = new AbortController();
+  /** Ids of containers: that the pause froze, and that began to use the volume. */
+  readonly #frozen: ReadonlySet<string>;
+  readonly #mounting = new Set<string>();
+  #broken: string | null = null;
+  #hasEnded: () => boolean = () => true;
+
+  private constructor(docker: Docker, journal: Journal, volume: string, quiet: Quiet) {
+    this.#docker = docker;
+    this.#journal = journal;
+    this.#volume = volume;
+    this.#quiet = quiet;
+    this.#frozen = new Set(this.#record()?.containers.map(({ id }) => id));
+  }
+
+  /** close() it. Where it was not quiet to begin with, prove() says so. */
+  static async begin(docker: Docker, journal: Journal, volume: string, quiet: Quiet): Promise<QuietWatch> {
+    const watch = new QuietWatch(docker, journal, volume, quiet);
+    const events = { type: ["container", "volume"], event: ["mount", "unpause"] };
+    const { hasEnded } = await docker.watch(
+      events,
+      ({ Type, Action, Actor }) => {
+        if (Type === "volume" && Action === "mount" && Actor.ID === volume) {
+          watch.#suspect(Actor.Attributes?.["container"] ?? null);
+        }
+        if (Type === "container" && Action === "unpause" && watch.#frozen.has(Actor.ID)) {
+          watch.#broken ??= `container ${Actor.Attributes?.["name"] ?? Actor.ID} went on`;
+        }
+      },
+      watch.#stop.signal,
+    );
+    watch.#hasEnded = hasEnded;
+    watch.#broken ??= await watch.#look();
+    return watch;
+  }
+
+  /** Null where the quiet held until now; else what broke it. */
+  async prove(signal: AbortSignal): Promise<string | null> {
+    this.#broken ??= await this.#look(signal);
+    if (this.#hasEnded()) this.#broken ??= "the engine stopped telling its events";
+    return this.#broken;
+  }
+
+  close(): void {
+    this.#stop.abort();
+  }
+
+  /** Skep's own containers read through the volume too: who it was is looked up at the end, while it may be gone. */
+  #suspect(containerId: string | null): void {
+    if (containerId === null) this.#broken ??= "a container began to use it";
+    else this.#mounting.add(containerId);
+  }
+
+  #record(): ReturnType<typeof readPauses>[number] | undefined {
+    return readPauses(this.#journal).find(({ pauseId }) => pauseId === this.#quiet.id);
+  }
+
+  async #look(signal?: AbortSignal): Promise<string | null> {
+    if (this.#quiet.how === "pause" && this.#record() === undefined) return "its containers are not paused any more";
+    const containers = await this.#docker.containers({}, signal);
+    const isSkeps = (id: string): boolean =>
+      containers.some(({ Id, Labels }) => Id === id && Labels?.[helperLabel] !== undefined);
+    for (const id of this.#mounting) {
+      const name = containers.find(({ Id }) => Id === id);
+      if (!isSkeps(id))
+        return `container ${name === undefined ? id.slice(0, 12) : containerName(name)} began to use it`;
+    }
+    const awake = containers.find(
+      ({ State, Mounts, Labels }) =>
+        ["running", "restarting"].includes(State) &&
+        Labels?.[helperLabel] === undefined &&
+        Mounts?.some(({ Type, Name }) => Type === "volume" && Name === this.#volume) === true,
+    );
+    return awake === undefined ? null : `container ${containerName(awake)} uses it and runs`;
+  }
+}

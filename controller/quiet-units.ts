@@ -1,0 +1,242 @@
+// What is quiet together: volumes of one group, and those that one service or container uses, wherever they lie. Each
+// such unit is told to be quiet once, read, and let go once, in this order:
+//
+//   pause    on each of its nodes: hooks before, then the containers are frozen
+//   hold     on a manager: the services are stopped
+//   volumes  all at once
+//   release  on a manager, and unpause on each node with the hooks after: as soon as all is read
+import { createHash } from "node:crypto";
+import type { Task, TaskOf } from "../shared/contract/job.ts";
+import { childId, type VolumeJob } from "./run-plan.ts";
+import type { Command, Hook, VolumeWords } from "./volume-words.ts";
+
+export interface UnitNode {
+  nodeId: string;
+  /** Child ids. */
+  pauseId: string;
+  unpauseId: string;
+  /** Volumes whose containers are frozen. */
+  volumes: string[];
+  before: Hook[];
+  after: Hook[];
+}
+
+export interface QuietUnit {
+  /** Of its hold and its pauses. */
+  id: string;
+  /** Child ids of its volumes' jobs. */
+  members: string[];
+  nodes: UnitNode[];
+  hold: { holdId: string; releaseId: string; serviceIds: string[] } | null;
+}
+
+/** How a member is to be quiet; null where it only keeps the others company. */
+export function quietOf(job: VolumeJob): "pause" | "stop" | null {
+  const { quiesce = "none", dump } = job.words;
+  return dump !== undefined || quiesce === "none" ? null : quiesce;
+}
+
+const hookSeconds = 60;
+const dumpSeconds = 4 * 3600;
+
+export function commandOf(command: Command, volume: string, defaultSeconds = dumpSeconds): TaskOf<"dump">["command"] {
+  const { command: argv, container = null, user = null, timeout = defaultSeconds } = command;
+  return { volume, argv, container, user, timeoutSeconds: timeout };
+}
+
+/** `jobs` by child id. Those without any word on quiet are in no unit. */
+export function planUnits(runId: string, jobs: ReadonlyMap<string, VolumeJob>): QuietUnit[] {
+  const sets = new Map<string, string[]>();
+  const setOf = new Map<string, string>();
+  for (const [id, job] of jobs) {
+    const keys = keysOf(job);
+    if (keys.length === 0) continue;
+    const merged = new Set([id]);
+    for (const key of keys) {
+      const other = setOf.get(key);
+      for (const member of (other === undefined ? undefined : sets.get(other)) ?? []) merged.add(member);
+    }
+    for (const [key, name] of setOf)
+      if ([...merged].some((member) => sets.get(name)?.includes(member))) setOf.set(key, id);
+    for (const [name, members] of sets) if (members.some((member) => merged.has(member))) sets.delete(name);
+    sets.set(id, [...merged].sort());
+    for (const key of keys) setOf.set(key, id);
+  }
+  return [...sets.values()].map((members) => unitOf(runId, members, jobs));
+}
+
+/** What two volumes must share to be in one unit. */
+function keysOf(job: VolumeJob): string[] {
+  const { group, hook } = job.words;
+  const how = quietOf(job);
+  if (group === undefined && hook === undefined && how === null) return [];
+  const users =
+    how === null ? [] : job.users.map(({ container, serviceId }) => serviceId ?? `${job.nodeId}/${container}`);
+  return [`volume ${job.nodeId}/${job.volume.name}`, ...(group === undefined ? [] : [`group ${group}`]), ...users];
+}
+
+function unitOf(runId: string, members: string[], jobs: ReadonlyMap<string, VolumeJob>): QuietUnit {
+  const id = createHash("sha256")
+    .update(`${runId} ${members.join(" ")}`)
+    .digest("hex")
+    .slice(0, 12);
+  const nodes = new Map<string, UnitNode>();
+  const serviceIds = new Set<string>();
+  for (const member of members) {
+    const job = jobs.get(member);
+    if (job === undefined) continue;
+    const { nodeId, words, volume } = job;
+    const how = quietOf(job);
+    if (how === "stop") for (const { serviceId } of job.users) if (serviceId !== null) serviceIds.add(serviceId);
+    const { pre, post } = words.hook ?? {};
+    if (how !== "pause" && pre === undefined && post === undefined) continue;
+    const node = nodes.get(nodeId) ?? {
+      nodeId,
+      pauseId: childId(runId, "pause", nodeId, id),
+      unpauseId: childId(runId, "unpause", nodeId, id),
+      ...{ volumes: [], before: [], after: [] },
+    };
+    nodes.set(nodeId, node);
+    if (how === "pause") node.volumes.push(volume.name);
+    if (pre !== undefined) addHook(node.before, hookOf(pre, volume.name));
+    if (post !== undefined) addHook(node.after, hookOf(post, volume.name));
+  }
+  const hold =
+    serviceIds.size === 0
+      ? null
+      : {
+          holdId: childId(runId, "hold", undefined, id),
+          releaseId: childId(runId, "release", undefined, id),
+          serviceIds: [...serviceIds].sort(),
+        };
+  return { id, members, nodes: [...nodes.values()], hold };
+}
+
+function hookOf(hook: NonNullable<NonNullable<VolumeWords["hook"]>["pre"]>, volume: string): Hook {
+  return { ...commandOf(hook, volume, hookSeconds), onError: hook.onError ?? "fail" };
+}
+
+/** A service's hook comes with each of its volumes, and runs once. */
+function addHook(hooks: Hook[], hook: Hook): void {
+  const same = hooks.some(
+    (other) => JSON.stringify({ ...other, volume: "" }) === JSON.stringify({ ...hook, volume: "" }),
+  );
+  if (!same) hooks.push(hook);
+}
+
+/** The children that a unit has beside its volumes' jobs; `managers` where `nodeId` is null. */
+export function childrenOf({ nodes, hold }: QuietUnit): { id: string; nodeId: string | null; attempts: number }[] {
+  return [
+    // Once: what was quiet for a first attempt is not for a second.
+    ...nodes.map(({ pauseId, nodeId }) => ({ id: pauseId, nodeId, attempts: 1 })),
+    ...nodes.map(({ unpauseId, nodeId }) => ({ id: unpauseId, nodeId, attempts: 3 })),
+    ...(hold === null
+      ? []
+      : [
+          { id: hold.holdId, nodeId: null, attempts: 2 },
+          { id: hold.releaseId, nodeId: null, attempts: 5 },
+        ]),
+  ];
+}
+
+export interface UnitOrder {
+  nodeId: string | null;
+  task: Task;
+  timeoutMs: number;
+  attempts: number;
+}
+
+const graceMs = 120_000;
+const holdTimeoutMs = 10 * 60_000;
+
+/** What one of a unit's own children is told; null for an id that is none of them. */
+export function unitOrder(
+  units: readonly QuietUnit[],
+  id: string,
+  deadlineAt: string,
+  sharedVolumes: readonly string[],
+): UnitOrder | null {
+  for (const unit of units) {
+    const attempts = childrenOf(unit).find((child) => child.id === id)?.attempts;
+    if (attempts === undefined) continue;
+    if (unit.hold?.holdId === id) {
+      const { serviceIds } = unit.hold;
+      const task: Task = {
+        ...{ kind: "hold", holdId: unit.id, serviceIds, deadlineAt, allOrNone: false },
+        sharedVolumes: [...sharedVolumes],
+      };
+      return { nodeId: null, task, timeoutMs: holdTimeoutMs, attempts };
+    }
+    if (unit.hold?.releaseId === id) {
+      return { nodeId: null, task: { kind: "release", holdId: unit.id }, timeoutMs: holdTimeoutMs, attempts };
+    }
+    for (const { nodeId, pauseId, unpauseId, volumes, before, after } of unit.nodes) {
+      if (id === pauseId) {
+        const task: Task = { kind: "pause", pauseId: unit.id, volumes, before, deadlineAt };
+        return { nodeId, task, timeoutMs: secondsOf(before) * 1000 + graceMs, attempts };
+      }
+      if (id === unpauseId) {
+        const task: Task = { kind: "unpause", pauseId: unit.id, after };
+        return { nodeId, task, timeoutMs: secondsOf(after) * 1000 + graceMs, attempts };
+      }
+    }
+  }
+  return null;
+}
+
+function secondsOf(hooks: readonly Hook[]): number {
+  return hooks.reduce((sum, { timeoutSeconds }) => sum + timeoutSeconds, 0);
+}
+
+export interface UnitsView {
+  /** Child ids that were not sent out yet, and those that have not ended (held ones too). */
+  held: ReadonlySet<string>;
+  open: ReadonlySet<string>;
+  /** Whose source has been read to its end, though the store has not got all of it. */
+  read: ReadonlySet<string>;
+  nodeOf: (memberId: string) => string;
+  /** Jobs that are out, by node. */
+  out: ReadonlyMap<string, number>;
+  nodesAtOnce: number;
+  jobsPerNode: number;
+}
+
+/** `now`: children of units that go out at once. `wait`: those that are not to be sent yet, whatever place is free. */
+export function nextOfUnits(units: readonly QuietUnit[], view: UnitsView): { now: string[]; wait: Set<string> } {
+  const { held, open, read, nodeOf, out, nodesAtOnce, jobsPerNode } = view;
+  const now: string[] = [];
+  const wait = new Set<string>();
+  const busy = new Map(out);
+  for (const unit of units) {
+    const steps = stepsOf(unit);
+    const all = steps.flat();
+    for (const id of all) if (held.has(id)) wait.add(id);
+    const nodes = new Set([...unit.members.map(nodeOf), ...unit.nodes.map(({ nodeId }) => nodeId)]);
+    if (all.every((id) => held.has(id))) {
+      const working = [...busy.values()].filter((jobs) => jobs > 0).length;
+      const added = [...nodes].filter((nodeId) => (busy.get(nodeId) ?? 0) === 0).length;
+      const hasPlace = [...nodes].every((nodeId) => (busy.get(nodeId) ?? 0) < jobsPerNode);
+      // A unit that is wider than the limit goes alone.
+      if (!(working === 0 || (hasPlace && working + added <= nodesAtOnce))) continue;
+      for (const nodeId of nodes) busy.set(nodeId, (busy.get(nodeId) ?? 0) + 1);
+    }
+    for (const [step, ids] of steps.entries()) {
+      const waiting = ids.filter((id) => held.has(id));
+      now.push(...waiting);
+      const isReading = step === steps.length - 2;
+      if (ids.some((id) => open.has(id) && !(isReading && read.has(id)))) break;
+    }
+  }
+  return { now, wait };
+}
+
+/** The last but one is that of the volumes; steps that a unit does not have are left out. */
+function stepsOf({ nodes, hold, members }: QuietUnit): string[][] {
+  const steps = [
+    nodes.map(({ pauseId }) => pauseId),
+    hold === null ? [] : [hold.holdId],
+    members,
+    [...(hold === null ? [] : [hold.releaseId]), ...nodes.map(({ unpauseId }) => unpauseId)],
+  ];
+  return steps.filter((ids, index) => ids.length > 0 || index >= 2);
+}

@@ -1,0 +1,262 @@
+// A run that makes volumes quiet, as their labels say, on a real swarm with real databases under write load.
+import { expect } from "chai";
+import { readFile } from "node:fs/promises";
+import type { BackupDocument } from "../../controller/cli/documents.ts";
+import { holdLabels } from "../../shared/contract/hold-record.ts";
+import type { Part, Run } from "../../shared/repository/run.ts";
+import type { LabNode } from "../lab/node.ts";
+import { until } from "./agent-rig.ts";
+import type { Cluster } from "./cluster.ts";
+import { sharedCluster } from "./shared-cluster.ts";
+
+const nodeTag = "skep-lab/node:24";
+const redisTag = "skep-lab/redis:7";
+
+/** Two programs that count in lock-step, each into its own volume: `left` goes on once `right` has written the same. */
+const counter = `
+const fs = require("node:fs"), net = require("node:net");
+const file = fs.openSync("/data/counter", "w");
+const write = (n) => fs.writeSync(file, String(n).padStart(12), 0);
+if (process.argv[1] === "right") {
+  net.createServer((s) => { s.on("error", () => {}); let rest = ""; s.on("data", (d) => { const lines = (rest + d).split("\\n"); rest = lines.pop(); for (const n of lines) { write(n); s.write(n + "\\n"); } }); }).listen(7000);
+} else {
+  const dial = (n) => { const s = net.connect(7000, "tasks.pair_right"); const next = () => { write(++n); s.write(n + "\\n"); };
+    s.on("connect", next); s.on("data", next); s.on("error", () => {}); s.on("close", () => setTimeout(dial, 200, n)); };
+  dial(0);
+}
+process.on("SIGTERM", () => process.exit());
+`;
+
+/** Counts in Redis; writes down what was acknowledged whenever the answer takes long (and how long), or the connection breaks. */
+const load = `
+const fs = require("node:fs"), net = require("node:net");
+const name = process.argv[1]; let acked = 0, at = Date.now();
+const note = (why) => fs.appendFileSync("/data/" + name, acked + " " + why + "\\n");
+const dial = () => { const s = net.connect(6379, "tasks." + name); const next = () => s.write("INCR n\\r\\n");
+  s.on("connect", next); s.on("data", (d) => { const now = Date.now(); if (now - at > 150) note("slow " + (now - at)); at = now; const n = /^:(\\d+)/.exec(d); if (n) acked = Number(n[1]); setImmediate(next); });
+  s.on("error", () => {}); s.on("close", () => { note("broke"); setTimeout(dial, 100); }); };
+dial(); process.on("SIGTERM", () => process.exit());
+`;
+
+describe("a run that makes volumes quiet", function () {
+  this.timeout(480_000);
+  let cluster: Cluster;
+  let run: Run;
+  let asBefore: string;
+  const names = [
+    "pair_left",
+    "pair_right",
+    "cache-stop",
+    "cache-pause",
+    "cache-dump",
+    "load-stop",
+    "load-pause",
+    "load-dump",
+  ];
+
+  const docker = async (node: LabNode, ...argv: string[]): Promise<string> =>
+    (await node.run(["docker", ...argv])).trim();
+  const part = (name: string): Part =>
+    run.parts.find((each) => each.name === name) ??
+    expect.fail(`no ${name} among ${run.parts.map((each) => each.name).join(", ")}`);
+  const volumeFile = (node: LabNode, volume: string, file: string): string =>
+    node.hostPath(`/var/lib/docker/volumes/${volume}/_data/${file}`);
+  const specs = async (): Promise<string> =>
+    docker(cluster.manager, "service", "inspect", "--format", "{{json .Spec}}", ...names);
+
+  before(async () => {
+    cluster = await sharedCluster();
+    await docker(cluster.manager, "network", "create", "--driver", "overlay", "quiet");
+    const create = (
+      name: string,
+      host: string,
+      tag: string,
+      volume: string,
+      labels: string[],
+      command: string[],
+    ): Promise<string> =>
+      docker(
+        ...([cluster.manager, "service", "create", "--detach", "--quiet", "--no-resolve-image"] as const),
+        ...["--name", name, "--network", "quiet", "--endpoint-mode", "dnsrr", "--stop-grace-period", "5s"],
+        ...["--constraint", `node.hostname==${host}`, "--mount", `type=volume,source=${volume},target=/data`],
+        ...labels.flatMap((label) => ["--label", label]),
+        ...[tag, ...command],
+      );
+    const pair = ["skep.group=pair", "skep.quiesce=pause"];
+    await create("pair_right", "node2", nodeTag, "right", pair, ["node", "-e", counter, "right"]);
+    await create("pair_left", "node3", nodeTag, "left", pair, ["node", "-e", counter, "left"]);
+    const server = [
+      "redis-server",
+      "--dir",
+      "/data",
+      "--appendonly",
+      "yes",
+      "--appendfsync",
+      "always",
+      "--protected-mode",
+      "no",
+    ];
+    await create("cache-stop", "node2", redisTag, "stopped", ["skep.quiesce=stop"], server);
+    const hooks = [
+      "skep.hook.pre=redis-cli set hook pre",
+      "skep.hook.post=echo to stdout; exit 3",
+      "skep.hook.post.on-error=continue",
+    ];
+    await create("cache-pause", "node3", redisTag, "paused", ["skep.quiesce=pause", ...hooks], server);
+    const dump = ["skep.dump=redis-cli --rdb -", "skep.load=cat > /data/dump.rdb"];
+    await create("cache-dump", "node2", redisTag, "dumped", dump, server);
+    for (const how of ["stop", "pause", "dump"]) {
+      await create(`load-${how}`, "node1", nodeTag, "scratch-load", [], ["node", "-e", load, `cache-${how}`]);
+    }
+    const counted = async (node: LabNode, volume: string): Promise<number> =>
+      Number(await readFile(volumeFile(node, volume, "counter"), "utf8").catch(() => "0"));
+    await until(async () => (await counted(cluster.lab.node("node2"), "right")) > 100, 90_000);
+    for (const [host, volume] of [
+      ["node2", "stopped"],
+      ["node3", "paused"],
+      ["node2", "dumped"],
+    ] as const) {
+      const node = cluster.lab.node(host);
+      const count = (): Promise<string> => redisOn(node, volume, ["get", "n"]).catch(() => "");
+      await until(async () => Number(await count()) > 100, 90_000);
+    }
+    asBefore = await specs();
+    run = (await cluster.skepJson<BackupDocument>(["backup", "--wait"])).run ?? expect.fail("no run");
+  });
+
+  after(async () => {
+    for (const name of names) await cluster.manager.exec(["docker", "service", "rm", name]);
+    for (const id of (
+      await docker(cluster.manager, "config", "ls", "--quiet", "--filter", `label=${holdLabels.hold}`)
+    ).split("\n")) {
+      if (id !== "") await cluster.manager.exec(["docker", "config", "rm", id]);
+    }
+    await until(async () => (await cluster.manager.exec(["docker", "network", "rm", "quiet"])).code === 0, 60_000);
+  });
+
+  /** redis-cli in the running container that uses the volume. */
+  async function redisOn(node: LabNode, volume: string, argv: string[]): Promise<string> {
+    const id = await docker(node, "ps", "--quiet", "--filter", `volume=${volume}`);
+    return docker(node, "exec", id, "redis-cli", ...argv);
+  }
+
+  /** What a fresh server on a copy of the restored volume has for `n`, after its own check. */
+  async function restored(part: string, host: string, file: "aof" | "rdb"): Promise<number> {
+    const node = cluster.lab.node(host);
+    const copy = `copy-${part.replace("/", "-")}`;
+    await cluster.skep(["restore", "volume", part, "--as", copy, "--yes", "--identity", cluster.identity]);
+    const mount = `${copy}:/data`;
+    if (file === "rdb") {
+      await node.run([
+        "mv",
+        `/var/lib/docker/volumes/${copy}/_data/dump`,
+        `/var/lib/docker/volumes/${copy}/_data/dump.rdb`,
+      ]);
+    }
+    const options = file === "rdb" ? [] : ["--appendonly", "yes"];
+    await docker(
+      node,
+      "run",
+      "-d",
+      "--name",
+      copy,
+      "-v",
+      mount,
+      redisTag,
+      "redis-server",
+      "--dir",
+      "/data",
+      ...options,
+    );
+    try {
+      await until(async () => (await node.exec(["docker", "exec", copy, "redis-cli", "ping"])).stdout.includes("PONG"));
+      return Number(await docker(node, "exec", copy, "redis-cli", "get", "n"));
+    } finally {
+      await node.run(["docker", "rm", "--force", "--volumes", copy]);
+      await node.run(["docker", "volume", "rm", copy]);
+    }
+  }
+
+  /** What was acknowledged when the load saw its server break, or stand still the longest. */
+  async function ackedAt(cache: string, why: string): Promise<number> {
+    const text = await readFile(volumeFile(cluster.lab.node("node1"), "scratch-load", cache), "utf8").catch(() => "");
+    const notes = text.split("\n").map((line) => line.split(" "));
+    const fitting = notes
+      .filter(([, said]) => said === why)
+      .sort((a, b) => Number(b[2] ?? b[0]) - Number(a[2] ?? a[0]));
+    return Number(fitting[0]?.[0] ?? 0);
+  }
+
+  it("is done, says of each volume whether it was quiet, and for how long what stood still", () => {
+    const unwell = run.parts
+      .filter(({ status }) => status !== "done")
+      .map(({ name, error }) => `${name}: ${error?.message ?? ""}`);
+    expect(unwell).to.deep.equal([]);
+    for (const name of ["node2/right", "node3/left", "node2/stopped", "node3/paused"]) {
+      const { consistency, quiet = [] } = part(name);
+      expect(consistency, name).to.equal("quiet");
+      expect(quiet.map(({ quietMs }) => quietMs > 0 && quietMs < 60_000)).to.not.include(false);
+      expect(quiet.length, name).to.be.at.least(1);
+      console.log(`      ${name}: ${quiet.map((each) => `${each.name} ${each.how} ${each.quietMs} ms`).join(", ")}`);
+    }
+    expect(part("node2/stopped").quiet?.map(({ name, how }) => `${name} ${how}`)).to.deep.equal(["cache-stop stop"]);
+    expect(part("node2/dumped").kind).to.equal("dump");
+  });
+
+  it("leaves every service as it was, and nothing paused", async () => {
+    expect(await specs()).to.equal(asBefore);
+    for (const node of cluster.lab.nodes)
+      expect(await docker(node, "ps", "--quiet", "--filter", "status=paused")).to.equal("");
+    await until(async () => (await redisOn(cluster.lab.node("node2"), "stopped", ["ping"]).catch(() => "")) === "PONG");
+  });
+
+  it("ran the hooks, and keeps what they said", async () => {
+    const commands = part("node3/paused").commands ?? [];
+    expect(commands.map(({ step, exitCode, stdout = "" }) => `${step} ${exitCode} ${stdout.trim()}`)).to.deep.equal([
+      "hook.pre 0 ",
+      "hook.post 3 to stdout",
+    ]);
+    expect(await redisOn(cluster.lab.node("node3"), "paused", ["get", "hook"])).to.equal("pre");
+  });
+
+  it("has one moment over two nodes: counters in lock-step differ by no more than what was in flight", async () => {
+    const counts: number[] = [];
+    for (const [name, host] of [
+      ["node3/left", "node3"],
+      ["node2/right", "node2"],
+    ] as const) {
+      const copy = `copy-${name.replace("/", "-")}`;
+      await cluster.skep(["restore", "volume", name, "--as", copy, "--yes", "--identity", cluster.identity]);
+      counts.push(Number(await readFile(volumeFile(cluster.lab.node(host), copy, "counter"), "utf8")));
+      await cluster.lab.node(host).run(["docker", "volume", "rm", copy]);
+    }
+    const [left = 0, right = 0] = counts;
+    console.log(`      left ${left}, right ${right}`);
+    expect(right).to.be.above(100);
+    expect(left - right).to.be.within(0, 1);
+  });
+
+  for (const [how, name, file] of [
+    ["stop", "node2/stopped", "aof"],
+    ["pause", "node3/paused", "aof"],
+  ] as const) {
+    it(`gives a Redis that was told to ${how} back with all that it had acknowledged before`, async () => {
+      const acked = await ackedAt(`cache-${how}`, how === "stop" ? "broke" : "slow");
+      const has = await restored(name, name.slice(0, 5), file);
+      console.log(`      acknowledged before ${acked}, restored ${has}`);
+      expect(acked).to.be.above(0);
+      expect(has).to.be.within(acked, acked + 1);
+    });
+  }
+
+  it("gives a Redis back from its dump", async () => {
+    expect(part("node2/dumped").load?.argv.at(-1)).to.equal("cat > /data/dump.rdb");
+    const refused = await cluster.skep(["restore", "volume", "node2/dumped", "--yes", "--identity", cluster.identity], {
+      tolerant: true,
+    });
+    expect(refused.stderr).to.contain("SKEP_RESTORE_IS_DUMP");
+    const has = await restored("node2/dumped", "node2", "rdb");
+    console.log(`      restored ${has}`);
+    expect(has).to.be.above(100);
+  });
+});

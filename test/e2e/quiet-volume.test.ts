@@ -1,0 +1,173 @@
+// One volume made quiet, dumped, and proven so by its node's agent: on a real engine, without a controller.
+import { randomBytes } from "node:crypto";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { expect } from "chai";
+import { backup } from "../../agent/backup.ts";
+import type { AgentContext, Attempt } from "../../agent/context.ts";
+import { connectDocker, type Docker } from "../../agent/docker.ts";
+import { Journal } from "../../agent/journal.ts";
+import { pause, readPauses, unpause, unpauseOverdue } from "../../agent/quiesce/pause.ts";
+import type { TaskOf } from "../../shared/contract/job.ts";
+import { deriveWriterKeys } from "../../shared/repository/keys.ts";
+import type { Part } from "../../shared/repository/run.ts";
+import { nodeImage, redisImage } from "../lab/image.ts";
+import { Lab } from "../lab/lab.ts";
+import type { LabNode } from "../lab/node.ts";
+import { failureOf, newRun, restoreTask, Rig, until, volumeTask } from "./agent-rig.ts";
+
+const patient = new AbortController().signal;
+const newId = (): string => randomBytes(6).toString("hex");
+const image = redisImage();
+
+describe("a volume that is made quiet", function () {
+  this.timeout(240_000);
+  let lab: Lab;
+  let node: LabNode;
+  let engine: Docker;
+  let rig: Rig;
+  let journal: Journal;
+  let context: AgentContext;
+
+  before(async () => {
+    lab = await Lab.up({ nodes: 1, managers: 1, images: [nodeImage(), image] });
+    node = lab.node("node1");
+    engine = connectDocker(node.dockerSocketPath);
+    rig = await Rig.make();
+    journal = new Journal(join(rig.folder, "journal.sqlite"));
+    const writerId = await rig.nodeId(node);
+    const { repositoryId, epoch } = rig.repository.repositoryObject;
+    const writerKey = rig.writerKey(writerId);
+    context = {
+      ...{ docker: engine, dockerSocket: node.dockerSocketPath, hostRoot: rig.hostRoot(node), stateDir: rig.folder },
+      ...{ store: rig.store, storeLocation: rig.location, credentials: rig.credentials, repositoryId, incarnation: 1 },
+      ...{ writerId, writerKey, writerKeys: deriveWriterKeys(writerKey, repositoryId), epoch, mountedAt: null },
+    };
+    await docker("run", "-d", "--name", "cache", "-v", "data:/data", image.tag, "redis-server", "--appendonly", "yes");
+    await until(async () =>
+      (await node.exec(["docker", "exec", "cache", "redis-cli", "ping"])).stdout.includes("PONG"),
+    );
+    await docker("exec", "cache", "redis-cli", "set", "word", "kept");
+  });
+  after(async () => {
+    journal.close();
+    await lab.down();
+    await rig.down();
+  });
+
+  const docker = async (...argv: string[]): Promise<string> => (await node.run(["docker", ...argv])).trim();
+  const state = (): Promise<string> => docker("inspect", "--format", "{{.State.Status}}", "cache");
+  const orderFor = (more: Partial<TaskOf<"pause">> = {}): TaskOf<"pause"> => ({
+    ...{ kind: "pause", pauseId: newId(), volumes: ["data"], before: [] },
+    deadlineAt: new Date(Date.now() + 60_000).toISOString(),
+    ...more,
+  });
+  async function take(
+    task: TaskOf<"volume"> | TaskOf<"dump">,
+    onProgress: Attempt["onProgress"] = () => undefined,
+  ): Promise<Part> {
+    const job = rig.job(task, { kind: "node", nodeId: context.writerId });
+    const attempt = { jobId: job.id, number: 1, signal: patient, onProgress };
+    const result = await backup(job, task, context, journal, attempt);
+    if (!("part" in result)) throw new Error(result.kind);
+    return result.part;
+  }
+  const quietTask = (how: "pause" | "stop", id: string): TaskOf<"volume"> => ({
+    ...volumeTask("data"),
+    quiet: { how, id },
+  });
+
+  it("stands still while it is read, and goes on afterwards", async () => {
+    const order = orderFor();
+    expect((await pause(order, engine, journal, patient)).paused).to.deep.equal(["cache"]);
+    expect(await state()).to.equal("paused");
+    const part = await take(quietTask("pause", order.pauseId));
+    expect(part).to.include({ status: "done", consistency: "quiet" });
+    const { quiet } = await unpause({ kind: "unpause", pauseId: order.pauseId, after: [] }, engine, journal, patient);
+    expect(quiet[0]?.quietMs).to.be.above(0);
+    expect(await state()).to.equal("running");
+    expect(readPauses(journal)).to.deep.equal([]);
+  });
+
+  it("is partial where it was not quiet to begin with, went on meanwhile, or was used by somebody else", async () => {
+    expect((await take(quietTask("pause", newId()))).error?.code).to.equal("SKEP_QUIET_BROKEN");
+    expect((await take(quietTask("stop", newId()))).error?.message).to.contain("cache uses it and runs");
+
+    const order = orderFor();
+    await pause(order, engine, journal, patient);
+    let disturbed: Promise<unknown> | null = null;
+    const disturb = (by: string[]) => (): void => {
+      disturbed ??= node.run(["docker", ...by]);
+    };
+    // The walk waits for the disturbance, so that it comes before the last byte.
+    const slow = async (by: string[]): Promise<Part> => {
+      disturbed = null;
+      const store = new Proxy(context.store, {
+        get: (target, name): unknown => {
+          const value: unknown = Reflect.get(target, name);
+          if (typeof value !== "function") return value;
+          if (name !== "put") return (value as (...all: unknown[]) => unknown).bind(target);
+          return async (...given: unknown[]): Promise<unknown> => {
+            disturb(by)();
+            await disturbed;
+            return (value as (...all: unknown[]) => unknown).apply(target, given);
+          };
+        },
+      });
+      const task = quietTask("pause", order.pauseId);
+      await writeFile(node.hostPath("/var/lib/docker/volumes/data/_data/noise"), randomBytes(40_000_000));
+      const job = rig.job(task, { kind: "node", nodeId: context.writerId });
+      const attempt = { jobId: job.id, number: 1, signal: patient, onProgress: () => undefined };
+      const result = await backup(job, task, { ...context, store }, journal, attempt);
+      return "part" in result ? result.part : expect.fail(result.kind);
+    };
+    const other = await slow(["run", "-d", "--name", "other", "-v", "data:/data", image.tag, "sleep", "1000"]);
+    expect(other).to.include({ status: "partial", consistency: "not-atomic" });
+    expect(other.error?.message).to.contain("other");
+    await docker("rm", "--force", "other");
+    const awake = await slow(["unpause", "cache"]);
+    expect(awake.error?.message).to.contain("cache");
+    await unpause({ kind: "unpause", pauseId: order.pauseId, after: [] }, engine, journal, patient);
+    expect(await state()).to.equal("running");
+  });
+
+  it("goes on after its deadline, and whenever the agent starts", async () => {
+    await pause(orderFor(), engine, journal, patient);
+    expect(await unpauseOverdue(engine, journal, Date.now())).to.deep.equal([]);
+    expect(await unpauseOverdue(engine, journal, Date.now() + 60_001)).to.deep.equal(["cache"]);
+    await pause(orderFor(), engine, journal, patient);
+    expect(await unpauseOverdue(engine, journal, Infinity)).to.deep.equal(["cache"]);
+    expect(await state()).to.equal("running");
+    const late = orderFor({ deadlineAt: new Date(0).toISOString() });
+    expect(await failureOf(pause(late, engine, journal, patient))).to.include({ code: "SKEP_PAUSE_OVER" });
+  });
+
+  it("is not paused where a hook before fails, and says what the hook wrote, without secrets", async () => {
+    const command = { volume: "data", container: null, user: null, timeoutSeconds: 2, onError: "fail" as const };
+    const argv = ["/bin/sh", "-c", "echo password=hunter2 is wrong; exit 4"];
+    const error = await failureOf(pause(orderFor({ before: [{ ...command, argv }] }), engine, journal, patient));
+    expect(error).to.include({ code: "SKEP_COMMAND_FAILED", permanent: true });
+    expect(error.message).to.contain("ended with 4").and.contain("is wrong").and.not.contain("hunter2");
+    const slow = orderFor({ before: [{ ...command, argv: ["sleep", "100"] }] });
+    expect((await failureOf(pause(slow, engine, journal, patient))).message).to.contain("within 2 s");
+    expect(await state()).to.equal("running");
+  });
+
+  it("is dumped straight into the store, and counts only where the command ended with 0", async () => {
+    const dump = (script: string): TaskOf<"dump"> => ({
+      ...{ kind: "dump", runId: newRun(), load: null, maxBytesPerSecond: 0 },
+      command: { volume: "data", argv: ["/bin/sh", "-c", script], container: "cache", user: null, timeoutSeconds: 60 },
+    });
+    const failed = await take(dump("head -c 20000000 /dev/urandom; echo no such table >&2; exit 3"));
+    expect(failed).to.include({ status: "failed", stderr: "no such table\n" });
+    expect(failed.manifest).to.equal(undefined);
+    const part = await take(dump("redis-cli --rdb - 2>/dev/null; head -c 30000000 /dev/zero"));
+    expect(part).to.include({ kind: "dump", status: "done" });
+    const restored = restoreTask(part, newId(), "dump-copy");
+    await rig.once(node, restored, { identityKeys: await rig.restoreKeys(part) });
+    const bytes = await readFile(node.hostPath("/var/lib/docker/volumes/dump-copy/_data/dump"));
+    expect(bytes.length).to.equal(part.totals?.sourceBytes).and.to.be.above(30_000_000);
+    expect(bytes.subarray(0, 5).toString()).to.equal("REDIS");
+    expect(bytes.includes("kept")).to.equal(true);
+  });
+});
