@@ -15,12 +15,14 @@ import { readRepositoryObject } from "../../../shared/repository/repository-read
 import { appendRun, readRuns } from "../../../shared/repository/run-chain.ts";
 import { generateSigningKeyPair } from "../../../shared/repository/signature.ts";
 import type { SnapshotResult } from "../../../shared/repository/snapshot.ts";
+import { prune } from "../../../shared/repository/upkeep/prune.ts";
 import { openDirectory } from "../../../shared/store/directory.ts";
 import type { Store } from "../../../shared/store/store.ts";
 import { sampleRun } from "../../controller/cli/sample-run.ts";
 import { dieAt, FaultyStore, loseAnswerAt } from "../store/faulty.ts";
 import { expectCode } from "./expect-code.ts";
 import { backUp, makePlace, writerId, type Place } from "./snapshots.ts";
+import { backUpRun, makeNode, pruneOptions, restored } from "./upkeep/repository-of-runs.ts";
 
 describe("a change of keys", () => {
   let place: Place;
@@ -208,6 +210,35 @@ describe("a change of keys", () => {
     const ofNow = catalogueOfController(place.store, successor, after.formerControllerKeys);
     await Array.fromAsync(readRuns(ofNow, { onFault }));
     expect(faults).to.deep.equal(["SKEP_SIGNATURE_INVALID"]);
+  });
+});
+
+describe("a prune after a change of the controller's key", () => {
+  it("keeps what the runs of the former key need", async function () {
+    this.timeout(60_000);
+    const place = await makePlace();
+    try {
+      const node = makeNode(place, "node1");
+      writeFileSync(join(node.source, "a"), "kept");
+      const run = await backUpRun(place, node);
+      const operator = await openAsOperator(place.store, place.made.identityFile);
+      const next = generateSigningKeyPair();
+      await changeKeys(place.store, operator, place.made.identityFile.rootPrivateKey, {
+        recipients: operator.repositoryObject.recipients,
+        newEpoch: false,
+        controller: { publicKey: next.publicKey, lastSequence: run.sequence },
+      });
+      await expectCode("SKEP_REPOSITORY_FENCED", () => prune(pruneOptions(place)));
+      const controllerKey = { ...place.made.controllerKey, signingKey: next.privateKey };
+      const { keptRuns, deletedPacks } = await prune(
+        pruneOptions({ ...place, made: { ...place.made, controllerKey } }),
+      );
+      expect({ keptRuns, deletedPacks }).to.deep.equal({ keptRuns: 1, deletedPacks: 0 });
+      const tree = await restored(place, run, node);
+      expect(tree.get("a")?.toString()).to.equal("kept");
+    } finally {
+      await place.remove();
+    }
   });
 });
 
