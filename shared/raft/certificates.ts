@@ -1,5 +1,5 @@
 // The node's certificate beside its key: whose it is, how long it holds, and whether the two belong together.
-import { createPrivateKey, X509Certificate, type KeyObject } from "node:crypto";
+import { createPrivateKey, sign, verify, X509Certificate, type KeyObject } from "node:crypto";
 
 import type { KeyFile } from "./key-file.ts";
 import { formatError } from "./wire.ts";
@@ -53,6 +53,15 @@ export function openPrivateKey(file: KeyFile, unlockKey: Uint8Array | null): Key
   }
 }
 
+/**
+ * PKCS#8 as engines write it, made from the key's numbers alone. What was read may say more or else, such as another
+ * version within: our parser passes over it and writes it again, an engine's refuses the key.
+ */
+export function encodePrivateKey(key: KeyObject): Buffer {
+  const numbers = createPrivateKey({ key: key.export({ format: "jwk" }), format: "jwk" });
+  return numbers.export({ type: "pkcs8", format: "der" });
+}
+
 function splitOnce(text: string, separator: string): [string, string] {
   const at = text.indexOf(separator);
   return at < 0 ? [text, ""] : [text.slice(0, at), text.slice(at + separator.length)];
@@ -77,9 +86,8 @@ export function checkCertificate(chainPem: Uint8Array, rootsPem: Uint8Array, key
 function certificateFault(chain: X509Certificate[], roots: X509Certificate[], key: KeyObject): string | null {
   let at = chain.shift();
   if (at === undefined) return "certificates/swarm-node.crt: no certificate";
-  if (!at.checkPrivateKey(key)) return "certificates/swarm-node.crt and swarm-node.key do not belong together";
-  if (roots.some((root) => root.checkIssued(root) && !root.verify(root.publicKey))) {
-    return "certificates/swarm-root-ca.crt: its own signature does not fit";
+  if (!at.checkPrivateKey(key) || !signs(key, at)) {
+    return "certificates/swarm-node.crt and swarm-node.key do not belong together";
   }
   while (at !== undefined) {
     const subject = at;
@@ -88,6 +96,24 @@ function certificateFault(chain: X509Certificate[], roots: X509Certificate[], ke
     at = issuer < 0 ? undefined : chain.splice(issuer, 1)[0];
   }
   return "certificates/swarm-node.crt does not lead to swarm-root-ca.crt";
+}
+
+/** A key file has the public half too, which is all that is compared otherwise: the secret half may be damaged beside it. */
+function signs(key: KeyObject, certificate: X509Certificate): boolean {
+  const probe = Buffer.from("skep: does this key sign for that certificate?");
+  return verify("sha256", probe, certificate.publicKey, sign("sha256", probe, key));
+}
+
+/**
+ * Throws SKEP_RAFT_FORMAT where a root certificate is neither signed by itself nor one of the cluster object's. One whose
+ * names were damaged would else still do for the node's certificate, and be refused by every other node.
+ */
+export function checkRoots(rootsPem: Uint8Array, clusterPem: Uint8Array): void {
+  const known = new Set(decodeCertificates(clusterPem).map(({ fingerprint256 }) => fingerprint256));
+  for (const root of decodeCertificates(rootsPem)) {
+    if (known.has(root.fingerprint256) || isIssuer(root, root)) continue;
+    throw formatError("certificates/swarm-root-ca.crt is neither the swarm's own nor signed by itself");
+  }
 }
 
 function isIssuer(issuer: X509Certificate, subject: X509Certificate): boolean {

@@ -2,7 +2,14 @@
 // an engine checks when it loads it, and what the engine would only find out by dying. In one pass, with the memory of
 // the objects plus one megabyte: entries are applied as soon as a hard state says that they are committed.
 import { SkepError } from "../errors.ts";
-import { checkCertificate, decodeNodeCertificate, openPrivateKey, type NodeCertificate } from "./certificates.ts";
+import {
+  checkCertificate,
+  checkRoots,
+  decodeNodeCertificate,
+  encodePrivateKey,
+  openPrivateKey,
+  type NodeCertificate,
+} from "./certificates.ts";
 import { readDataKeys, type DataKeys } from "./data-keys.ts";
 import { decodeKeyFile, isLocked, longestKeyFileBytes, type KeyFile } from "./key-file.ts";
 import { Membership } from "./membership.ts";
@@ -47,6 +54,7 @@ export interface SwarmState {
   warnings: string[];
 }
 
+const none = new Uint8Array(0);
 const defaultLongestSnapshotBytes = 512 * 1024 * 1024;
 
 /**
@@ -113,6 +121,11 @@ export async function readSwarm(files: SwarmFiles, options: ReadOptions = {}): P
   const { store, membership } = replay;
   checkIdentity(store, membership, member, certificate);
   const unknown = checkObjects(store);
+  const roots = await required(files, "certificates/swarm-root-ca.crt");
+  checkRoots(
+    roots,
+    decodeMessage("Cluster", store.objects.cluster.get(certificate.clusterId) ?? none).rootCa?.caCert ?? none,
+  );
   warnings.push(...unknown, ...store.anomalies);
   if (store.anomalyCount > store.anomalies.length) warnings.push(`${store.anomalyCount} anomalies in all`);
 
@@ -165,7 +178,13 @@ async function readCertificate(
   const pem = await required(files, "certificates/swarm-node.crt");
   const certificate = decodeNodeCertificate(pem);
   const roots = await required(files, "certificates/swarm-root-ca.crt");
-  checkCertificate(pem, roots, openPrivateKey(keyFile, isLocked(keyFile) ? unlockKey : null));
+  const key = openPrivateKey(keyFile, isLocked(keyFile) ? unlockKey : null);
+  checkCertificate(pem, roots, key);
+  const isPlain = keyFile.blockType === "PRIVATE KEY";
+  const written = isPlain ? keyFile.der : key.export({ type: "pkcs8", format: "der" });
+  if (Buffer.compare(encodePrivateKey(key), written) !== 0) {
+    warnings.push("certificates/swarm-node.key is not written as engines write it: it may be damaged");
+  }
   if (Date.parse(certificate.notAfter) < Date.now()) {
     warnings.push(
       `the node's certificate ended on ${certificate.notAfter}: an engine takes it only for a forced new cluster`,

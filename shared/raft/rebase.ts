@@ -9,7 +9,7 @@
 import { isIP } from "node:net";
 
 import { SkepError } from "../errors.ts";
-import { openPrivateKey } from "./certificates.ts";
+import { encodePrivateKey, openPrivateKey } from "./certificates.ts";
 import { crc32c } from "./crc32c.ts";
 import { dataKeyHeader } from "./data-keys.ts";
 import { holdServices, type HeldService } from "./hold.ts";
@@ -130,7 +130,7 @@ function keyFile(state: SwarmState, options: RebaseOptions, unlockKey: Uint8Arra
   return encodeKeyFile({
     blockType: "PRIVATE KEY",
     headers,
-    der: privateKey.export({ type: "pkcs8", format: "der" }),
+    der: encodePrivateKey(privateKey),
   });
 }
 
