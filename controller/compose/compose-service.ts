@@ -61,6 +61,11 @@ export function composeService(spec: ServiceSpec, names: ComposeNames): { servic
   const cannot: string[] = [];
   const deploy: Json = { ...mode(spec), ...said({ labels: ownLabels(whole.take("Labels")) }) };
   whole.take("Mode");
+  const { MaxConcurrent, TotalCompletions } = spec.Mode.ReplicatedJob ?? {};
+  if (MaxConcurrent !== TotalCompletions) cannot.push("Mode.ReplicatedJob.MaxConcurrent");
+  for (const { Target, DriverOpts } of spec.TaskTemplate.Networks ?? []) {
+    if (isSaid(DriverOpts)) cannot.push(`TaskTemplate.Networks: DriverOpts of ${Target ?? ""}`);
+  }
   const service: Json = {
     ...containerPart(container, names, cannot),
     ...said({ networks: networks(task.list("Networks"), names) }),
@@ -221,7 +226,7 @@ function networks(list: readonly Json[], names: ComposeNames): Json {
   return Object.fromEntries(
     list.map((to) => {
       const aliases = ((to["Aliases"] ?? []) as string[]).filter((alias) => alias !== names.service);
-      return [names.network(String(to["Target"])), said({ aliases, driver_opts: to["DriverOpts"] })];
+      return [names.network(String(to["Target"])), said({ aliases })];
     }),
   );
 }

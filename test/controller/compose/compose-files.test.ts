@@ -25,7 +25,10 @@ const shop = copied({
             ],
             Groups: ["audio"],
           },
-          Networks: [{ Target: "shop_back", Aliases: ["web", "www"] }, { Target: "common" }],
+          Networks: [
+            { Target: "shop_back", Aliases: ["web", "www"] },
+            { Target: "common", DriverOpts: { o: "p" } },
+          ],
           ForceUpdate: 3,
         },
       },
@@ -83,6 +86,7 @@ describe("compose files of a swarm", () => {
   it("list what they cannot say, in the file too", () => {
     const [first, second] = composeFiles(shop, false);
     expect(first?.cannot).to.deep.equal([
+      "service shop_web: TaskTemplate.Networks: DriverOpts of common",
       "service shop_web: TaskTemplate.ContainerSpec.Env: INHERITED, which has no value",
       "service shop_web: TaskTemplate.ForceUpdate",
       "service shop_web: TaskTemplate.ContainerSpec.Groups",
