@@ -147,7 +147,7 @@ function unreachable(origin: string, why: string, cause: unknown): SkepError {
     code: "SKEP_API_UNREACHABLE",
     message: `the controller at ${origin} cannot be reached: ${why}`,
     permanent: false,
-    hint: "name the node that runs it with --api https://NODE:8420; `docker service ps skep_controller` shows where; `skep runs` and `skep show` also read the store itself, with --from-store",
+    hint: "name the node that runs it with --api https://NODE:8420; `docker service ps skep_controller` shows where, `docker service logs skep_controller` what it waits for; `skep runs` and `skep show` also read the store itself, with --from-store",
     cause,
   });
 }
