@@ -3,12 +3,11 @@
 import { createHash } from "node:crypto";
 import { z } from "zod";
 import { SkepError, toErrorRecord, type ErrorRecord } from "../shared/errors.ts";
-import { putPolicy, readPolicy } from "../shared/repository/catalogue.ts";
+import { putPolicy, readPolicy, type Catalogue } from "../shared/repository/catalogue.ts";
 import { decodePolicy, policySchema, type Policy } from "./policy.ts";
 import type { Repository } from "./repository.ts";
 
-/** A version of the policy as it lies in the store. */
-export const storedPolicySchema = z.strictObject({
+const storedPolicySchema = z.strictObject({
   format: z.literal(1),
   createdAt: z.iso.datetime(),
   source: z.enum(["seed", "api"]),
@@ -23,6 +22,15 @@ export interface PolicyInForce {
   /** ISO 8601, UTC. */
   createdAt: string;
   policy: Policy;
+}
+
+/** The policy that the store has, for who is no controller; null: none yet. */
+export async function readStoredPolicy(
+  catalogue: Catalogue,
+  signal?: AbortSignal,
+): Promise<{ version: number; policy: Policy } | null> {
+  const found = await readPolicy(catalogue, storedPolicySchema, undefined, signal);
+  return found === null ? null : { version: found.version, policy: found.content.policy };
 }
 
 export class Policies {

@@ -1,11 +1,10 @@
 // skep forget: which runs are kept, by the policy or by name; the others no longer count. Prune gives their space back.
 import { InvalidArgumentError, type Command } from "commander";
 import { SkepError } from "../../../shared/errors.ts";
-import { readPolicy } from "../../../shared/repository/catalogue.ts";
 import { forgetRuns, protectedRuns } from "../../../shared/repository/upkeep/forget.ts";
 import { surveyChain, type RunBrief } from "../../../shared/repository/upkeep/chain-survey.ts";
 import { readStoreClock } from "../../../shared/store/clock.ts";
-import { storedPolicySchema } from "../../policies.ts";
+import { readStoredPolicy } from "../../policies.ts";
 import type { Policy } from "../../policy.ts";
 import { decideRetention, timeZoneOf, type Retention, type Verdict } from "../../retention.ts";
 import { addKitOption, addStoreOptions, needControllerKey, readKitPolicy, type StoreOptions } from "../access.ts";
@@ -109,8 +108,7 @@ async function policyOf(
   options: ForgetOptions,
   catalogue: OpenedCatalogue["catalogue"],
 ): Promise<Policy> {
-  const stored = await readPolicy(catalogue, storedPolicySchema, undefined, signal);
-  return stored?.content.policy ?? (await readKitPolicy(options));
+  return (await readStoredPolicy(catalogue, signal))?.policy ?? (await readKitPolicy(options));
 }
 
 /** Throws SKEP_RUN_UNKNOWN, SKEP_FORGET_REFUSED. */

@@ -2,14 +2,14 @@
 // kit's controller key. On a swarm manager Raft state and definitions are part of it; elsewhere they can't be.
 import { maxAbsentPacks, type TaskOf } from "../../../shared/contract/job.ts";
 import type { ControllerKey } from "../../../shared/repository/controller-key.ts";
-import { readPolicy } from "../../../shared/repository/catalogue.ts";
 import { newestUpkeep } from "../../../shared/repository/chain.ts";
 import { newRunId } from "../../../shared/repository/layout.ts";
 import { absentPacksOf } from "../../../shared/repository/upkeep/absent-packs.ts";
 import { appendRun } from "../../../shared/repository/run-chain.ts";
 import type { Part, Run, RunNode } from "../../../shared/repository/run.ts";
 import { skepVersion } from "../../../shared/version.ts";
-import { policySchema, type Policy } from "../../policy.ts";
+import { readStoredPolicy } from "../../policies.ts";
+import type { Policy } from "../../policy.ts";
 import {
   childId,
   concludeRun,
@@ -86,8 +86,8 @@ async function choosePolicy(
   { opened, seedPolicy, volumes }: StandaloneRun,
   signal: AbortSignal,
 ): Promise<{ policy: Policy; version: number | null }> {
-  const stored = await readPolicy(opened.catalogue, policySchema, undefined, signal);
-  const policy = stored?.content ?? (await seedPolicy());
+  const stored = await readStoredPolicy(opened.catalogue, signal);
+  const policy = stored?.policy ?? (await seedPolicy());
   if (volumes === null) return { policy, version: stored?.version ?? null };
   const select = { ...policy.select, volumes: { include: [...volumes], exclude: [] } };
   return { policy: { ...policy, select }, version: null };

@@ -30,7 +30,7 @@ export interface Node {
 /** What of a place these functions need. */
 export interface Home {
   store: Store;
-  made: CreatedRepository;
+  made: Pick<CreatedRepository, "controllerKey" | "repositoryObject">;
 }
 
 export function makeNode(place: Pick<Place, "path">, id: string): Node {
