@@ -2,7 +2,7 @@
 // leave as SkepErrors. One connection is made for each call: an engine that restarted is simply asked again.
 import { once } from "node:events";
 import { createInterface } from "node:readline";
-import { PassThrough, type Duplex, type Readable } from "node:stream";
+import { PassThrough, type Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import Dockerode from "dockerode";
 import { z } from "zod";
@@ -178,12 +178,12 @@ export function connectDocker(socketPath: string): Docker {
         ...(user === null ? {} : { User: user }),
       },
     });
-    const stream = (await dockerode
+    const stream: Duplex = await dockerode
       .getExec(Id)
       .start({ hijack: true, stdin: stdin !== null, Tty: false })
       .catch((error: unknown) => {
         throw toDockerError(error, doing, socketPath);
-      })) as Duplex;
+      });
     const abort = (): void => {
       stream.destroy();
     };
@@ -225,11 +225,11 @@ export function connectDocker(socketPath: string): Docker {
     signal: AbortSignal,
   ): Promise<{ ended: Promise<void>; hasEnded: () => boolean }> {
     signal.throwIfAborted();
-    const stream = (await dockerode
+    const stream = await dockerode
       .getEvents({ filters: JSON.stringify(filters), abortSignal: signal } as Dockerode.GetEventsOptions)
       .catch((error: unknown) => {
         throw toDockerError(error, "GET /events", socketPath);
-      })) as Readable;
+      });
     let over = false;
     const ended = (async (): Promise<void> => {
       try {

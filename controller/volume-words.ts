@@ -102,14 +102,18 @@ export function wordsOfLabels(
     else if (name === "group") take(name, name, check(volumeWordsSchema.shape.group, value), words, "group");
     else faults.push(`there is no label ${label}, as ${place} has it`);
   }
+  const hook: Record<string, unknown> = {};
   for (const [owner, command] of commands) {
     if (command["command"] === undefined) {
       if (labels[`${prefix}${owner}`] === undefined)
         faults.push(`${place} has options of ${prefix}${owner} and no command`);
     } else if (owner === "dump" || owner === "load") words[owner] = command;
-    else words["hook"] = { ...(words["hook"] as object | undefined), [owner.slice("hook.".length)]: command };
+    else {
+      hook[owner.slice("hook.".length)] = command;
+      words["hook"] = hook;
+    }
   }
-  return { words: words as VolumeWords, faults };
+  return { words, faults };
 }
 
 function commandWord(

@@ -32,7 +32,7 @@ export async function runInContainer(
   const stderr = new Tail(stderrBytes);
   const stdout = new Tail(stdoutBytes);
   const timeout = AbortSignal.timeout(command.timeoutSeconds * 1000);
-  let taking: Error | null = null;
+  const taking: { failed: Error | null } = { failed: null };
   try {
     const { exitCode } = await docker.exec({
       container: container.Id,
@@ -44,7 +44,7 @@ export async function runInContainer(
         try {
           await onStdout?.(bytes);
         } catch (error) {
-          taking = error as Error;
+          taking.failed = error as Error;
           throw error;
         }
       },
@@ -57,7 +57,7 @@ export async function runInContainer(
     return { record, fault: exitCode === 0 ? null : failed(step, name, `ended with ${exitCode}`) };
   } catch (error) {
     signal.throwIfAborted();
-    if (taking !== null) throw taking;
+    if (taking.failed !== null) throw taking.failed;
     const why = timeout.aborted
       ? `did not end within ${command.timeoutSeconds} s`
       : `could not be run: ${error instanceof Error ? error.message : String(error)}`;
