@@ -1,6 +1,7 @@
 // Whether a swarm has what was wanted, object by object and field by field: the end of every restore, and its report.
 import { fieldChanges, type FieldChange } from "../../shared/raft/diff.ts";
 import type { CreatedKind } from "../engine/engine.ts";
+import { withChosenAddresses } from "./network-body.ts";
 import { isHeld, type PlanStep } from "./plan.ts";
 import { comparable } from "./portable.ts";
 import type { PresentObjects } from "./present-objects.ts";
@@ -24,9 +25,8 @@ function compareStep(step: PlanStep, present: PresentObjects): ComparedObject {
   const named = (object: { name: string }): boolean => object.name === name;
   if (step.kind === "network") {
     const there = present.networks.find(named);
-    // Where none was asked for the swarm chose.
-    const chosen = step.body.IPAM.Config.length === 0 && there !== undefined;
-    return compareOne(kind, name, chosen ? { ...step.body, IPAM: there.body.IPAM } : step.body, there?.body);
+    const wanted = there === undefined ? step.body : withChosenAddresses(step.body, there.body);
+    return compareOne(kind, name, wanted, there?.body);
   }
   if (step.kind === "service") {
     const there = present.services.find(named);

@@ -54,6 +54,16 @@ export function networkBodyOf(shown: Json): NetworkBody {
   return networkBodySchema.parse(shown);
 }
 
+/** `wanted`, where it leaves subnets or a gateway to the swarm, with what the swarm chose for `there`. */
+export function withChosenAddresses(wanted: NetworkBody, there: NetworkBody): NetworkBody {
+  if (wanted.IPAM.Config.length === 0) return { ...wanted, IPAM: there.IPAM };
+  const Config = wanted.IPAM.Config.map((pool) => {
+    const gateway = there.IPAM.Config.find(({ Subnet }) => Subnet === pool.Subnet)?.Gateway;
+    return pool.Gateway !== undefined || gateway === undefined ? pool : { ...pool, Gateway: gateway };
+  });
+  return { ...wanted, IPAM: { ...wanted.IPAM, Config } };
+}
+
 /** What POST /networks/create takes. */
 export function createBody(body: NetworkBody): Json {
   const { ConfigFrom, ...rest } = body;

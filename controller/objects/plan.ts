@@ -9,7 +9,7 @@ import { fieldChanges, type FieldChange } from "../../shared/raft/diff.ts";
 import type { Json } from "../../shared/raft/engine-api/values.ts";
 import type { CopiedFile, CopiedNetwork, CopiedService } from "./copied-objects.ts";
 import { heldForm } from "./held.ts";
-import { overlap, type NetworkBody } from "./network-body.ts";
+import { overlap, withChosenAddresses, type NetworkBody } from "./network-body.ts";
 import {
   comparable,
   referencesOf,
@@ -118,7 +118,8 @@ function planNetwork(plan: ObjectsPlan, wanted: CopiedNetwork, present: PresentO
     return;
   }
   // One that was given a free subnet is as it should be, whichever that is.
-  const chosen = wanted.subnetsAsked ? body : { ...body, IPAM: there.body.IPAM };
+  const free = { ...body, IPAM: { ...body.IPAM, Config: [] } };
+  const chosen = withChosenAddresses(wanted.subnetsAsked ? body : free, there.body);
   const changes = fieldChanges(comparable(there.body), comparable(chosen));
   if (changes.length === 0 || options.existing === "skip") {
     const why = changes.length === 0 ? "is there, and equal" : "is there, different, and left as it is";

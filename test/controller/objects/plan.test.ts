@@ -174,6 +174,11 @@ describe("the plan of objects", () => {
     ]);
     const moved = withSubnets(selectAll(fixed), new Map([["10.0.5.0/25", "10.99.0.0/24"]]));
     expect(actions(planObjects(moved, there, update))).to.deep.equal(["create network mine"]);
+    // Once it is made it has a gateway that the swarm chose.
+    const made = presentOf(moved);
+    const [pool] = made.networks[0]?.body.IPAM.Config ?? [];
+    Object.assign(pool ?? {}, { Gateway: "10.99.0.1" });
+    expect(actions(planObjects(moved, made, fail))).to.deep.equal(["keep network mine"]);
   });
 
   it("counts a service that is there held as made, in every mode", () => {
