@@ -1,19 +1,19 @@
 // Skep as a process of its own for the benchmark: `init DIR`, `backup DIR SOURCE [force]`, `restore DIR TARGET`. With
 // `force` no file counts as unchanged. The last line on stdout is JSON of what it measured.
-import { createWriteStream, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
-import { open } from "node:fs/promises";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { walkVolume } from "../../agent/source/volume.ts";
+import { writeTree } from "../../agent/tree-writer.ts";
 import { ChunkCache } from "../../shared/repository/chunk-cache.ts";
 import { createRepository, type CreatedRepository } from "../../shared/repository/create.ts";
 import { deriveWriterKey, deriveWriterKeys } from "../../shared/repository/keys.ts";
 import { newRunId } from "../../shared/repository/layout.ts";
 import { collectRestoreKeys } from "../../shared/repository/open/file-keys.ts";
 import { openAsOperator } from "../../shared/repository/open/operator.ts";
-import { openSnapshot, type SnapshotEntry, type Snapshot } from "../../shared/repository/open/snapshot-reader.ts";
+import { openSnapshot } from "../../shared/repository/open/snapshot-reader.ts";
 import { writeSnapshot } from "../../shared/repository/snapshot-writer.ts";
 import type { SnapshotResult } from "../../shared/repository/snapshot.ts";
 import { openDirectory } from "../../shared/store/directory.ts";
-import { walk } from "../shared/repository/walk.ts";
 
 const [command = "", folder = "", tree = "", force = ""] = process.argv.slice(2);
 const storePath = join(folder, "store");
@@ -46,7 +46,7 @@ async function backUp(): Promise<object> {
     runId: newRunId(Date.now()),
     volume: "bench",
     volumeIdentity: force,
-    entries: walk(tree),
+    entries: walkVolume(tree, [], new AbortController().signal).entries,
     cache,
     signal: new AbortController().signal,
     maxBytesPerSecond: 0,
@@ -65,30 +65,10 @@ async function restore(): Promise<object> {
   const keys = await collectRestoreKeys(store, operator, part);
   const { repositoryId } = made.repositoryObject;
   const snapshot = await openSnapshot({ store, repositoryId, writerId, ...part, keys });
-  let files = 0;
-  for await (const entry of snapshot.entries()) {
-    const path = join(tree, entry.path ?? "");
-    if (entry.type === "directory") mkdirSync(path, { recursive: true });
-    else if (entry.type === "symlink") symlinkSync(entry.linkTarget ?? "", path);
-    else await writeBack(snapshot, entry, path);
-    files++;
-  }
+  const source = { entries: snapshot.entries(), pieces: snapshot.pieces.bind(snapshot) };
+  const { files } = await writeTree(tree, source, new AbortController().signal, () => undefined);
   snapshot.close();
   return { files };
-}
-
-async function writeBack(snapshot: Snapshot, entry: SnapshotEntry, path: string): Promise<void> {
-  const file = await open(path, "wx", entry.mode);
-  try {
-    let at = 0;
-    for await (const piece of snapshot.pieces(entry)) {
-      if ("bytes" in piece) await file.write(piece.bytes, 0, piece.bytes.length, at);
-      at += "bytes" in piece ? piece.bytes.length : piece.zeroBytes;
-    }
-    await file.truncate(at);
-  } finally {
-    await file.close();
-  }
 }
 
 let measured: object = {};
@@ -98,6 +78,4 @@ if (command === "init") {
 else if (command === "restore") measured = await restore();
 else throw new Error(`unknown command ${command}`);
 await store.close();
-createWriteStream("", { fd: 1 }).end(
-  `${JSON.stringify({ ...measured, peakBytes: process.resourceUsage().maxRSS * 1024 })}\n`,
-);
+process.stdout.write(`${JSON.stringify({ ...measured, peakBytes: process.resourceUsage().maxRSS * 1024 })}\n`);

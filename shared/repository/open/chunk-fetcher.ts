@@ -1,62 +1,69 @@
 // Gets chunks by name for a reader that goes through a tree in order: what it asks for lies in a few packs, mostly one
-// after the other, so a read takes the following chunks along, twice as many each time it proves right. Holds at most
-// so many bytes of frames and of opened chunks.
+// after the other. So a read takes the following chunks along, twice as many each time that proves right, and once
+// reading is steady the next stretch is fetched and opened ahead. Holds so many bytes of opened chunks.
 import { SkepError } from "../../errors.ts";
+import { Slots } from "../../store/slots.ts";
 import type { Store } from "../../store/store.ts";
 import type { KeyBytes } from "../keys.ts";
-import { layout } from "../layout.ts";
 import type { ChunkPlace, ChunkPlaces } from "./chunk-places.ts";
-import { openChunkFrame, PackReader } from "./pack-reader.ts";
+import { OpeningCrew } from "./opening-crew.ts";
+import { PackReader } from "./pack-reader.ts";
 
-const maxWindowBytes = 8 * 1024 * 1024;
+/** Of a window, sealed and opened, unless one chunk has more. */
+const maxWindowBytes = 4 * 1024 * 1024;
 const firstWindowBytes = 64 * 1024;
-/** Windows and opened chunks held: about 40 and 20 MiB. */
-const maxHeldWindowBytes = 40 * 1024 * 1024;
-const maxHeldChunkBytes = 20 * 1024 * 1024;
+const maxHeldBytes = 64 * 1024 * 1024;
 /** Longer gaps of chunks that this snapshot does not need end a window. */
 const maxGapBytes = 256 * 1024;
+const maxWindowChunks = 256;
+/** Under way, sealed and opened: twice 4 MiB each. */
+const windowsAtOnce = 6;
 
 interface Window {
-  pack: number;
-  start: number;
-  end: number;
-  bytes: Buffer;
+  plainBytes: number;
+  names: string[];
+  /** By name. */
+  opened: Promise<Map<string, Buffer>>;
 }
 
 interface OpenedPack {
+  number: number;
   reader: PackReader;
-  place: string;
-  /** Where the last window ended, and how long it was. */
-  lastEnd: number;
+  /** The last chunk of the last window that was read, and how long that window might be. */
+  last: ChunkPlace | null;
   windowBytes: number;
 }
 
 export class ChunkFetcher {
   readonly #store: Store;
   readonly #places: ChunkPlaces;
-  readonly #chunkNameKey: KeyBytes;
   readonly #signal: AbortSignal | undefined;
+  readonly #crew: OpeningCrew;
+  readonly #slots = new Slots(windowsAtOnce);
   readonly #packs = new Map<number, OpenedPack>();
-  #windows: Window[] = [];
-  #windowBytes = 0;
   /** Least recently used first. */
-  readonly #chunks = new Map<string, Buffer>();
-  #chunkBytes = 0;
+  readonly #windows = new Set<Window>();
+  readonly #byName = new Map<string, Window>();
+  #heldBytes = 0;
 
   constructor(store: Store, places: ChunkPlaces, chunkNameKey: KeyBytes, signal?: AbortSignal) {
     this.#store = store;
     this.#places = places;
-    this.#chunkNameKey = chunkNameKey;
     this.#signal = signal;
+    this.#crew = new OpeningCrew(chunkNameKey);
+  }
+
+  close(): void {
+    this.#crew.close();
   }
 
   /** Its content, not to be changed. Throws SKEP_CHUNK_UNKNOWN where the refs don't name it, and what reading throws. */
   async get(name: string): Promise<Buffer> {
-    const held = this.#chunks.get(name);
+    const held = this.#byName.get(name);
     if (held !== undefined) {
-      this.#chunks.delete(name);
-      this.#chunks.set(name, held);
-      return held;
+      this.#windows.delete(held);
+      this.#windows.add(held);
+      return await chunkOf(held, name);
     }
     const chunk = this.#places.find(name);
     if (chunk === null) {
@@ -68,51 +75,73 @@ export class ChunkFetcher {
       });
     }
     const pack = this.#openPack(chunk.pack);
-    const frame = await this.#getFrame(pack, chunk);
-    const plain = openChunkFrame(frame, chunk, this.#chunkNameKey, pack.place);
-    this.#chunks.set(name, plain);
-    this.#chunkBytes += plain.length;
-    for (const [oldest, bytes] of this.#chunks) {
-      if (this.#chunkBytes <= maxHeldChunkBytes || oldest === name) break;
-      this.#chunks.delete(oldest);
-      this.#chunkBytes -= bytes.length;
-    }
-    return plain;
+    const window = this.#read(pack, chunk);
+    if (pack.windowBytes === maxWindowBytes) this.#readAhead(pack);
+    return await chunkOf(window, name);
   }
 
-  async #getFrame(pack: OpenedPack, chunk: ChunkPlace): Promise<Buffer> {
-    const end = chunk.start + chunk.frameBytes;
-    const at = this.#windows.findIndex(
-      (window) => window.pack === chunk.pack && window.start <= chunk.start && end <= window.end,
-    );
-    let [window] = at < 0 ? [] : this.#windows.splice(at, 1);
-    if (window === undefined) {
-      const windowEnd = this.#chooseEnd(pack, chunk);
-      const bytes = await pack.reader.read(chunk.start, windowEnd);
-      window = { pack: chunk.pack, start: chunk.start, end: windowEnd, bytes };
-      this.#windowBytes += bytes.length;
+  /** Begins to read the window that starts with `chunk`. */
+  #read(pack: OpenedPack, chunk: ChunkPlace): Window {
+    const frames = this.#chooseFrames(pack, chunk);
+    const opened = this.#slots.use(this.#signal, async () => {
+      const content = await this.#crew.open(await pack.reader.read(frames));
+      const chunks = new Map<string, Buffer>();
+      let at = 0;
+      for (const { name, plainBytes } of frames) {
+        chunks.set(name, Buffer.from(content.buffer, at, plainBytes));
+        at += plainBytes;
+      }
+      return chunks;
+    });
+    const plainBytes = frames.reduce((sum, frame) => sum + frame.plainBytes, 0);
+    const window: Window = { plainBytes, names: frames.map(({ name }) => name), opened };
+    // Whoever waits for it learns of it; of one that was read ahead perhaps nobody does, who asks again reads again.
+    opened.catch(() => {
+      this.#drop(window);
+    });
+    this.#windows.add(window);
+    for (const name of window.names) this.#byName.set(name, window);
+    this.#heldBytes += plainBytes;
+    for (const oldest of this.#windows) {
+      if (this.#heldBytes <= maxHeldBytes || oldest === window) break;
+      this.#drop(oldest);
     }
-    this.#windows.push(window);
-    while (this.#windowBytes > maxHeldWindowBytes && this.#windows.length > 1) {
-      this.#windowBytes -= this.#windows.shift()?.bytes.length ?? 0;
-    }
-    return window.bytes.subarray(chunk.start - window.start, end - window.start);
+    return window;
   }
 
-  #chooseEnd(pack: OpenedPack, chunk: ChunkPlace): number {
-    const isNext = chunk.start >= pack.lastEnd && chunk.start - pack.lastEnd <= maxGapBytes;
+  #readAhead(pack: OpenedPack): void {
+    const { last } = pack;
+    if (last === null) return;
+    const [next] = this.#places.following(last, 1);
+    if (next === undefined || this.#byName.has(next.name)) return;
+    if (next.start - (last.start + last.frameBytes) <= maxGapBytes) this.#read(pack, next);
+  }
+
+  #drop(window: Window): void {
+    if (!this.#windows.delete(window)) return;
+    this.#heldBytes -= window.plainBytes;
+    for (const name of window.names) if (this.#byName.get(name) === window) this.#byName.delete(name);
+  }
+
+  #chooseFrames(pack: OpenedPack, chunk: ChunkPlace): ChunkPlace[] {
+    const gap = pack.last === null ? chunk.start : chunk.start - (pack.last.start + pack.last.frameBytes);
+    const isNext = gap >= 0 && gap <= maxGapBytes;
     pack.windowBytes = isNext ? Math.min(maxWindowBytes, pack.windowBytes * 2) : firstWindowBytes;
+    const frames = [chunk];
     let end = chunk.start + chunk.frameBytes;
+    let plainBytes = chunk.plainBytes;
     if (end - chunk.start < pack.windowBytes) {
-      for (const next of this.#places.following(chunk, 256)) {
+      for (const next of this.#places.following(chunk, maxWindowChunks)) {
         const nextEnd = next.start + next.frameBytes;
+        plainBytes += next.plainBytes;
         if (next.start - end > maxGapBytes || nextEnd - chunk.start > pack.windowBytes) break;
+        if (plainBytes > Math.max(pack.windowBytes, maxWindowBytes) || this.#byName.has(next.name)) break;
+        frames.push(next);
         end = nextEnd;
       }
     }
-    pack.windowBytes = Math.max(pack.windowBytes, end - chunk.start);
-    pack.lastEnd = end;
-    return end;
+    pack.last = frames.at(-1) ?? chunk;
+    return frames;
   }
 
   #openPack(number: number): OpenedPack {
@@ -120,10 +149,15 @@ export class ChunkFetcher {
     if (opened !== undefined) return opened;
     const pack = this.#places.packs[number];
     if (pack === undefined) throw new TypeError(`no pack has number ${number}`);
-    const place = `${layout.pack(pack.pack)} at ${this.#store.address}`;
     const reader = new PackReader(this.#store, pack, this.#signal);
-    const made = { reader, place, lastEnd: 0, windowBytes: firstWindowBytes };
+    const made: OpenedPack = { number, reader, last: null, windowBytes: firstWindowBytes };
     this.#packs.set(number, made);
     return made;
   }
+}
+
+async function chunkOf(window: Window, name: string): Promise<Buffer> {
+  const chunk = (await window.opened).get(name);
+  if (chunk === undefined) throw new TypeError(`chunk ${name} is not in its window`);
+  return chunk;
 }

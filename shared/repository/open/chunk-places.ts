@@ -5,7 +5,8 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { SkepError } from "../../errors.ts";
 import type { RestoreKeys } from "../../contract/job.ts";
 import type { PackRef } from "../refs.ts";
-import type { FrameToRead, PackToRead } from "./pack-reader.ts";
+import type { PackToRead } from "./pack-reader.ts";
+import type { FrameToRead } from "./sealed-window.ts";
 
 export interface ChunkPlace extends FrameToRead {
   /** Number of its pack here. */

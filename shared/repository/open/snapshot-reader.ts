@@ -17,6 +17,8 @@ import { readRefs } from "./refs-reader.ts";
 
 /** A path of 1 MiB, 4096 extents and xattrs fit. */
 const maxLineBytes = 8 * 1024 * 1024;
+/** Extents of one file that are fetched before they are asked for: chunks of at most 4 MiB. */
+const extentsAhead = 4;
 const zeros = Buffer.alloc(256 * 1024);
 
 /** Content comes as bytes, or as a number of zero bytes that may become a hole. */
@@ -112,6 +114,7 @@ class OpenedSnapshot implements Snapshot {
   }
 
   close(): void {
+    this.#fetcher.close();
     this.#places.close();
   }
 
@@ -153,8 +156,14 @@ class OpenedSnapshot implements Snapshot {
   async *pieces(entry: SnapshotEntry): AsyncGenerator<ContentPiece> {
     let read = 0;
     for await (const extents of this.extents(entry)) {
-      for (const extent of extents) {
-        const piece = await this.read(extent);
+      const ahead: Promise<ContentPiece>[] = [];
+      for (let next = 0; next < extents.length || ahead.length > 0;) {
+        for (; next < extents.length && ahead.length < extentsAhead; next++) {
+          const piece = this.read(extents[next] as Extent);
+          piece.catch(() => undefined); // known when its turn comes
+          ahead.push(piece);
+        }
+        const piece = await (ahead.shift() as Promise<ContentPiece>);
         read += "bytes" in piece ? piece.bytes.length : piece.zeroBytes;
         yield piece;
       }

@@ -1,7 +1,7 @@
 import { expect } from "chai";
 import { zstdCompressSync } from "node:zlib";
 import type { SkepError } from "../../../shared/errors.ts";
-import { openChunkFrame } from "../../../shared/repository/open/pack-reader.ts";
+import { openChunkFrame } from "../../../shared/repository/open/sealed-window.ts";
 import { fuzzDecoders } from "./fuzzed-decoders.ts";
 
 // test/soak/decoder-fuzz.test.ts does it for a minute, with inputs that nobody saw before.
