@@ -50,7 +50,7 @@ export default {
       ["bullmq", "^(agent/worker|controller/queue(-children)?)\\.ts$"],
       ["age-encryption", "^shared/repository/(age|passphrase|open/age)\\.ts$"],
       ["@napi-rs/blake-hash", "^shared/repository/blake3\\.ts$"],
-      ["koffi", "^shared/system-calls\\.ts$"],
+      ["koffi", "^shared/foreign-library\\.ts$"],
       ["@bufbuild/protobuf", "^shared/raft/(wire|swarmkit/message-types)\\.ts$"],
       ["libsodium-wrappers", "^shared/raft/sealed-record\\.ts$"],
     ].map(([library, door]) => ({

@@ -1,10 +1,9 @@
 // System calls of Linux that Node has no API for: extended attributes (POSIX ACLs and capabilities among them), times in
-// nanoseconds, device nodes, holes. The only file that names koffi, which calls into the C library from prebuilt
-// modules. All calls are synchronous; a call takes a µs or two more than the kernel's own time.
+// nanoseconds, device nodes, holes. All calls are synchronous.
 //
 // A failure is thrown as node:fs throws it: `code`, `errno` (negative), `syscall`, `path`.
 import { getSystemErrorName } from "node:util";
-import koffi from "koffi";
+import { declare, errnoOf, lastErrno } from "./foreign-library.ts";
 
 /** linux/xattr.h: a value, and the list of an inode's names, have at most 64 KiB. */
 const maxXattrBytes = 65_536;
@@ -13,10 +12,6 @@ const atWorkingFolder = -100; // AT_FDCWD, fcntl.h
 const seekData = 3; // SEEK_DATA, unistd.h
 const seekHole = 4;
 
-type Call = (...values: (number | bigint | Buffer)[]) => number;
-
-const library = koffi.load(null);
-const declare = (declaration: string): Call => library.func(declaration);
 const llistxattr = declare("long llistxattr(const void *path, void *list, unsigned long size)");
 const lgetxattr = declare("long lgetxattr(const void *path, const void *name, void *value, unsigned long size)");
 const lsetxattr = declare(
@@ -47,7 +42,7 @@ export function readXattrs(path: Buffer): Map<string, Buffer> {
     const length = lgetxattr(cPath, cString(Buffer.from(name, "latin1"), nameBuffer), value, value.length);
     // Removed since it was listed: then it has none.
     if (length >= 0) found.set(name, Buffer.from(value.subarray(0, length)));
-    else if (koffi.errno() !== koffi.os.errno["ENODATA"]) check(length, "lgetxattr", path);
+    else if (lastErrno() !== errnoOf["ENODATA"]) check(length, "lgetxattr", path);
     at = end + 1;
   }
   return found;
@@ -94,7 +89,7 @@ export function findHole(descriptor: number, offset: number): number | null {
 
 function seek(descriptor: number, offset: number, whence: number): number | null {
   const found = lseek(descriptor, offset, whence);
-  if (found < 0 && koffi.errno() === koffi.os.errno["ENXIO"]) return null;
+  if (found < 0 && lastErrno() === errnoOf["ENXIO"]) return null;
   return check(found, "lseek");
 }
 
@@ -122,7 +117,7 @@ function cString(bytes: Buffer, reused: Buffer): Buffer {
 
 function check(result: number, syscall: string, path?: Buffer): number {
   if (result >= 0) return result;
-  const errno = -koffi.errno();
+  const errno = -lastErrno();
   const code = getSystemErrorName(errno);
   const of = path === undefined ? "" : ` '${path.toString("utf8")}'`;
   throw Object.assign(new Error(`${code}: ${syscall}${of}`), { errno, code, syscall, path: path?.toString("utf8") });

@@ -33,7 +33,11 @@ async function* walk(
 ): AsyncGenerator<SourceEntry> {
   signal.throwIfAborted();
   const rootBytes = Buffer.from(`${settings.root}/`);
-  const thread = new Worker(new URL("./walk-thread.ts", import.meta.url), { workerData: settings });
+  const thread = new Worker(new URL("./walk-thread.ts", import.meta.url), {
+    workerData: settings,
+    // By default a thread that makes many small objects takes 48 MiB for them before it collects.
+    resourceLimits: { maxYoungGenerationSizeMb: 8 },
+  });
   const next = (): void => {
     thread.postMessage("next" satisfies ToWalkThread);
   };

@@ -9,7 +9,7 @@ import type { SnapshotTally } from "./snapshot-tally.ts";
 /** A batch of small files ends after a name that says so, or at these. */
 const usualBatchBytes = 4 * 1024 * 1024;
 const maxBatchBytes = 16 * 1024 * 1024;
-const maxBatchFiles = 4096;
+const maxBatchFiles = 2048;
 
 type Receive = (read: FileRead) => void;
 

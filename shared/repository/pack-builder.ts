@@ -3,8 +3,15 @@
 import { makeAgeHeader, PayloadSealer, type AgeHeader } from "./age.ts";
 import { sealedPayloadBytes } from "./age-payload.ts";
 import { digest } from "./blake3.ts";
-import { encodeChunkFrame } from "./chunk-frame.ts";
-import { encodeChunkTable, maxPackChunks, maxPackPlainBytes, packTargetBytes, type PackRow } from "./pack-format.ts";
+import { writeChunkFrame } from "./chunk-frame.ts";
+import {
+  encodeChunkTable,
+  maxFrameBytes,
+  maxPackChunks,
+  maxPackPlainBytes,
+  packTargetBytes,
+  type PackRow,
+} from "./pack-format.ts";
 import type { SealedPack } from "./pack-worker-messages.ts";
 
 /** Room for the header of one recipient, also a post-quantum one (about 2 KiB). */
@@ -26,10 +33,11 @@ class OpenPack {
     this.bytes = Buffer.from(buffer);
     this.bytes.set(header);
     this.used = this.headerBytes = header.length;
-    this.sealer = new PayloadSealer(fileKey, (sealed) => {
+    const append = (sealed: Uint8Array): void => {
       this.bytes.set(sealed, this.used);
       this.used += sealed.length;
-    });
+    };
+    this.sealer = new PayloadSealer(fileKey, append, true);
   }
 }
 
@@ -37,6 +45,7 @@ export class PackBuilder {
   readonly #recipient: string;
   readonly #takeBuffer: () => Promise<ArrayBuffer>;
   readonly #emit: (pack: SealedPack, buffer: ArrayBuffer) => void;
+  readonly #frame = Buffer.allocUnsafeSlow(maxFrameBytes);
   #open: OpenPack | null = null;
 
   /** `takeBuffer` gives packBufferBytes, and waits until one is free; `emit` takes the buffer over. */
@@ -53,7 +62,7 @@ export class PackBuilder {
   /** `name`: 32 bytes, kept. `plain`: 1 byte to maxChunkBytes, not kept. */
   async add(name: Uint8Array, plain: Buffer): Promise<void> {
     const pack = (this.#open ??= await this.#start());
-    const frame = encodeChunkFrame(plain);
+    const frame = this.#frame.subarray(0, writeChunkFrame(plain, this.#frame));
     pack.sealer.write(frame);
     pack.plainBytes += frame.length;
     pack.rows.push({ name, frameBytes: frame.length, plainBytes: plain.length });

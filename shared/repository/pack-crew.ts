@@ -20,6 +20,9 @@ export const defaultWorkers = Math.min(4, availableParallelism());
 /** Tasks that wait at a worker: one, so that it never idles, and no more, so that another may take it. */
 const queuedTasks = 2;
 
+/** By default a thread that makes many small objects takes 48 MiB for them before it collects. */
+const youngGenerationMb = 8;
+
 interface Member {
   worker: Worker;
   tasks: Map<number, { resolve: (result: PackTaskResult) => void; reject: (error: unknown) => void }>;
@@ -136,7 +139,10 @@ export class PackCrew {
   }
 
   #start(): Member {
-    const worker = new Worker(new URL("./pack-worker.ts", import.meta.url), { workerData: this.#settings });
+    const worker = new Worker(new URL("./pack-worker.ts", import.meta.url), {
+      workerData: this.#settings,
+      resourceLimits: { maxYoungGenerationSizeMb: youngGenerationMb },
+    });
     const member: Member = { worker, tasks: new Map() };
     worker.on("message", (message: FromPackWorker) => {
       this.#receive(member, message);

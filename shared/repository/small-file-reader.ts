@@ -63,7 +63,7 @@ export class SmallFileReader {
       if (this.#mustCut) await this.#flush();
     }
     await this.#flush();
-    return reads;
+    return shareBuffer(reads);
   }
 
   async #readOne(file: FileToRead): Promise<FileRead> {
@@ -114,7 +114,7 @@ export class SmallFileReader {
   #take(length: number): Pick<FileRead, "extents" | "contentDigest"> {
     const content = this.#buffer.subarray(this.#used, this.#used + length);
     if (length === 0) return { extents: new Uint8Array(0), contentDigest: null };
-    const record = Buffer.alloc(extentRecordBytes);
+    const record = Buffer.allocUnsafe(extentRecordBytes);
     if (countZeros(content, 0, length) === length) {
       writeExtentRecord(record, 0, null, 0, length);
       return { extents: record, contentDigest: null };
@@ -151,4 +151,21 @@ export class SmallFileReader {
     this.#gathered = [];
     this.#used = 0;
   }
+}
+
+/** The byte arrays of all files in one buffer: between threads one costs what one for each file would. */
+function shareBuffer(reads: readonly FileRead[]): FileRead[] {
+  const bytes = reads.reduce((sum, read) => sum + read.extents.length + (read.contentDigest?.length ?? 0), 0);
+  const shared = new Uint8Array(bytes);
+  let used = 0;
+  const copy = (part: Uint8Array): Uint8Array => {
+    shared.set(part, used);
+    used += part.length;
+    return shared.subarray(used - part.length, used);
+  };
+  return reads.map((read) => ({
+    ...read,
+    extents: copy(read.extents),
+    contentDigest: read.contentDigest === null ? null : copy(read.contentDigest),
+  }));
 }

@@ -50,7 +50,7 @@ export interface SnapshotOptions {
 }
 
 /** Entries that were walked and not yet written into the manifest. */
-const maxWaiting = 16_384;
+const maxWaiting = 8192;
 /** A file that changed so shortly before it was read may change again within one tick of its file system's clock. */
 const settledMs = 2000;
 const turnMs = 8;

@@ -38,7 +38,7 @@ interface Folder {
 
 const slash = Buffer.from("/");
 /** Each holds a chunk of up to 4 MiB. */
-const filesAtOnce = 16;
+const filesAtOnce = 8;
 const turnMs = 8;
 const maxWarnings = 1000;
 

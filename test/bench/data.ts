@@ -1,6 +1,6 @@
 // Data for the benchmark, made from a seed: the same bytes on every machine.
 import { createHash } from "node:crypto";
-import { mkdirSync, utimesSync, writeFileSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, utimesSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 
 /** mulberry32: numbers from 0 to 1. */
@@ -76,6 +76,34 @@ export function makeSmallFiles(root: string, files: number, seed = 2): MadeData 
     if (file % 100 === 0) mkdirSync(folder, { recursive: true });
     const content = makeText(random, 100 + Math.floor(random() ** 2 * 12_000));
     writeFileSync(join(folder, `f${file}`), content);
+    made.bytes += content.length;
+  }
+  return made;
+}
+
+/** One file, a third of it text. */
+export function makeBigFile(path: string, bytes: number, seed = 4): MadeData {
+  const random = makeRandom(seed);
+  const descriptor = openSync(path, "w");
+  const block = 4 * 1024 * 1024;
+  for (let at = 0; at < bytes; at += block) {
+    const content = (at / block) % 3 === 0 ? makeText(random, block) : noise(`${seed}-${at}`, block);
+    writeSync(descriptor, content, 0, Math.min(block, bytes - at));
+  }
+  closeSync(descriptor);
+  return { files: 1, bytes };
+}
+
+/** So many files of about 300 bytes, a hundred in a folder and a hundred folders in one. */
+export function makeManyFiles(root: string, files: number, seed = 5): MadeData {
+  const text = makeText(makeRandom(seed), 65_536);
+  const made: MadeData = { files, bytes: 0 };
+  for (let file = 0; file < files; file++) {
+    const folder = join(root, `d${Math.floor(file / 10_000)}`, `e${Math.floor(file / 100) % 100}`);
+    if (file % 100 === 0) mkdirSync(folder, { recursive: true });
+    const start = (file * 61) % 65_000;
+    const content = `${file} ${text.toString("latin1", start, start + 50 + ((file * 37) % 500))}`;
+    writeFileSync(join(folder, `f${file % 10_000}`), content);
     made.bytes += content.length;
   }
   return made;

@@ -1,7 +1,6 @@
 // Reading age v1 files, whole or by ranges. Header by the age-encryption package, payload by Node's native
 // ChaCha20-Poly1305. What writes is ../age.ts.
 import { armor, Decrypter, identityToRecipient } from "age-encryption";
-import { createDecipheriv } from "node:crypto";
 import { SkepError } from "../../errors.ts";
 import {
   payloadKey,
@@ -12,6 +11,7 @@ import {
   plainPayloadBytes,
   sealedPieceBytes,
 } from "../age-payload.ts";
+import { codec } from "../native-codec.ts";
 import { openPassphraseHeader } from "../passphrase.ts";
 
 /** Longer headers are refused: room for a hundred post-quantum recipients. */
@@ -135,44 +135,47 @@ export class PayloadOpener {
     return this.plainBytes + (this.#lastPiece + 1) * pieceTagBytes;
   }
 
-  /** Plaintext of whole pieces, the first of which has number `firstPiece`. Throws SKEP_AGE_INVALID. */
-  open(sealed: Uint8Array, firstPiece: number): Buffer {
+  /**
+   * Plaintext of whole pieces, the first of which has number `firstPiece`; into `target`, where one is given that is long
+   * enough. Throws SKEP_AGE_INVALID.
+   */
+  open(sealed: Uint8Array, firstPiece: number, target?: Buffer): Buffer {
     const pieces = Math.max(1, Math.ceil(sealed.length / sealedPieceBytes));
-    const plain = Buffer.allocUnsafe(Math.max(0, sealed.length - pieces * pieceTagBytes));
+    const plainBytes = Math.max(0, sealed.length - pieces * pieceTagBytes);
+    const plain = target?.subarray(0, plainBytes) ?? Buffer.allocUnsafe(plainBytes);
     let filled = 0;
     for (let at = 0, piece = firstPiece; at < sealed.length || piece === firstPiece; at += sealedPieceBytes, piece++) {
-      const opened = openPiece(this.#key, sealed.subarray(at, at + sealedPieceBytes), {
-        piece,
-        last: piece === this.#lastPiece,
-        place: this.#place,
-      });
-      opened.copy(plain, filled);
-      filled += opened.length;
+      const last = piece === this.#lastPiece;
+      const bytes = sealed.subarray(at, at + sealedPieceBytes);
+      filled += openPieceInto(this.#key, bytes, { piece, last, place: this.#place }, plain, filled);
     }
     return plain;
   }
 }
 
+interface PieceFacts {
+  piece: number;
+  last: boolean;
+  place: string;
+}
+
 /** Plaintext of one sealed piece, with its tag. Throws SKEP_AGE_INVALID. */
-export function openPiece(
+export function openPiece(key: Uint8Array, sealed: Uint8Array, facts: PieceFacts): Buffer {
+  const plain = Buffer.allocUnsafe(Math.max(0, sealed.length - pieceTagBytes));
+  openPieceInto(key, sealed, facts, plain, 0);
+  return plain;
+}
+
+function openPieceInto(
   key: Uint8Array,
   sealed: Uint8Array,
-  { piece, last, place }: { piece: number; last: boolean; place: string },
-): Buffer {
-  const ciphertextEnd = sealed.length - pieceTagBytes;
-  if (ciphertextEnd < 0) throw damaged(place, `it is cut short in piece ${piece}`);
-  const decipher = createDecipheriv("chacha20-poly1305", key, pieceNonce(piece, last), {
-    authTagLength: pieceTagBytes,
-  });
-  decipher.setAuthTag(sealed.subarray(ciphertextEnd));
-  try {
-    const opened = decipher.update(sealed.subarray(0, ciphertextEnd));
-    decipher.final();
-    return opened;
-  } catch (error) {
-    const where = `piece ${piece} (byte ${piece * pieceBytes} of the plaintext)`;
-    throw damaged(place, `${where} does not authenticate`, error);
-  }
+  { piece, last, place }: PieceFacts,
+  target: Buffer,
+  at: number,
+): number {
+  if (sealed.length < pieceTagBytes) throw damaged(place, `it is cut short in piece ${piece}`);
+  if (codec.open(key, pieceNonce(piece, last), sealed, target, at)) return sealed.length - pieceTagBytes;
+  throw damaged(place, `piece ${piece} (byte ${piece * pieceBytes} of the plaintext) does not authenticate`);
 }
 
 /** The plaintext of one whole age file that is in memory. Throws as openAgeHeader and PayloadOpener do. */

@@ -14,7 +14,7 @@ import { decryptAge } from "./age.ts";
 import { readArchive } from "./archive-reader.ts";
 import { maxManifestRootBytes } from "./file-keys.ts";
 import type { Operator } from "./operator.ts";
-import { openChunkFrame } from "./pack-reader.ts";
+import { openChunkFrame } from "./sealed-window.ts";
 
 /** A root names some thousand extents. */
 const maxPlainRootBytes = 256 * 1024 * 1024;

@@ -12,12 +12,12 @@ import { PackReader } from "./pack-reader.ts";
 /** Of a window, sealed and opened, unless one chunk has more. */
 const maxWindowBytes = 4 * 1024 * 1024;
 const firstWindowBytes = 64 * 1024;
-const maxHeldBytes = 64 * 1024 * 1024;
+const maxHeldBytes = 40 * 1024 * 1024;
 /** Longer gaps of chunks that this snapshot does not need end a window. */
 const maxGapBytes = 256 * 1024;
 const maxWindowChunks = 256;
 /** Under way, sealed and opened: twice 4 MiB each. */
-const windowsAtOnce = 6;
+const windowsAtOnce = 4;
 
 interface Window {
   plainBytes: number;

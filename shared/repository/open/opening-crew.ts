@@ -60,7 +60,10 @@ export class OpeningCrew {
   #leastBusy(): Member {
     const [least] = this.#members.toSorted((a, b) => a.tasks.size - b.tasks.size);
     if (least !== undefined && (least.tasks.size === 0 || this.#members.length >= maxThreads)) return least;
-    const thread = new Worker(new URL("./opening-thread.ts", import.meta.url), { workerData: this.#chunkNameKey });
+    const thread = new Worker(new URL("./opening-thread.ts", import.meta.url), {
+      workerData: this.#chunkNameKey,
+      resourceLimits: { maxYoungGenerationSizeMb: 4 },
+    });
     const member: Member = { thread, tasks: new Map() };
     thread.on("message", (answer: FromOpeningThread) => {
       const task = member.tasks.get(answer.id);

@@ -1,12 +1,12 @@
 // A stretch of a pack as the store gave it, and what opens it: decrypts, decompresses, and checks every chunk against
 // its name. Pure, so that any thread can do it (opening-crew.ts).
-import { zstdDecompressSync } from "node:zlib";
 import { SkepError } from "../../errors.ts";
 import { keyedDigest } from "../blake3.ts";
 import { maxChunkBytes } from "../chunker.ts";
 import type { KeyBytes } from "../keys.ts";
 import { maxFrameBytes } from "../pack-format.ts";
 import { pieceBytes } from "../age-payload.ts";
+import { codec } from "../native-codec.ts";
 import { PayloadOpener } from "./age.ts";
 
 export interface FrameToRead {
@@ -31,17 +31,21 @@ export interface SealedWindow {
   frames: FrameToRead[];
 }
 
+/** Of this thread, for the plaintext of a window; as long as the longest so far. */
+let plainBuffer = Buffer.alloc(0);
+
 /** The chunks' content, one after the other, as the frames come. Throws SKEP_AGE_INVALID, SKEP_CHUNK_DAMAGED. */
 export function openWindow(window: SealedWindow, chunkNameKey: KeyBytes): Uint8Array<ArrayBuffer> {
   const { place, fileKey, nonce, payloadBytes, sealed, firstPiece, frames } = window;
   for (const frame of frames) checkBounds(frame, place);
-  const plain = new PayloadOpener(fileKey, nonce, payloadBytes, place).open(sealed, firstPiece);
+  if (plainBuffer.length < sealed.length) plainBuffer = Buffer.allocUnsafeSlow(sealed.length);
+  const plain = new PayloadOpener(fileKey, nonce, payloadBytes, place).open(sealed, firstPiece, plainBuffer);
   const from = firstPiece * pieceBytes;
   const content = new Uint8Array(frames.reduce((sum, { plainBytes }) => sum + plainBytes, 0));
   let filled = 0;
   for (const frame of frames) {
     const bytes = plain.subarray(frame.start - from, frame.start - from + frame.frameBytes);
-    content.set(openChunkFrame(bytes, frame, chunkNameKey, place), filled);
+    openFrameInto(bytes, frame, { chunkNameKey, place }, content.subarray(filled, filled + frame.plainBytes));
     filled += frame.plainBytes;
   }
   return content;
@@ -50,21 +54,24 @@ export function openWindow(window: SealedWindow, chunkNameKey: KeyBytes): Uint8A
 /** The chunk's content, once its length and name fit. Throws SKEP_CHUNK_DAMAGED; `place` names the pack. */
 export function openChunkFrame(bytes: Uint8Array, frame: FrameToRead, chunkNameKey: KeyBytes, place: string): Buffer {
   checkBounds(frame, place);
-  let plain: Buffer;
-  try {
-    // One output buffer that is large enough: by default node:zlib gathers pieces of 16 KiB (a quarter slower).
-    const options = { maxOutputLength: Math.max(1, frame.plainBytes), chunkSize: frame.plainBytes + 1024 };
-    plain = zstdDecompressSync(bytes, options);
-  } catch (error) {
-    throw damaged(frame, place, "does not decompress", error);
-  }
-  if (plain.length !== frame.plainBytes) {
-    throw damaged(frame, place, `has ${plain.length} bytes, not ${frame.plainBytes}`);
-  }
-  if (keyedDigest(chunkNameKey, plain) !== frame.name) {
+  const content = Buffer.allocUnsafe(frame.plainBytes);
+  openFrameInto(bytes, frame, { chunkNameKey, place }, content);
+  return content;
+}
+
+/** `target` has just the room that the chunk needs: what would be longer does not decompress. */
+function openFrameInto(
+  bytes: Uint8Array,
+  frame: FrameToRead,
+  { chunkNameKey, place }: { chunkNameKey: KeyBytes; place: string },
+  target: Uint8Array,
+): void {
+  const length = codec.decompress(bytes, target, 0);
+  if (length === null) throw damaged(frame, place, "does not decompress");
+  if (length !== frame.plainBytes) throw damaged(frame, place, `has ${length} bytes, not ${frame.plainBytes}`);
+  if (keyedDigest(chunkNameKey, target) !== frame.name) {
     throw damaged(frame, place, "has another content than its name says");
   }
-  return plain;
 }
 
 function checkBounds(frame: FrameToRead, place: string): void {

@@ -43,7 +43,8 @@ export async function* readSubtree(snapshot: Snapshot, path: Buffer): AsyncGener
 /** Entries at and below the path, in order, unchanged. */
 export async function* entriesBelow(snapshot: Snapshot, path: Buffer): AsyncGenerator<SnapshotEntry> {
   const top = sortKeyOfPath(path);
-  for await (const entry of snapshot.entries()) {
+  const entries = top.length === 0 ? snapshot.entries() : snapshot.entriesFrom(top);
+  for await (const entry of entries) {
     const key = sortKeyOf(entry);
     if (isAtOrBelow(key, top)) yield entry;
     else if (Buffer.compare(key, top) > 0) return;

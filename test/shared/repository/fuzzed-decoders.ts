@@ -11,7 +11,7 @@ import { keyedDigest } from "../../../shared/repository/blake3.ts";
 import { decodeIdentityFile } from "../../../shared/repository/identity-file.ts";
 import { decodeContinuationLine, decodeEntryLine, encodeEntry } from "../../../shared/repository/manifest-lines.ts";
 import { decryptAge, openAgePayload } from "../../../shared/repository/open/age.ts";
-import { openChunkFrame } from "../../../shared/repository/open/pack-reader.ts";
+import { openChunkFrame } from "../../../shared/repository/open/sealed-window.ts";
 import { decodeChunkTable, encodeChunkTable } from "../../../shared/repository/pack-format.ts";
 import { decodePackLines, decodeRefs, encodePackLine } from "../../../shared/repository/refs.ts";
 import { decodeRepositoryKey, encodeRepositoryKey } from "../../../shared/repository/repository-key.ts";

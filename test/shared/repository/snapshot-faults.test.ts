@@ -11,6 +11,7 @@ import {
   statSync,
   symlinkSync,
   unlinkSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
@@ -233,6 +234,53 @@ describe("a snapshot that meets trouble", () => {
     expect((await check()).totals.newBytes).to.be.greaterThan(2 * MiB);
     writeFileSync(place.cachePath, randomBytes(100_000));
     expect((await check()).totals.newBytes).to.equal(0);
+  });
+
+  it("brings the cache of a machine that was set back up to what the store has", async () => {
+    const content = randomBytes(MiB);
+    writeFileSync(at("file"), content);
+    await backUp(place);
+    cpSync(place.cachePath, `${place.cachePath}.before`);
+    writeFileSync(at("file"), randomBytes(MiB));
+    writeFileSync(at("later"), randomBytes(MiB));
+    await backUp(place);
+    cpSync(`${place.cachePath}.before`, place.cachePath);
+    // What the cache does not know of is in the store's index, and the file's ctime is not that of the cache.
+    const result = await backUp(place);
+    expect(result.totals.newBytes).to.equal(0);
+    const tree = await readBack(place, result);
+    expect(tree.get("file")?.content?.equals(content)).to.be.false;
+    expect(tree.get("later")?.sizeBytes).to.equal(MiB);
+  });
+
+  it("throws the cache away that was made for another repository at the same place", async () => {
+    writeFileSync(at("file"), randomBytes(MiB));
+    await backUp(place);
+    const other = await makePlace();
+    try {
+      cpSync(place.cachePath, other.cachePath);
+      const result = await backUp({ ...other, source: place.source });
+      expect(result.totals.newBytes).to.be.greaterThan(MiB);
+      expect((await readBack(other, result)).get("file")?.sizeBytes).to.equal(MiB);
+    } finally {
+      await other.remove();
+    }
+  });
+
+  it("reads a file again that has its size and times, but another inode or change time", async () => {
+    const content = randomBytes(200_000);
+    writeFileSync(at("file"), randomBytes(200_000));
+    utimesSync(at("file"), 1e9, 1e9);
+    await backUp(place);
+    // Written in place, and the modification time set back: only the change time tells.
+    writeFileSync(at("file"), content);
+    utimesSync(at("file"), 1e9, 1e9);
+    expect((await readBack(place, await backUp(place))).get("file")?.content?.equals(content)).to.be.true;
+    writeFileSync(at("other"), randomBytes(200_000));
+    utimesSync(at("other"), 1e9, 1e9);
+    renameSync(at("other"), at("file"));
+    const tree = await readBack(place, await backUp(place));
+    expect(tree.get("file")?.content?.equals(content)).to.be.false;
   });
 
   it("goes on where an index object is damaged, and says so", async () => {

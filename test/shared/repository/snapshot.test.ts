@@ -157,6 +157,25 @@ describe("a snapshot", () => {
     await expectSame(place, await backUp(place));
   });
 
+  it("finds any entry by halving a manifest of several chunks", async () => {
+    // Lines of 350 bytes that have nothing in common, so that they are cut.
+    for (let file = 0; file < 6000; file++) writeFileSync(at(randomBytes(100).toString("hex")), "");
+    const snapshot = await openBack(place, await backUp(place));
+    expect(snapshot.root.extents.length).to.be.greaterThan(1);
+    const paths = (await Array.fromAsync(snapshot.entries())).map(({ path }) => path ?? "");
+    for (const wanted of [0, 1, 2999, 5999, 6000].map((number) => paths[number] ?? "")) {
+      let passed = 0;
+      for await (const { path } of snapshot.entriesFrom(Buffer.from(wanted))) {
+        if (path === wanted) break;
+        expect((path ?? "") < wanted, path).to.be.true;
+        passed++;
+      }
+      // No more than the lines of two chunks.
+      expect(passed).to.be.lessThan(6000);
+    }
+    snapshot.close();
+  });
+
   it("opens at once at one file in the middle", async () => {
     for (let file = 0; file < 50; file++) writeFileSync(at(`f${file}`), `content ${file}`);
     const snapshot = await openBack(place, await backUp(place));

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { decodeIdentityFile } from "../../../shared/repository/identity-file.ts";
 import { decodeContinuationLine, decodeEntryLine } from "../../../shared/repository/manifest-lines.ts";
 import { decryptAge } from "../../../shared/repository/open/age.ts";
-import { openChunkFrame } from "../../../shared/repository/open/pack-reader.ts";
+import { openChunkFrame } from "../../../shared/repository/open/sealed-window.ts";
 import { decodeChunkTable } from "../../../shared/repository/pack-format.ts";
 import { decodePackLines, decodeRefs } from "../../../shared/repository/refs.ts";
 import { decodeRepositoryKey } from "../../../shared/repository/repository-key.ts";
