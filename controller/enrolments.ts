@@ -20,6 +20,8 @@ const enrolmentSchema = z.strictObject({
   hostname: z.string().max(255),
   recipient: recipientSchema,
   enrolledAt: z.iso.datetime(),
+  /** Of the repository then: a recovery puts other machines in the nodes' places, and each node's first key counts anew. */
+  incarnation: z.int().min(1),
 });
 export type Enrolment = z.infer<typeof enrolmentSchema>;
 
@@ -50,7 +52,8 @@ export class Enrolments {
   async load(): Promise<void> {
     for (const [nodeId, { content }] of await readEnrolments(this.#repository.catalogue, enrolmentSchema)) {
       this.#enrolled.set(nodeId, content);
-      this.#agents.expect(nodeId, content.hostname);
+      // Nodes of the swarm before a recovery are no longer there to be waited for.
+      if (content.incarnation === this.#repository.incarnation) this.#agents.expect(nodeId, content.hostname);
     }
   }
 
@@ -81,7 +84,8 @@ export class Enrolments {
   async #admit(request: EnrolmentRequest, now: number): Promise<void> {
     const { nodeId, hostname, recipient } = request;
     const known = this.#enrolled.get(nodeId);
-    if (known === undefined) await this.#enrol(request, now);
+    const { incarnation } = this.#repository;
+    if (known === undefined || known.incarnation < incarnation) await this.#enrol(request, now);
     else if (known.recipient !== recipient) {
       if (this.#waiting.size < keptWaiting) this.#waiting.set(nodeId, { request, askedAt: now });
       const fingerprint = fingerprintOf(recipient);
@@ -96,7 +100,14 @@ export class Enrolments {
   }
 
   async #enrol({ nodeId, hostname, recipient }: EnrolmentRequest, now: number): Promise<void> {
-    const enrolment: Enrolment = { format: 1, nodeId, hostname, recipient, enrolledAt: new Date(now).toISOString() };
+    const enrolment: Enrolment = {
+      format: 1,
+      nodeId,
+      hostname,
+      recipient,
+      enrolledAt: new Date(now).toISOString(),
+      incarnation: this.#repository.incarnation,
+    };
     await putEnrolment(this.#repository.catalogue, nodeId, enrolment);
     this.#enrolled.set(nodeId, enrolment);
     this.#agents.expect(nodeId, hostname);

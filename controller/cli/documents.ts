@@ -8,6 +8,7 @@ import { partSchema, runSchema, warningSchema } from "../../shared/repository/ru
 import { publicKeySchema } from "../../shared/repository/signature.ts";
 import { runsSchema } from "../api/schemas.ts";
 import { policySchema } from "../policy.ts";
+import type { RecoveryReport } from "../recovery/report.ts";
 
 export const initDocument = z.strictObject({
   repositoryId: z.string().regex(repositoryIdPattern),
@@ -285,3 +286,45 @@ export const pruneDocument = z.strictObject({
   missing: z.array(z.string()),
 });
 export type PruneDocument = z.infer<typeof pruneDocument>;
+
+/** skep recover inventory. */
+export const recoverInventoryDocument = z.strictObject({
+  runId: z.string(),
+  /** Absolute path of the file. */
+  inventory: z.string(),
+  nodes: z.int(),
+});
+export type RecoverInventoryDocument = z.infer<typeof recoverInventoryDocument>;
+
+/** skep recover plan, skep recover run --dry-run. An error among the findings makes the exit code 1. */
+export const recoveryPlanDocument = z.strictObject({
+  mode: z.string(),
+  runId: z.string(),
+  takenAt: z.string(),
+  machines: z.array(
+    z.strictObject({ name: z.string(), address: z.string(), role: z.string(), replaces: z.array(z.string()) }),
+  ),
+  gone: z.array(z.string()),
+  findings: z.array(
+    z.strictObject({ severity: z.enum(["error", "warning", "note"]), code: z.string(), text: z.string() }),
+  ),
+  steps: z.array(
+    z.strictObject({
+      id: z.string(),
+      phase: z.string(),
+      title: z.string(),
+      after: z.array(z.string()),
+      sizeBytes: z.int().nullable(),
+    }),
+  ),
+});
+export type RecoveryPlanDocument = z.infer<typeof recoveryPlanDocument>;
+
+/** skep recover run. `report` is null while steps are left (--until, --only). */
+export const recoveryRunDocument = z.strictObject({
+  /** With journal, report.md and report.json. */
+  folder: z.string(),
+  left: z.array(z.string()),
+  report: z.custom<RecoveryReport>().nullable(),
+});
+export type RecoveryRunDocument = z.infer<typeof recoveryRunDocument>;

@@ -30,6 +30,7 @@ const commands = new Map<string, () => Promise<CommandFile>>([
   ["forget", () => import("./command/forget.ts")],
   ["prune", () => import("./command/prune.ts")],
   ["service", () => import("./command/service.ts")],
+  ["recover", () => import("./command/recover.ts")],
   ["policy", () => import("./command/policy.ts")],
   ["raft", () => import("./command/raft.ts")],
   ["swarm", () => import("./command/swarm.ts")],

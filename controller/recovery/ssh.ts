@@ -7,27 +7,10 @@
 import { once } from "node:events";
 import type { Duplex } from "node:stream";
 import { Client, type ClientChannel, type ConnectConfig, type ServerHostKeyAlgorithm } from "ssh2";
-import { SkepError, type ErrorCode } from "../../shared/errors.ts";
-import { fingerprint, type KnownHosts } from "./known-hosts.ts";
+import type { SkepError } from "../../shared/errors.ts";
 import { quoteArguments } from "./quote-arguments.ts";
-
-/** How to come into a machine; made from the inventory by ssh-access.ts. Holds secrets: never logged. */
-export interface SshAccess {
-  /** For messages: the inventory's name of it. */
-  name: string;
-  address: string;
-  port: number;
-  user: string;
-  /** OpenSSH private key, PEM. */
-  privateKey: string | null;
-  /** Path of the agent's socket. */
-  agent: string | null;
-  password: string | null;
-  known: KnownHosts;
-  sudo: boolean;
-  sudoPassword: string | null;
-  jump: SshAccess | null;
-}
+import type { SshAccess } from "./ssh-access.ts";
+import { hostFault, loginFault, sshFault } from "./ssh-faults.ts";
 
 export interface CommandOptions {
   signal: AbortSignal;
@@ -138,63 +121,6 @@ function algorithmsFor(types: readonly string[]): ServerHostKeyAlgorithm[] {
   return names as ServerHostKeyAlgorithm[];
 }
 
-function hostFault(access: SshAccess, key: Buffer): SkepError | null {
-  const text = key.toString("base64");
-  const where = `${access.name} (${access.address} port ${access.port})`;
-  if (access.known.revoked.has(text)) {
-    return fault("SKEP_SSH_HOST_CHANGED", `${where} shows ${fingerprint(key)}, a key that is marked as revoked`, true);
-  }
-  if (access.known.keys.has(text)) return null;
-  if (access.known.keys.size > 0) {
-    return fault(
-      "SKEP_SSH_HOST_CHANGED",
-      `${where} shows the key ${fingerprint(key)}, which is not the one that is known`,
-      true,
-      "is the address right? If the machine was installed anew, take the old key out of known_hosts, or give the new one as hostKey in the inventory",
-    );
-  }
-  return fault(
-    "SKEP_SSH_HOST_UNKNOWN",
-    `${where} shows the key ${fingerprint(key)}, which nobody vouched for`,
-    true,
-    "compare it on the machine's console (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then connect once by ssh, or give it as hostKey in the inventory",
-  );
-}
-
-function loginFault(access: SshAccess, error: unknown): SkepError {
-  const { message, level } = error as Error & { level?: string };
-  const where = `${access.user}@${access.address} port ${access.port} (${access.name})`;
-  if (level === "client-authentication") {
-    return fault(
-      "SKEP_SSH_DENIED",
-      `${where} lets nobody in: ${message}`,
-      true,
-      "is the public key in the user's authorized_keys? The inventory names user and key",
-      error,
-    );
-  }
-  if (/parse|passphrase|Encrypted/i.test(message) && access.privateKey !== null) {
-    return fault(
-      "SKEP_SSH_KEY_INVALID",
-      `the private key for ${where} can't be used: ${message}`,
-      true,
-      "a key with a passphrase is used through ssh-agent: agent: true",
-      error,
-    );
-  }
-  return fault(
-    "SKEP_SSH_UNREACHABLE",
-    `${where} can't be reached by SSH: ${message}`,
-    false,
-    "is the machine up, and is its sshd on that port?",
-    error,
-  );
-}
-
-function fault(code: ErrorCode, message: string, permanent: boolean, hint?: string, cause?: unknown): SkepError {
-  return new SkepError({ code, message, permanent, ...(hint !== undefined && { hint }), cause });
-}
-
 /** `sudo -S` reads its password byte by byte up to the line end: what follows is the command's. */
 const sudoAsking = ["sudo", "-k", "-S", "-p", "", "--"] as const;
 const sudoSilent = ["sudo", "-k", "-n", "--"] as const;
@@ -232,7 +158,7 @@ class Machine implements SshMachine {
       return;
     }
     const refuse = (said: string): SkepError =>
-      fault(
+      sshFault(
         "SKEP_SSH_SUDO",
         `${this.#access.user} may not use sudo on ${this.name}: ${said.trim()}`,
         true,
@@ -260,13 +186,21 @@ class Machine implements SshMachine {
   async #run(argv: readonly string[], password: string | null, options: CommandOptions): Promise<CommandResult> {
     const timeout = AbortSignal.timeout(options.timeoutMs ?? defaultTimeoutMs);
     const signal = AbortSignal.any([options.signal, timeout]);
-    const channel = await this.#exec(argv);
+    const { channel, ended } = await this.#exec(argv);
+    // sshd passes on no signal in a session of root: then the command is left to find its output closed.
+    const givenUp = new AbortController();
     const stop = (): void => {
       if (this.#open) channel.signal("TERM");
       setTimeout(() => {
         channel.destroy();
+        givenUp.abort();
       }, stopGraceMs).unref();
     };
+    const abandoned = new Promise<null>((resolve) => {
+      givenUp.signal.addEventListener("abort", () => {
+        resolve(null);
+      });
+    });
     const tooMuch = { seen: false };
     const stdout: Buffer[] = [];
     let stdoutBytes = 0;
@@ -286,25 +220,16 @@ class Machine implements SshMachine {
     channel.stderr.on("data", (piece: Buffer) => {
       stderr = Buffer.concat([stderr, piece]).subarray(-stderrBytes);
     });
-    const ended = new Promise<number | null>((resolve) => {
-      let code: number | null = null;
-      channel.on("exit", (status: number | null, name?: string) => {
-        code = status ?? (name === undefined ? null : 128);
-      });
-      channel.once("close", () => {
-        resolve(code);
-      });
-    });
     signal.addEventListener("abort", stop, { once: true });
     try {
-      const sending = feed(channel, password, options.input);
-      const code = await ended;
+      const sending = feed(channel, password, options.input, givenUp.signal);
+      const code = await Promise.race([ended, abandoned]);
       // A command that ends before it read everything closes its end; its exit code says why.
       await sending.catch(() => undefined);
       options.signal.throwIfAborted();
       const what = `${argv[0] === "sudo" ? "sudo " : ""}${commandName(argv)} on ${this.name}`;
-      if (timeout.aborted) throw fault("SKEP_SSH_TIMEOUT", `${what} did not end in time`, false);
-      if (tooMuch.seen) throw fault("SKEP_SSH_OUTPUT", `${what} wrote more than ${outputLimitBytes} bytes`, true);
+      if (timeout.aborted) throw sshFault("SKEP_SSH_TIMEOUT", `${what} did not end in time`, false);
+      if (tooMuch.seen) throw sshFault("SKEP_SSH_OUTPUT", `${what} wrote more than ${outputLimitBytes} bytes`, true);
       if (code === null) throw this.#lost(what);
       return { code, stdout: Buffer.concat(stdout).toString("utf8"), stderr: stderr.toString("utf8") };
     } finally {
@@ -312,7 +237,7 @@ class Machine implements SshMachine {
     }
   }
 
-  async #exec(argv: readonly string[]): Promise<ClientChannel> {
+  async #exec(argv: readonly string[]): Promise<RunningCommand> {
     const command = quoteArguments(argv);
     if (!this.#open) throw this.#lost("a command");
     return await new Promise((resolve, reject) => {
@@ -320,16 +245,29 @@ class Machine implements SshMachine {
         reject(this.#lost("a command"));
       };
       this.#client.once("close", closed);
-      this.#client.exec(command, (error, channel) => {
-        this.#client.off("close", closed);
-        if (error === undefined) resolve(channel);
-        else reject(fault("SKEP_SSH_CHANNEL", `${this.name} opens no more channels: ${error.message}`, false));
-      });
+      this.#whileConnected(closed, () =>
+        this.#client.exec(command, (error, channel) => {
+          this.#client.off("close", closed);
+          // Here and now: the end of a short command may stand in the packet that comes next.
+          if (error === undefined) resolve({ channel, ended: endOf(channel) });
+          else reject(sshFault("SKEP_SSH_CHANNEL", `${this.name} opens no more channels: ${error.message}`, false));
+        }),
+      );
     });
   }
 
+  /** ssh2 throws at once where its socket is gone and its end was not told yet. */
+  #whileConnected(onLost: () => void, act: () => unknown): void {
+    try {
+      act();
+    } catch {
+      this.#open = false;
+      onLost();
+    }
+  }
+
   #lost(what: string): SkepError {
-    return fault("SKEP_SSH_LOST", `the connection to ${this.name} was lost during ${what}`, false);
+    return sshFault("SKEP_SSH_LOST", `the connection to ${this.name} was lost during ${what}`, false);
   }
 
   async openSocket(path: string): Promise<Duplex> {
@@ -350,18 +288,20 @@ class Machine implements SshMachine {
         reject(this.#lost(`a way to ${to}`));
       };
       this.#client.once("close", closed);
-      open((error, channel) => {
-        this.#client.off("close", closed);
-        if (error === undefined) resolve(channel);
-        else reject(fault("SKEP_SSH_FORWARD", `${this.name} opens no way to ${to}: ${error.message}`, true));
-      });
+      this.#whileConnected(closed, () =>
+        open((error, channel) => {
+          this.#client.off("close", closed);
+          if (error === undefined) resolve(channel);
+          else reject(sshFault("SKEP_SSH_FORWARD", `${this.name} opens no way to ${to}: ${error.message}`, true));
+        }),
+      );
     });
   }
 
   async openCommand(argv: readonly string[], signal: AbortSignal): Promise<Duplex> {
     signal.throwIfAborted();
     const { argv: whole, password } = this.#command(argv);
-    const channel = await this.#exec(whole);
+    const { channel } = await this.#exec(whole);
     // Read, or the channel's window fills up and it stalls.
     channel.stderr.resume();
     if (password !== null) channel.write(`${password}\n`);
@@ -372,6 +312,24 @@ class Machine implements SshMachine {
     this.#client.end();
     this.#jump?.close();
   }
+}
+
+interface RunningCommand {
+  channel: ClientChannel;
+  /** Its exit code, 128 where a signal ended it; null where the connection was lost. */
+  ended: Promise<number | null>;
+}
+
+function endOf(channel: ClientChannel): Promise<number | null> {
+  return new Promise((resolve) => {
+    let code: number | null = null;
+    channel.on("exit", (status: number | null, name?: string) => {
+      code = status ?? (name === undefined ? null : 128);
+    });
+    channel.once("close", () => {
+      resolve(code);
+    });
+  });
 }
 
 /** The command behind sudo and shell, for messages: never its arguments, which may be long. */
@@ -385,13 +343,14 @@ async function feed(
   channel: ClientChannel,
   password: string | null,
   input: Uint8Array | AsyncIterable<Uint8Array> | undefined,
+  givenUp: AbortSignal,
 ): Promise<void> {
   const failed = new AbortController();
   channel.once("close", () => {
     failed.abort();
   });
   const write = async (piece: Uint8Array | string): Promise<void> => {
-    if (!channel.write(piece)) await once(channel, "drain", { signal: failed.signal });
+    if (!channel.write(piece)) await once(channel, "drain", { signal: AbortSignal.any([failed.signal, givenUp]) });
   };
   channel.on("error", () => undefined);
   if (password !== null) await write(`${password}\n`);

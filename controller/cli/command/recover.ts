@@ -1,0 +1,64 @@
+// skep recover: the swarm is lost; here are other machines. A plan before it is an act.
+import { Option, type Command } from "commander";
+import { SkepError } from "../../../shared/errors.ts";
+import { recoveryModes } from "../../recovery/journal.ts";
+import { addIdentityOption, addKitOption, addStoreOptions } from "../access.ts";
+import { planCommand, runCommand, writeInventory, type PlanOptions, type RunOptions } from "../recover.ts";
+import { describe, run, type Session } from "../session.ts";
+import type { ExitCode } from "../exit-code.ts";
+
+export function register(program: Command): void {
+  const recover = program.command("recover").description("rebuild the swarm from a run, onto other machines");
+
+  const inventory = recover
+    .command("inventory")
+    .description("write a first inventory from a run, for you to complete")
+    .option("--run <run>", "from this run (default: the newest with proven Raft state)", "latest")
+    .option("--out <file>", "where to write it", "inventory.yml");
+  addStoreOptions(addIdentityOption(addKitOption(inventory)));
+  run(describe(inventory, "skep recover inventory --identity identity-anna.txt --out inventory.yml"), writeInventory);
+
+  const plan = recover
+    .command("plan")
+    .description("check run, inventory and machines, and print what would be done; nothing is touched");
+  addPlanOptions(plan);
+  run(describe(plan, "skep recover plan --inventory inventory.yml --identity identity-anna.txt"), planCommand);
+
+  const carryOut = recover
+    .command("run")
+    .description("carry the plan out; begun before, it goes on where it stopped")
+    .option("--dry-run", "print the plan and stop")
+    .option("--until <step>", "end once this step is done")
+    .option("--only <step>", "do this step alone")
+    .option("--journal <folder>", "where journal and report are kept (default: recovery-RUN)")
+    .option(
+      "--fence-command <program>",
+      "a program that switches the old machines off; their addresses are on its stdin",
+    )
+    .option("--health-seconds <seconds>", "how long services may take to become healthy", "300")
+    .option("--yes", "do it without being asked, warnings and all");
+  addPlanOptions(carryOut);
+  const example = `skep recover run --inventory inventory.yml --identity identity-anna.txt
+skep recover run --inventory inventory.yml --identity identity-anna.txt --until swarm --yes`;
+  run(describe(carryOut, example), checkedRun);
+}
+
+function addPlanOptions(command: Command): void {
+  command
+    .option("--inventory <file>", "the machines, and what became of each node", "inventory.yml")
+    .option("--run <run>", "from this run (default: the newest with proven Raft state)", "latest")
+    .addOption(new Option("--mode <mode>", "raft: every manager is lost").choices([...recoveryModes]).default("raft"))
+    .option("--run-jobs", "run jobs again");
+  addStoreOptions(addIdentityOption(addKitOption(command)));
+}
+
+async function checkedRun(session: Session, options: RunOptions & PlanOptions): Promise<ExitCode> {
+  const seconds = Number(options.healthSeconds);
+  if (!(seconds >= 1 && seconds <= 86_400)) throw usage("--health-seconds takes a number from 1 to 86400");
+  if (options.until !== undefined && options.only !== undefined) throw usage("--until and --only exclude each other");
+  return await runCommand(session, options);
+}
+
+function usage(message: string): SkepError {
+  return new SkepError({ code: "SKEP_CLI_USAGE", message, permanent: true, hint: "`skep recover run --help`" });
+}

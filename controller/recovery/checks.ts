@@ -1,0 +1,300 @@
+// What is to be said about a recovery before it begins: errors stop it, warnings are for the operator to judge, notes are
+// good to know. Pure functions over what was gathered.
+import { BlockList, isIP } from "node:net";
+import { nodeGone, nodeSurvives } from "./inventory.ts";
+import type { MachineFacts } from "./machine-facts.ts";
+import { mayMeet, parseConstraint, renameConstraint } from "./placement.ts";
+import type { ExaminedPlan, Finding } from "./recovery-plan.ts";
+import { kitArchitecture } from "./runtime-kit.ts";
+
+/** Docker's ports between nodes (docs.docker.com, "Open protocols and ports between the hosts"). */
+const clusterPorts = [2377, 7946];
+const mostClockOffsetMs = 30_000;
+/** Room for folders, inodes, the filesystem's reserve. */
+const roomFactor = 1.05;
+const roomBytes = 64 * 1024 * 1024;
+/** swarmkit's mathematics: an even number of managers bears no more failures than the odd one below. */
+const mostManagers = 7;
+
+type Say = (severity: Finding["severity"], code: string, text: string) => void;
+
+export function examine(plan: ExaminedPlan): Finding[] {
+  const findings: Finding[] = [];
+  const say: Say = (severity, code, text) => findings.push({ severity, code, text });
+  examineNodes(plan, say);
+  for (const machine of plan.machines) examineMachine(plan, machine.facts, say);
+  examineClocks(plan, say);
+  examineVolumes(plan, say);
+  examineServices(plan, say);
+  examineNetworks(plan, say);
+  const order = ["error", "warning", "note"];
+  return findings.sort((a, b) => order.indexOf(a.severity) - order.indexOf(b.severity));
+}
+
+function examineNodes(plan: ExaminedPlan, say: Say): void {
+  const { inventory, view, homes } = plan;
+  const named = new Set(Object.keys(inventory.nodes));
+  for (const { id, hostname, role } of view.nodes) {
+    if (!homes.has(id)) {
+      say(
+        "error",
+        "node-unmapped",
+        `${hostname} (${id}), a ${role}, is not in the inventory: map it, or say that it is gone`,
+      );
+    } else if (homes.get(id) === nodeSurvives && plan.mode === "raft") {
+      say(
+        "error",
+        "node-survives",
+        `${hostname} survives: mode raft makes the swarm anew; a surviving machine leaves the old swarm first (docker swarm leave --force) and is listed as a machine`,
+      );
+    }
+    named.delete(id);
+    named.delete(hostname);
+  }
+  for (const name of named) say("error", "node-unknown", `the inventory names ${name}, which the run does not know`);
+  const hostnames = view.nodes.map(({ hostname }) => hostname);
+  for (const hostname of new Set(hostnames)) {
+    const twins = view.nodes.filter((node) => node.hostname === hostname);
+    if (twins.length > 1 && twins.some(({ id }) => inventory.nodes[id] === undefined)) {
+      say(
+        "error",
+        "node-ambiguous",
+        `${twins.length} nodes are called ${hostname}: name them by id: ${twins.map(({ id }) => id).join(", ")}`,
+      );
+    }
+  }
+  const managers = plan.machines.filter(({ role }) => role === "manager").length;
+  if (managers > 0 && managers % 2 === 0) {
+    say("warning", "managers-even", `${managers} managers bear no more failures than ${managers - 1}`);
+  }
+  if (managers > mostManagers) say("warning", "managers-many", `${managers} managers make every write slow`);
+  for (const machine of plan.machines) {
+    const [, ...more] = machine.replaces;
+    if (more.length > 0) {
+      const taken = machine.replaces.map(({ hostname }) => hostname).join(", ");
+      say(
+        "note",
+        "nodes-merged",
+        `${machine.name} takes the place of ${taken}; labels and availability are those of the first`,
+      );
+    }
+    for (const { hostname } of machine.replaces) {
+      if (hostname !== machine.facts.hostname) {
+        say(
+          "note",
+          "hostname-changed",
+          `${hostname} will be called ${machine.facts.hostname}; constraints on its name are rewritten`,
+        );
+      }
+    }
+  }
+}
+
+function examineMachine(plan: ExaminedPlan, facts: MachineFacts, say: Say): void {
+  const { name } = facts;
+  if (facts.swarmState !== "inactive" && facts.clusterId !== plan.clusterId) {
+    say(
+      "error",
+      "swarm-active",
+      `${name} is in a swarm already (${facts.swarmState}): docker swarm leave --force there`,
+    );
+  }
+  if (kitArchitecture(facts.architecture) === null) {
+    say(
+      "error",
+      "architecture",
+      `${name} is a machine of architecture ${facts.architecture}, for which there is no kit`,
+    );
+  }
+  const needed = plan.volumes
+    .filter(({ machine }) => machine === name)
+    .reduce((sum, { source }) => sum + source.sizeBytes * roomFactor, roomBytes);
+  if (facts.freeBytes < needed) {
+    say(
+      "error",
+      "disk-room",
+      `${name} has ${facts.freeBytes} bytes free in ${facts.dataRoot}, its volumes need ${Math.ceil(needed)}`,
+    );
+  }
+  if (facts.swarmState === "inactive") {
+    for (const port of clusterPorts) {
+      if (facts.listening.includes(port))
+        say("error", "port-taken", `on ${name} somebody listens on port ${port}, which the swarm needs`);
+    }
+  }
+  const oldVersions = plan.machines.find((machine) => machine.name === name)?.replaces ?? [];
+  for (const { engineVersion, hostname } of oldVersions) {
+    const [older, newer] = [majorOf(facts.engineVersion), majorOf(engineVersion)];
+    if (older !== null && newer !== null && older < newer) {
+      say(
+        "warning",
+        "engine-version",
+        `${name} has Docker ${facts.engineVersion}, ${hostname} had ${engineVersion}: newer state on an older engine`,
+      );
+    }
+  }
+}
+
+function majorOf(version: string): number | null {
+  const major = Number(/^(\d+)\./.exec(version)?.[1] ?? NaN);
+  return Number.isNaN(major) ? null : major;
+}
+
+function examineClocks(plan: ExaminedPlan, say: Say): void {
+  for (const { name, facts } of plan.machines) {
+    if (Math.abs(facts.clockOffsetMs) < mostClockOffsetMs) continue;
+    const seconds = Math.round(facts.clockOffsetMs / 1000);
+    say("error", "clock", `the clock of ${name} is ${seconds} s off from this machine's: certificates would not count`);
+  }
+}
+
+function examineVolumes(plan: ExaminedPlan, say: Say): void {
+  for (const { part, id } of plan.sources) {
+    if (plan.homes.get(part.nodeId) === nodeGone)
+      say("warning", "volume-homeless", `${id} has no home: its node is gone`);
+  }
+  const taken = new Map<string, string>();
+  for (const { source, machine } of plan.volumes) {
+    const { name } = source.part.volume;
+    const key = `${machine} ${name}`;
+    const other = taken.get(key);
+    if (other !== undefined) {
+      say(
+        "error",
+        "volume-twice",
+        `${other} and ${source.id} would both become volume ${name} of ${machine}: map one node elsewhere`,
+      );
+    }
+    taken.set(key, source.id);
+    if (plan.facts.get(machine)?.volumes.includes(name) === true) {
+      say("warning", "volume-exists", `${machine} has a volume ${name} already: its content is set aside beside it`);
+    }
+    if (source.run.id !== plan.runId) {
+      say(
+        "warning",
+        "volume-older",
+        `${source.id} is not in run ${plan.runId}; it is taken from ${source.run.id} of ${source.run.startedAt}`,
+      );
+    }
+    if (source.shrankFromBytes !== null) {
+      say(
+        "warning",
+        "volume-shrank",
+        `${source.id} has ${source.sizeBytes} bytes, and had ${source.shrankFromBytes} in the run before: was it emptied before it was backed up?`,
+      );
+    }
+    if (source.part.status === "partial") {
+      say("warning", "volume-incomplete", `${source.id} was not taken whole: ${source.part.error?.message ?? ""}`);
+    }
+  }
+}
+
+function examineServices(plan: ExaminedPlan, say: Say): void {
+  const { view, machines, renamed } = plan;
+  const restored = new Set(plan.volumes.map(({ source }) => source.part.volume.name));
+  for (const service of view.services) {
+    // What a constraint on an id becomes is known once the nodes have joined; here the machine's name stands for it.
+    const ids = new Map(machines.flatMap(({ name, replaces }) => replaces.map(({ id }) => [id, name] as const)));
+    const constraints = service.constraints.map((text) => renameConstraint(text, { ids, hostnames: renamed }));
+    const places = machines.map(({ name, role, facts, replaces }) => ({
+      id: name,
+      hostname: facts.hostname,
+      role,
+      labels: replaces[0]?.labels ?? {},
+    }));
+    if (service.constraints.length > 0 && !places.some((place) => mayMeet(place, constraints))) {
+      say(
+        "warning",
+        "constraint",
+        `no machine will meet the constraints of ${service.name}: ${service.constraints.join(", ")}`,
+      );
+    }
+    const local = service.volumes.filter((volume) => restored.has(volume));
+    const possible = places.filter((place) => mayMeet(place, constraints));
+    if (service.mode === "replicated" && local.length > 0 && possible.length > 1 && !service.own) {
+      say(
+        "warning",
+        "volume-not-pinned",
+        `${service.name} may start on ${possible.map(({ hostname }) => hostname).join(", ")}, its volume ${local.join(", ")} is on one of them: pin it (node.hostname==…)`,
+      );
+    }
+    if (service.mode === "job") {
+      const what = service.ended ? "ended before and is not run again" : "was under way: it stays held";
+      if (!plan.runJobs) say("note", "job", `job ${service.name} ${what} (--run-jobs runs it)`);
+    }
+    if (service.image !== "" && places.length > 0) examineImage(service.name, service.image, possible, plan, say);
+  }
+  for (const { id, constraints, name } of view.services) {
+    for (const text of constraints) {
+      const constraint = parseConstraint(text);
+      if (constraint?.key === "node.id" && !view.nodes.some((node) => node.id === constraint.value)) {
+        say(
+          "warning",
+          "constraint-unknown",
+          `${name} (${id}) is bound to node ${constraint.value}, which the run does not know`,
+        );
+      }
+    }
+  }
+}
+
+function examineImage(
+  service: string,
+  image: string,
+  places: readonly { id: string }[],
+  plan: ExaminedPlan,
+  say: Say,
+): void {
+  const bare = image.replace(/@sha256:.*$/, "");
+  const has = (machine: string): boolean => {
+    const images = plan.facts.get(machine)?.images ?? [];
+    return images.includes(image) || images.includes(bare) || images.includes(`docker.io/library/${bare}`);
+  };
+  const lacking = places.filter(({ id }) => !has(id)).map(({ id }) => id);
+  if (lacking.length > 0)
+    say("note", "image-absent", `${service} needs ${bare}, which ${lacking.join(", ")} must pull`);
+}
+
+function examineNetworks(plan: ExaminedPlan, say: Say): void {
+  for (const { name, driver, subnets } of plan.view.networks) {
+    if (driver !== "overlay") continue;
+    for (const machine of plan.machines) {
+      for (const route of machine.facts.routes) {
+        for (const subnet of subnets) {
+          if (overlap(subnet, route)) {
+            say(
+              "error",
+              "subnet",
+              `network ${name} has subnet ${subnet}, and ${machine.name} reaches ${route} directly: they overlap`,
+            );
+          }
+        }
+      }
+    }
+  }
+  const drivers = new Set(plan.view.networks.map(({ driver }) => driver));
+  for (const driver of drivers) {
+    if (["overlay", "bridge", "host", "null", ""].includes(driver)) continue;
+    for (const { name, facts } of plan.machines) {
+      if (!facts.drivers.includes(`network ${driver}`))
+        say("warning", "driver", `${name} lacks the network driver ${driver}`);
+    }
+  }
+}
+
+/** Of two IPv4 networks as CIDR. */
+export function overlap(a: string, b: string): boolean {
+  const [first, second] = [parseCidr(a), parseCidr(b)];
+  if (first === null || second === null) return false;
+  const contains = (outer: { address: string; bits: number }, address: string): boolean => {
+    const list = new BlockList();
+    list.addSubnet(outer.address, outer.bits, "ipv4");
+    return list.check(address, "ipv4");
+  };
+  return contains(first, second.address) || contains(second, first.address);
+}
+
+function parseCidr(text: string): { address: string; bits: number } | null {
+  const [address = "", bits = ""] = text.split("/");
+  return isIP(address) === 4 && /^\d{1,2}$/.test(bits) && Number(bits) <= 32 ? { address, bits: Number(bits) } : null;
+}

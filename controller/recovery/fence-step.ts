@@ -1,0 +1,118 @@
+// The fence: nothing begins while a manager of the old swarm answers, seen from here and from every new machine. A network
+// that is parted could hide one: --fence-command asks whoever can switch machines off.
+import { spawn } from "node:child_process";
+import type { Duplex } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
+import { SkepError } from "../../shared/errors.ts";
+import { findLivingManagers, oldManagers } from "../swarm-restore/fence.ts";
+import type { StepResult } from "./journal.ts";
+import { machineOf, type RecoveryTools } from "./recovery-tools.ts";
+import type { StepContext } from "./steps.ts";
+
+export async function raiseFence(
+  tools: RecoveryTools,
+  fenceCommand: string | null,
+  { signal, onProgress }: StepContext,
+): Promise<StepResult> {
+  if (fenceCommand !== null) {
+    onProgress(`running ${fenceCommand}`, null);
+    await runFenceCommand(fenceCommand, tools, signal);
+  }
+  const managers = oldManagers(tools.source.swarm.state);
+  const { clusterId } = tools.plan;
+  const seen: string[] = [];
+  const unseen: string[] = [];
+  const living = new Map<string, string>();
+  const look = async (from: string, openTcp: Parameters<typeof findLivingManagers>[1]["openTcp"]): Promise<void> => {
+    const found = await findLivingManagers(managers, {
+      clusterId,
+      replacedNodeId: null,
+      ...(openTcp !== undefined && { openTcp }),
+      signal,
+    });
+    for (const { hostname, host, port } of found)
+      living.set(`${host}:${port}`, `${hostname} (${host}:${port}, seen from ${from})`);
+    seen.push(from);
+  };
+  onProgress(`asking ${managers.map(({ host }) => host).join(", ")}`, null);
+  const lookFrom = async (name: string): Promise<void> => {
+    const machine = machineOf(tools, name);
+    const blocked = { here: false };
+    await look(name, async (host, port) => {
+      try {
+        return (await inTime(machine.openTcp(host, port, signal))) as never;
+      } catch (error) {
+        if (error instanceof SkepError && /administratively prohibited/i.test(error.message)) blocked.here = true;
+        throw error;
+      }
+    });
+    if (blocked.here) unseen.push(name);
+  };
+  await Promise.all([look("here", undefined), ...tools.plan.machines.map(({ name }) => lookFrom(name))]);
+  if (living.size > 0) {
+    throw new SkepError({
+      code: "SKEP_RECOVERY_OLD_MANAGER_ALIVE",
+      message: `the old swarm lives: ${[...living.values()].join("; ")}`,
+      permanent: true,
+      hint: "two swarms of one identity would fight: switch these machines off, or cut them from the network, and run again",
+    });
+  }
+  return {
+    managersAsked: managers.map(({ host, port }) => `${host}:${port}`),
+    askedFrom: seen.filter((name) => !unseen.includes(name)),
+    // Their sshd forbids forwarding: what they see was not looked at.
+    notAskedFrom: unseen,
+    fenceCommand: fenceCommand !== null,
+  };
+}
+
+/** As long as a TCP connection to a living machine may take; sshd itself waits for minutes for a dead one. */
+const connectTimeoutMs = 6_000;
+
+async function inTime(opening: Promise<Duplex>): Promise<Duplex> {
+  const stop = new AbortController();
+  const late = sleep(connectTimeoutMs, undefined, { signal: stop.signal }).then(() => null);
+  try {
+    const opened = await Promise.race([opening, late]);
+    if (opened !== null) return opened;
+    opening.then(
+      (channel) => channel.destroy(),
+      () => undefined,
+    );
+    throw new Error("nobody answers in time");
+  } finally {
+    late.catch(() => undefined);
+    stop.abort();
+  }
+}
+
+/** A program of the operator's, without arguments; the old managers' addresses are on its standard input, a line each. */
+async function runFenceCommand(program: string, tools: RecoveryTools, signal: AbortSignal): Promise<void> {
+  const child = spawn(program, [], { stdio: ["pipe", "ignore", "pipe"], signal });
+  let stderr = "";
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    stderr = (stderr + text).slice(-4096);
+  });
+  child.stdin.on("error", () => undefined);
+  child.stdin.end(
+    oldManagers(tools.source.swarm.state)
+      .map(({ hostname, host }) => `${host} ${hostname}\n`)
+      .join(""),
+  );
+  const code = await new Promise<number | string>((resolve) => {
+    child.once("error", (error) => {
+      resolve(error.message);
+    });
+    child.once("close", (status) => {
+      resolve(status ?? "a signal");
+    });
+  });
+  signal.throwIfAborted();
+  if (code === 0) return;
+  throw new SkepError({
+    code: "SKEP_RECOVERY_FENCE_COMMAND",
+    message: `the fence command ${program} ended with ${code}: ${stderr.trim()}`,
+    permanent: true,
+    hint: "it must end with 0 once the old machines are off",
+  });
+}

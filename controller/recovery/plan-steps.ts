@@ -1,0 +1,89 @@
+// The steps of mode raft, in their order: volumes first, on machines that are in no swarm yet; then the swarm, held; then
+// its nodes; then its services, wave by wave.
+import type { RecoveryPlan } from "./recovery-plan.ts";
+import type { PlannedStep } from "./steps.ts";
+
+export const stepIds = {
+  fence: "fence",
+  kit: (machine: string): string => `kit:${machine}`,
+  volume: (machine: string, id: string): string => `volume:${machine}:${id}`,
+  takeOver: "take-over",
+  swarm: "swarm",
+  join: (machine: string): string => `join:${machine}`,
+  nodes: "nodes",
+  release: (wave: number): string => `release:${wave}`,
+  own: "skep",
+  compare: "compare",
+  clean: (machine: string): string => `clean:${machine}`,
+} as const;
+
+export function planRaftSteps(plan: Omit<RecoveryPlan, "findings" | "steps">): PlannedStep[] {
+  const { machines, volumes, waves, own } = plan;
+  const [first, ...others] = machines;
+  if (first === undefined) return [];
+  const steps: PlannedStep[] = [
+    {
+      id: stepIds.fence,
+      phase: "fence",
+      title: "make sure that no manager of the old swarm is alive",
+      after: [],
+    },
+  ];
+  for (const { name } of machines) {
+    const title = `bring Skep to ${name}`;
+    steps.push({ id: stepIds.kit(name), phase: "kit", title, after: [stepIds.fence], lane: name });
+  }
+  for (const { source, machine } of volumes) {
+    steps.push({
+      id: stepIds.volume(machine, source.id),
+      phase: "volumes",
+      title: `restore volume ${source.id} on ${machine}`,
+      after: [stepIds.kit(machine)],
+      lane: machine,
+      sizeBytes: source.sizeBytes,
+    });
+  }
+  const volumeIds = volumes.map(({ source, machine }) => stepIds.volume(machine, source.id));
+  const takeOver = "take the repository over: the old swarm's controller may write to it no more";
+  const ready = [...machines.map(({ name }) => stepIds.kit(name)), ...volumeIds];
+  steps.push({ id: stepIds.takeOver, phase: "swarm", title: takeOver, after: ready });
+  steps.push({
+    id: stepIds.swarm,
+    phase: "swarm",
+    title: `start the swarm on ${first.name} (${first.advertise}), all services held`,
+    after: [stepIds.takeOver],
+  });
+  // Managers one after the other: each changes the quorum. Workers then at once.
+  let before: string = stepIds.swarm;
+  for (const { name, role } of others.filter((machine) => machine.role === "manager")) {
+    steps.push({ id: stepIds.join(name), phase: "join", title: `${name} joins as ${role}`, after: [before] });
+    before = stepIds.join(name);
+  }
+  const workers = others.filter((machine) => machine.role === "worker");
+  for (const { name, role } of workers) {
+    steps.push({ id: stepIds.join(name), phase: "join", title: `${name} joins as ${role}`, after: [before] });
+  }
+  steps.push({
+    id: stepIds.nodes,
+    phase: "nodes",
+    title: "give nodes their labels and availability back, remove the dead",
+    after: workers.length > 0 ? workers.map(({ name }) => stepIds.join(name)) : [before],
+  });
+  let last: string = stepIds.nodes;
+  for (const [index, services] of waves.entries()) {
+    const title = `let go: ${services.map(({ name }) => name).join(", ")}`;
+    steps.push({ id: stepIds.release(index + 1), phase: "services", title, after: [last] });
+    last = stepIds.release(index + 1);
+  }
+  if (own.length > 0) {
+    const title = "let Skep's own services go, with a new controller key";
+    steps.push({ id: stepIds.own, phase: "skep", title, after: [last] });
+    last = stepIds.own;
+  }
+  steps.push({ id: stepIds.compare, phase: "compare", title: "compare every object with the copy", after: [last] });
+  for (const { name } of machines) {
+    const title = `take Skep's kit from ${name} again`;
+    steps.push({ id: stepIds.clean(name), phase: "clean", title, after: [stepIds.compare] });
+  }
+  return steps;
+}

@@ -1,0 +1,82 @@
+// The plan of a recovery: from the run, the inventory and what the machines are like to an ordered list of steps, and what
+// is to be said about it before anything is touched. Pure: nothing is asked or done here.
+import { examine } from "./checks.ts";
+import { advertisedAddress, nodeGone, nodeSurvives, type Inventory } from "./inventory.ts";
+import { planRaftSteps } from "./plan-steps.ts";
+import { defaultDockerSocket } from "./remote-machine.ts";
+import type { PlanInput, PlannedMachine, RecoveryPlan } from "./recovery-plan.ts";
+import type { OldNode } from "./swarm-view.ts";
+import { releaseWaves } from "./rebuild/waves.ts";
+
+/** Rough, for the estimate alone: what one machine restores in a second. */
+export const assumedBytesPerSecond = 40_000_000;
+
+export function planRecovery(input: PlanInput): RecoveryPlan {
+  const { inventory, view } = input;
+  const homes = homesOf(inventory, view.nodes);
+  const machines = planMachines(input, homes);
+  const volumes = input.volumes.flatMap((source) => {
+    const home = homes.get(source.part.nodeId);
+    return home === undefined || home === nodeGone || home === nodeSurvives ? [] : [{ source, machine: home }];
+  });
+  const released = view.services.filter(({ mode, own }) => !own && (mode !== "job" || input.runJobs));
+  const waves = releaseWaves(released.filter(({ ended }) => !ended || input.runJobs));
+  const endedJobs = view.services.filter(({ ended }) => ended && !input.runJobs).map(({ id }) => id);
+  const own = view.services.filter((service) => service.own);
+  const gone = view.nodes.filter(({ id }) => homes.get(id) === nodeGone);
+  const renamed = new Map(
+    machines.flatMap(({ replaces, facts }) =>
+      replaces.flatMap(({ hostname }): [string, string][] =>
+        hostname === facts.hostname ? [] : [[hostname, facts.hostname]],
+      ),
+    ),
+  );
+  const plan = {
+    mode: input.mode,
+    runId: input.run.id,
+    takenAt: input.run.startedAt,
+    clusterId: view.clusterId,
+    ...{ machines, gone, volumes, services: view.services, waves, own, endedJobs, renamed },
+  };
+  return {
+    ...plan,
+    findings: examine({ ...input, ...plan, sources: input.volumes, homes }),
+    steps: planRaftSteps(plan),
+  };
+}
+
+/** Node id → machine, `gone` or `survives`; a node that the inventory does not name is missing. */
+export function homesOf({ nodes }: Inventory, old: readonly OldNode[]): Map<string, string> {
+  const homes = new Map<string, string>();
+  for (const { id, hostname } of old) {
+    const home = nodes[id] ?? nodes[hostname];
+    if (home !== undefined) homes.set(id, home);
+  }
+  return homes;
+}
+
+/** The first manager is the machine of the node whose copy it is, where that is a manager: it keeps the node's id. */
+function planMachines(
+  { inventory, view, facts, copiedNodeId }: PlanInput,
+  homes: ReadonlyMap<string, string>,
+): PlannedMachine[] {
+  const machines = Object.entries(inventory.machines).flatMap(([name, machine]): PlannedMachine[] => {
+    const known = facts.get(name);
+    if (known === undefined) return [];
+    return [
+      {
+        name,
+        address: machine.address,
+        advertise: advertisedAddress(machine),
+        dataPath: machine.dataPath ?? null,
+        dockerSocket: machine.dockerSocket ?? defaultDockerSocket,
+        role: machine.role,
+        replaces: view.nodes.filter(({ id }) => homes.get(id) === name),
+        facts: known,
+      },
+    ];
+  });
+  const rank = ({ name, role }: PlannedMachine): number =>
+    role !== "manager" ? 2 : homes.get(copiedNodeId) === name ? 0 : 1;
+  return machines.sort((a, b) => rank(a) - rank(b));
+}

@@ -1,0 +1,76 @@
+// What a plan is: machines in order, volumes with their homes, services in waves, findings, steps.
+import type { Inventory } from "./inventory.ts";
+import type { RecoveryMode } from "./journal.ts";
+import type { MachineFacts } from "./machine-facts.ts";
+import type { VolumeSource } from "./recovery-source.ts";
+import type { PlannedStep } from "./steps.ts";
+import type { OldNode, OldService, SwarmView } from "./swarm-view.ts";
+
+export interface PlannedMachine {
+  name: string;
+  address: string;
+  /** IP address by which other nodes reach it. */
+  advertise: string;
+  dataPath: string | null;
+  dockerSocket: string;
+  role: "manager" | "worker";
+  /** Old nodes whose place it takes; the first gives labels and availability. */
+  replaces: OldNode[];
+  facts: MachineFacts;
+}
+
+export interface PlannedVolume {
+  source: VolumeSource;
+  machine: string;
+}
+
+export interface Finding {
+  severity: "error" | "warning" | "note";
+  /** Stable: `engine-version`, `disk-room`. */
+  code: string;
+  text: string;
+}
+
+export interface RecoveryPlan {
+  mode: RecoveryMode;
+  runId: string;
+  takenAt: string;
+  clusterId: string;
+  /** The first is the first manager. */
+  machines: PlannedMachine[];
+  gone: OldNode[];
+  volumes: PlannedVolume[];
+  /** All that the swarm had. */
+  services: OldService[];
+  /** Those that are let go, in order. */
+  waves: OldService[][];
+  /** Skep's own, let go last. */
+  own: OldService[];
+  /** Ids of jobs that ended before the copy: never touched, or they would run again. */
+  endedJobs: string[];
+  /** Old hostname → new one, where they differ. */
+  renamed: ReadonlyMap<string, string>;
+  findings: Finding[];
+  steps: PlannedStep[];
+}
+
+export interface PlanInput {
+  run: { id: string; startedAt: string };
+  /** Of the manager whose copy it is. */
+  copiedNodeId: string;
+  view: SwarmView;
+  volumes: readonly VolumeSource[];
+  inventory: Inventory;
+  facts: ReadonlyMap<string, MachineFacts>;
+  mode: RecoveryMode;
+  runJobs: boolean;
+}
+
+/** What checks.ts judges: the plan without what it is about to say. */
+export type ExaminedPlan = Omit<RecoveryPlan, "findings" | "steps"> &
+  Pick<PlanInput, "view" | "inventory" | "facts" | "runJobs"> & {
+    /** All that the run has, also those without a home. */
+    sources: readonly VolumeSource[];
+    /** Node id → machine, `gone` or `survives`. */
+    homes: ReadonlyMap<string, string>;
+  };

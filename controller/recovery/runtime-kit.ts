@@ -1,0 +1,126 @@
+// What a bare machine needs to work for Skep: this Node, the agent, and what the agent is made of, as one tar.gz of which
+// the hash is known. It is packed from the installation that runs: a checkout, or the image.
+import { createHash } from "node:crypto";
+import { createReadStream, createWriteStream } from "node:fs";
+import { open, readdir, readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { constants, createGzip } from "node:zlib";
+import { pack, type Pack } from "tar-stream";
+import { z } from "zod";
+import { SkepError } from "../../shared/errors.ts";
+
+const projectRoot = join(import.meta.dirname, "..", "..");
+const sourceFolders = ["agent", "shared"] as const;
+/** Not needed to run. */
+const idleFiles = /\.(d\.[cm]?ts|map|md)$/;
+
+export type KitArchitecture = "x64" | "arm64";
+
+export interface RuntimeKit {
+  /** Of the file. */
+  path: string;
+  sizeBytes: number;
+  /** SHA-256, hex. */
+  sha256: string;
+  architecture: KitArchitecture;
+}
+
+/** As Docker names a machine's architecture. Null for one that no kit is made for. */
+export function kitArchitecture(engineArchitecture: string): KitArchitecture | null {
+  if (engineArchitecture === "x86_64" || engineArchitecture === "amd64") return "x64";
+  if (engineArchitecture === "aarch64" || engineArchitecture === "arm64") return "arm64";
+  return null;
+}
+
+const lockSchema = z.object({
+  packages: z.record(z.string(), z.object({ dev: z.boolean().optional(), devOptional: z.boolean().optional() })),
+});
+
+export interface KitParts {
+  /** The program of Node for the machine. */
+  nodePath: string;
+  /** Folder with the production's node_modules for the machine. */
+  modulesRoot: string;
+  architecture: KitArchitecture;
+}
+
+export function ownParts(): KitParts {
+  return {
+    nodePath: process.execPath,
+    modulesRoot: projectRoot,
+    architecture: process.arch === "arm64" ? "arm64" : "x64",
+  };
+}
+
+/** Writes the kit to `path`. The same installation gives the same bytes. */
+export async function packRuntimeKit(path: string, parts: KitParts = ownParts()): Promise<RuntimeKit> {
+  const tar = pack();
+  // Level 1: most of it is Node's program, and a recovery waits for it.
+  const gzip = createGzip({ level: constants.Z_BEST_SPEED });
+  const writing = pipeline(tar, gzip, createWriteStream(path, { mode: 0o600 }));
+  const filling = fill(tar, parts).catch((error: unknown) => {
+    tar.destroy(error instanceof Error ? error : new Error(String(error)));
+    throw error;
+  });
+  await Promise.all([filling, writing]);
+  const handle = await open(path, "r");
+  try {
+    await handle.sync();
+    const hash = createHash("sha256");
+    let sizeBytes = 0;
+    for await (const piece of handle.createReadStream({ autoClose: false }) as AsyncIterable<Buffer>) {
+      hash.update(piece);
+      sizeBytes += piece.length;
+    }
+    return { path, sizeBytes, sha256: hash.digest("hex"), architecture: parts.architecture };
+  } finally {
+    await handle.close();
+  }
+}
+
+async function fill(tar: Pack, { nodePath, modulesRoot }: KitParts): Promise<void> {
+  await addFile(tar, "bin/node", nodePath, 0o755);
+  await addFile(tar, "package.json", join(projectRoot, "package.json"), 0o644);
+  for (const folder of sourceFolders) await addTree(tar, folder, join(projectRoot, folder));
+  for (const folder of await productionModules(modulesRoot)) await addTree(tar, folder, join(modulesRoot, folder));
+  tar.finalize();
+}
+
+/** Folders below node_modules of what production needs, as far as they are there. */
+async function productionModules(root: string): Promise<string[]> {
+  const lock = lockSchema.parse(JSON.parse(await readFile(join(root, "package-lock.json"), "utf8")));
+  const wanted = Object.entries(lock.packages)
+    .filter(([folder, { dev, devOptional }]) => folder !== "" && dev !== true && devOptional !== true)
+    .map(([folder]) => folder)
+    .sort();
+  const found: string[] = [];
+  for (const folder of wanted) {
+    // Prebuilt modules for other platforms are not installed.
+    if ((await stat(join(root, folder)).catch(() => null)) !== null) found.push(folder);
+  }
+  if (found.length > 0) return found;
+  throw new SkepError({
+    code: "SKEP_RUNTIME_KIT_INCOMPLETE",
+    message: `there are no modules in ${root}/node_modules to bring along`,
+    permanent: true,
+    hint: "npm ci --ignore-scripts",
+  });
+}
+
+async function addTree(tar: Pack, name: string, folder: string): Promise<void> {
+  const entries = await readdir(folder, { withFileTypes: true });
+  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    // A package within a package stands in the lock itself.
+    if (entry.name === "node_modules") continue;
+    const path = `${name}/${entry.name}`;
+    if (entry.isDirectory()) await addTree(tar, path, join(folder, entry.name));
+    else if (entry.isFile() && !idleFiles.test(path)) await addFile(tar, path, join(folder, entry.name), 0o644);
+  }
+}
+
+async function addFile(tar: Pack, name: string, path: string, mode: number): Promise<void> {
+  const { size } = await stat(path);
+  const header = { name, mode, size, mtime: new Date(0), uid: 0, gid: 0 };
+  await pipeline(createReadStream(path), tar.entry(header));
+}

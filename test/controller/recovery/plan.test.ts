@@ -1,0 +1,285 @@
+import { expect } from "chai";
+import { overlap } from "../../../controller/recovery/checks.ts";
+import { decodeInventory } from "../../../controller/recovery/inventory.ts";
+import { draftInventory } from "../../../controller/recovery/inventory-draft.ts";
+import { parseListening, parseRoutes, type MachineFacts } from "../../../controller/recovery/machine-facts.ts";
+import { mayMeet, renameConstraint } from "../../../controller/recovery/placement.ts";
+import { planRecovery } from "../../../controller/recovery/plan.ts";
+import type { PlanInput, RecoveryPlan } from "../../../controller/recovery/recovery-plan.ts";
+import { volumeSources, type VolumeSource } from "../../../controller/recovery/recovery-source.ts";
+import { sameSpec } from "../../../controller/recovery/release-steps.ts";
+import type { OldService } from "../../../controller/recovery/swarm-view.ts";
+import type { Part, Run } from "../../../shared/repository/run.ts";
+
+const stored = { key: "k", sizeBytes: 1, digest: "0".repeat(64), versionId: null };
+
+function volumePart(hostname: string, name: string, sourceBytes: number, more: Partial<Part> = {}): Part {
+  return {
+    kind: "volume",
+    name: `${hostname}/${name}`,
+    nodeId: `id${hostname}`,
+    hostname,
+    status: "done",
+    startedAt: "2026-11-26T03:00:00.000Z",
+    endedAt: "2026-11-26T03:00:00.000Z",
+    attempt: 1,
+    warnings: [],
+    warningsLeftOut: 0,
+    totals: { files: 1, directories: 0, others: 0, sourceBytes, newBytes: 0, storedBytes: 0 },
+    manifest: stored,
+    refs: stored,
+    volume: { name, driver: "local", options: {}, labels: {}, scope: "local" },
+    ...more,
+  };
+}
+
+function runOf(id: string, parts: Part[], notCovered: Run["notCovered"] = []): Run {
+  return { id, startedAt: "2026-11-26T03:00:00.000Z", parts, notCovered } as unknown as Run;
+}
+
+function facts(name: string, more: Partial<MachineFacts> = {}): MachineFacts {
+  return {
+    name,
+    hostname: `host-${name}`,
+    engineVersion: "26.1.5",
+    architecture: "x86_64",
+    swarmState: "inactive",
+    clusterId: "",
+    nodeId: "",
+    dataRoot: "/var/lib/docker",
+    freeBytes: 10 ** 12,
+    volumes: [],
+    drivers: [],
+    images: [],
+    clockOffsetMs: 0,
+    listening: [22],
+    routes: ["192.0.2.0/24"],
+    ...more,
+  };
+}
+
+function service(name: string, more: Partial<OldService> = {}): OldService {
+  return {
+    id: `id${name}`,
+    name,
+    own: false,
+    mode: "replicated",
+    replicas: 1,
+    image: "",
+    volumes: [],
+    hasVolumes: false,
+    hasPorts: false,
+    constraints: [],
+    ended: false,
+    spec: { Name: name, TaskTemplate: {}, Mode: { Replicated: { Replicas: 1 } } },
+    ...more,
+  };
+}
+
+const after = (name: string, needed: string): OldService => {
+  const one = service(name);
+  return { ...one, spec: { ...one.spec, Labels: { "io.skep.after": needed } } };
+};
+
+const oldNode = (hostname: string, role = "manager") => ({
+  id: `id${hostname}`,
+  hostname,
+  role,
+  availability: "active",
+  labels: { zone: hostname },
+  engineVersion: "26.1.5",
+});
+
+function planOf(change: { inventory?: string; facts?: MachineFacts[]; input?: Partial<PlanInput> } = {}): RecoveryPlan {
+  const text =
+    change.inventory ??
+    `version: 1
+machines:
+  m1: { address: 192.0.2.11, role: manager }
+  m2: { address: 192.0.2.12, role: worker }
+nodes: { a: m1, b: m2 }
+`;
+  const all = change.facts ?? [facts("m1"), facts("m2")];
+  return planRecovery({
+    run: { id: "r1", startedAt: "2026-11-26T03:00:00.000Z" },
+    copiedNodeId: "ida",
+    view: { clusterId: "cluster", nodes: [oldNode("a"), oldNode("b", "worker")], services: [], networks: [] },
+    volumes: volumeSources(runOf("r1", [volumePart("a", "data", 1000), volumePart("b", "data", 2000)]), []),
+    inventory: decodeInventory(text, "inventory.yml").inventory,
+    facts: new Map(all.map((one) => [one.name, one])),
+    mode: "raft",
+    runJobs: false,
+    ...change.input,
+  });
+}
+
+const codes = (plan: RecoveryPlan, severity = "error"): string[] =>
+  plan.findings.filter((finding) => finding.severity === severity).map(({ code }) => code);
+
+describe("the plan of a recovery", () => {
+  it("restores volumes before the swarm starts, joins before services, and Skep's own last", () => {
+    const plan = planOf({
+      input: {
+        view: {
+          clusterId: "cluster",
+          nodes: [oldNode("a"), oldNode("b", "worker")],
+          services: [service("db"), after("web", "db"), service("skep_agent", { own: true })],
+          networks: [],
+        },
+      },
+    });
+    expect(codes(plan)).to.deep.equal([]);
+    const position = (id: string): number => {
+      const at = plan.steps.findIndex((step) => step.id === id);
+      return at >= 0 ? at : expect.fail(`no step ${id}`);
+    };
+    const order = ["fence", "kit:m1", "volume:m1:a/data", "take-over", "swarm", "join:m2", "nodes", "release:1"];
+    const positions = [...order, "release:2", "skep", "compare", "clean:m2"].map(position);
+    expect(positions).to.deep.equal([...positions].sort((a, b) => a - b));
+    for (const step of plan.steps) {
+      for (const before of step.after) expect(position(before)).to.be.below(position(step.id));
+    }
+  });
+
+  it("refuses what would fail later, all at once", () => {
+    const ill = facts("m1", {
+      swarmState: "active",
+      clusterId: "other",
+      architecture: "riscv64",
+      freeBytes: 100,
+      clockOffsetMs: 90_000,
+    });
+    const plan = planOf({ facts: [ill, facts("m2", { listening: [2377], routes: ["10.0.1.0/25"] })] });
+    expect(codes(plan)).to.have.members(["swarm-active", "architecture", "disk-room", "clock", "port-taken"]);
+    const subnets = planOf({
+      facts: [facts("m1"), facts("m2", { routes: ["10.0.1.0/25"] })],
+      input: {
+        view: {
+          clusterId: "cluster",
+          nodes: [oldNode("a"), oldNode("b", "worker")],
+          services: [],
+          networks: [{ name: "inside", driver: "overlay", subnets: ["10.0.1.0/24"] }],
+        },
+      },
+    });
+    expect(codes(subnets)).to.deep.equal(["subnet"]);
+  });
+
+  it("refuses nodes that nobody mapped, and two volumes of one name on one machine", () => {
+    const inventory = `version: 1
+machines: { m1: { address: 192.0.2.11, role: manager } }
+nodes: { a: m1, c: gone }
+`;
+    expect(codes(planOf({ inventory, facts: [facts("m1")] }))).to.have.members(["node-unmapped", "node-unknown"]);
+    const merged = planOf({ inventory: inventory.replace("c: gone", "b: m1"), facts: [facts("m1")] });
+    expect(codes(merged)).to.deep.equal(["volume-twice"]);
+  });
+
+  it("points out volumes without a home, from an older run, shrunk, or there already", () => {
+    const older = runOf("r0", [volumePart("a", "data", 50_000_000), volumePart("b", "gone", 10)]);
+    const run = runOf(
+      "r1",
+      [volumePart("a", "data", 1000)],
+      [{ kind: "node", name: "b", hostname: "b", reason: "node-down", message: "" }],
+    );
+    const volumes = volumeSources(run, [older]);
+    expect(volumes.map(({ id, run: from }) => `${from.id} ${id}`)).to.deep.equal(["r1 a/data", "r0 b/gone"]);
+    const plan = planOf({ facts: [facts("m1", { volumes: ["data"] }), facts("m2")], input: { volumes } });
+    expect(codes(plan, "warning")).to.include.members(["volume-shrank", "volume-older", "volume-exists"]);
+    const inventory = `version: 1
+machines: { m1: { address: 192.0.2.11, role: manager } }
+nodes: { a: m1, b: gone }
+`;
+    const homeless = planOf({ inventory, facts: [facts("m1")], input: { volumes } });
+    expect(codes(homeless, "warning")).to.include("volume-homeless");
+    expect(homeless.volumes).to.have.length(1);
+  });
+
+  it("does not bring back a volume that was removed before the run, nor what Skep keeps for itself", () => {
+    const own = volumePart("a", "skep_agent_state", 10, {
+      volume: {
+        name: "skep_agent_state",
+        driver: "local",
+        options: {},
+        labels: { "io.skep.own": "true" },
+        scope: "local",
+      },
+    });
+    const found: VolumeSource[] = volumeSources(runOf("r1", [volumePart("a", "data", 1), own]), [
+      runOf("r0", [volumePart("a", "removed", 1)]),
+    ]);
+    expect(found.map(({ id }) => id)).to.deep.equal(["a/data"]);
+  });
+
+  it("leaves ended jobs alone, and names what no machine can satisfy", () => {
+    const services = [
+      service("migration", { mode: "job", ended: true }),
+      service("report", { mode: "job" }),
+      service("pinned", { constraints: ["node.labels.zone == nowhere"] }),
+      service("moved", { constraints: ["node.hostname==a"] }),
+    ];
+    const plan = planOf({
+      input: {
+        view: { clusterId: "cluster", nodes: [oldNode("a"), oldNode("b", "worker")], services, networks: [] },
+      },
+    });
+    expect(plan.endedJobs).to.deep.equal(["idmigration"]);
+    expect(plan.waves.flat().map(({ name }) => name)).to.deep.equal(["moved", "pinned"]);
+    const constraints = plan.findings.filter(({ code }) => code === "constraint");
+    expect(constraints.map(({ text }) => text).join())
+      .to.contain("pinned")
+      .and.not.contain("moved");
+  });
+});
+
+describe("what a recovery reads", () => {
+  it("rewrites the ids and hostnames of constraints and nothing else", () => {
+    const renaming = { ids: new Map([["old1", "new1"]]), hostnames: new Map([["a", "host-a"]]) };
+    expect(renameConstraint("node.id == old1", renaming)).to.equal("node.id == new1");
+    expect(renameConstraint("node.hostname!=a", renaming)).to.equal("node.hostname!=host-a");
+    for (const text of ["node.hostname==b", "node.labels.old1==a", "node.role == manager", "nonsense"]) {
+      expect(renameConstraint(text, renaming)).to.equal(text);
+    }
+    const place = { id: "new1", hostname: "host-a", role: "manager", labels: { zone: "b" } };
+    expect(mayMeet(place, ["node.role==manager", "node.labels.zone != a", "engine.labels.x==1"])).to.be.true;
+    expect(mayMeet(place, ["node.labels.zone==a"])).to.be.false;
+  });
+
+  it("are ports, routes and subnets as the kernel shows them", () => {
+    const tcp = `  sl  local_address rem_address   st
+   0: 00000000:0947 00000000:0000 0A 00000000
+   1: 0100007F:0050 00000000:0000 01 00000000
+`;
+    expect(parseListening(tcp)).to.deep.equal([2375]);
+    const route = `Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask
+eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000
+eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF
+docker0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF
+`;
+    expect(parseRoutes(route)).to.deep.equal(["192.0.2.0/24"]);
+    expect(overlap("10.0.1.0/24", "10.0.0.0/8")).to.be.true;
+    expect(overlap("10.0.1.0/24", "10.0.2.0/24")).to.be.false;
+    expect(overlap("fd00::/8", "10.0.2.0/24")).to.be.false;
+  });
+
+  it("takes an empty list or object for none when specs are compared, and nothing else", () => {
+    expect(sameSpec({ a: 1, b: [], c: {} }, { a: 1, d: null })).to.be.true;
+    expect(sameSpec({ a: [1, 2] }, { a: [2, 1] })).to.be.false;
+    expect(sameSpec({ a: 0 }, {})).to.be.false;
+  });
+
+  it("writes an inventory that is valid once the addresses are filled in", () => {
+    const nodes = ["one", "gone", "one"].map((hostname, index) => ({
+      ...{ id: `id${index}`, hostname, role: "manager" as const, availability: "active" as const },
+      ...{ state: "ready", address: "192.0.2.1" },
+    }));
+    let octet = 0;
+    const text = draftInventory({ id: "r1", startedAt: "2026-11-26T03:00:00.000Z", nodes }).replaceAll(
+      "CHANGE-ME",
+      () => `192.0.2.${++octet}`,
+    );
+    const { inventory } = decodeInventory(text, "inventory.yml");
+    expect(Object.keys(inventory.machines)).to.deep.equal(["one", "gone-1", "one-2"]);
+    expect(inventory.nodes).to.deep.equal({ id0: "one", gone: "gone-1", id2: "one-2" });
+  });
+});

@@ -1,0 +1,135 @@
+import { expect } from "chai";
+import { spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { readFile, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { RecoveryReport } from "../../controller/recovery/report.ts";
+import { nodeImage } from "../lab/image.ts";
+import type { LabNode } from "../lab/node.ts";
+import { Cluster } from "./cluster.ts";
+import { until } from "./recovery/application.ts";
+import { describeTree, makeVolume } from "./volumes.ts";
+
+const cli = join(import.meta.dirname, "..", "..", "controller", "cli", "main.ts");
+
+interface JournalLine {
+  step?: string;
+  event?: string;
+}
+
+describe("a recovery that is killed at every step", function () {
+  this.timeout(420_000);
+  let cluster: Cluster;
+  let fresh: LabNode;
+  let journal: string;
+  let tree: string;
+
+  before(async () => {
+    cluster = await Cluster.up({ nodes: 1, managers: 1 });
+    const node = cluster.manager;
+    await makeVolume(node, "data", { rows: randomBytes(2_000_000), "deep/er": "x" });
+    const service = ["docker", "service", "create", "--detach", "--quiet", "--no-resolve-image", "--name", "keeper"];
+    const mount = ["--mount", "type=volume,source=data,target=/data", "--constraint", "node.hostname == node1"];
+    await node.run([...service, ...mount, "--endpoint-mode", "dnsrr", nodeImage().tag, "sleep", "100000"]);
+    await until("the service runs", async () => await runs(node));
+    tree = await describeTree(node, "data");
+    const place = ["--docker-socket", node.dockerSocketPath, "--host-root", dirname(node.hostPath("/run"))];
+    await cluster.skep(["backup", "--standalone", "--state-dir", join(cluster.folder, "state"), ...place]);
+    await cluster.lab.burn(node);
+    fresh = await cluster.lab.addNode({ images: [nodeImage()] });
+    const { hostKey, root } = await fresh.ssh();
+    await writeFile(
+      join(cluster.folder, "inventory.yml"),
+      `version: 1
+ssh: { key: ${root.privateKeyPath} }
+machines:
+  m1: { address: ${fresh.address}, role: manager, hostKey: "${hostKey}" }
+nodes: { node1: m1 }
+`,
+    );
+    journal = join(cluster.folder, "journal");
+  });
+  after(() => cluster.down());
+
+  const runs = async (node: LabNode): Promise<boolean> =>
+    /^keeper 1\/1/m.test((await node.exec(["docker", "service", "ls", "--format", "{{.Name}} {{.Replicas}}"])).stdout);
+
+  const lines = async (): Promise<JournalLine[]> => {
+    const text = await readFile(join(journal, "journal.jsonl"), "utf8").catch(() => "");
+    return text
+      .split("\n")
+      .slice(0, -1)
+      .map((line) => JSON.parse(line) as JournalLine);
+  };
+
+  /** Kills it by SIGKILL once a step begins that is not in `killed`, and adds it; its exit code where it came to its end. */
+  const attempt = async (killed: Set<string>): Promise<number | null> => {
+    const argv = [
+      "recover",
+      "run",
+      "--inventory",
+      join(cluster.folder, "inventory.yml"),
+      "--journal",
+      journal,
+      "--yes",
+    ];
+    const child = spawn(process.execPath, [cli, ...argv, "--identity", cluster.identity], {
+      env: { ...process.env, SKEP_KIT: cluster.kit, NO_COLOR: "1" },
+      stdio: ["ignore", "ignore", "pipe"],
+    });
+    let said = "";
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      said += text;
+    });
+    const ended = once(child, "exit") as Promise<[number | null]>;
+    const before = (await lines()).length;
+    for (;;) {
+      const exited = await Promise.race([ended, sleep(30)]);
+      if (exited !== undefined) {
+        if (exited[0] !== 0) throw new Error(said);
+        return exited[0];
+      }
+      const begun = (await lines())
+        .slice(before)
+        .find(({ event, step }) => event === "started" && !killed.has(step ?? ""));
+      if (begun?.step === undefined) continue;
+      killed.add(begun.step);
+      child.kill("SIGKILL");
+      await ended;
+      return null;
+    }
+  };
+
+  it("goes on each time, completes, and does nothing twice", async () => {
+    const killed = new Set<string>();
+    let attempts = 1;
+    while ((await attempt(killed)) === null) expect(++attempts).to.be.below(30);
+    expect([...killed]).to.include.members([
+      "fence",
+      "kit:m1",
+      "volume:m1:node1/data",
+      "take-over",
+      "swarm",
+      "release:1",
+    ]);
+    const done = (await lines()).filter(({ event }) => event === "done").map(({ step }) => step);
+    expect(done).to.have.length(new Set(done).size);
+    expect(done).to.include.members([...killed]);
+    const report = JSON.parse(await readFile(join(journal, "report.json"), "utf8")) as RecoveryReport;
+    expect(report.outcome).to.equal("complete");
+    expect(await runs(fresh)).to.be.true;
+    expect(await describeTree(fresh, "data")).to.equal(tree);
+    // One task in all: nothing let it go a second time.
+    const tasks = await fresh.run(["docker", "service", "ps", "--quiet", "keeper"]);
+    expect(tasks.trim().split("\n")).to.have.length(1);
+    expect((await fresh.exec(["ls", "/var/lib/skep-recovery"])).code).to.not.equal(0);
+  });
+
+  it("says what is done when it is called once more, and touches nothing", async () => {
+    const before = (await lines()).length;
+    expect(await attempt(new Set())).to.equal(0);
+    expect((await lines()).length).to.equal(before);
+  });
+});

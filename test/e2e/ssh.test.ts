@@ -1,0 +1,151 @@
+import { expect } from "chai";
+import { randomBytes } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { z } from "zod";
+import { knownHostsFor } from "../../controller/recovery/known-hosts.ts";
+import { defaultDockerSocket, RemoteMachine } from "../../controller/recovery/remote-machine.ts";
+import type { SshAccess } from "../../controller/recovery/ssh-access.ts";
+import { connectSsh, type SshMachine } from "../../controller/recovery/ssh.ts";
+import type { SkepError } from "../../shared/errors.ts";
+import { Lab } from "../lab/lab.ts";
+import type { LabNode } from "../lab/node.ts";
+
+const signal = (): AbortSignal => AbortSignal.timeout(60_000);
+const codeOf = (promise: Promise<unknown>): Promise<string> =>
+  promise.then(
+    () => "it went well",
+    (error: unknown) => (error as SkepError).code,
+  );
+
+describe("the door to other machines", function () {
+  this.timeout(120_000);
+  let lab: Lab;
+  let node: LabNode;
+  let root: SshAccess;
+  let operator: SshAccess;
+  const open: SshMachine[] = [];
+
+  before(async () => {
+    lab = await Lab.up({ nodes: 1 });
+    node = lab.node(0);
+    const ssh = await node.ssh();
+    const common = {
+      ...{ name: "m1", address: ssh.host, port: ssh.port, agent: null, password: null, jump: null },
+      known: knownHostsFor(`${ssh.host} ${ssh.hostKey}\n`, ssh.host, ssh.port),
+    };
+    const privateKey = await readFile(ssh.root.privateKeyPath, "utf8");
+    root = { ...common, user: "root", privateKey, sudo: false, sudoPassword: null };
+    operator = { ...common, user: "operator", privateKey, sudo: true, sudoPassword: ssh.operator.password };
+  });
+  after(async () => {
+    for (const machine of open) machine.close();
+    await lab.down();
+  });
+
+  const connect = async (access: SshAccess): Promise<SshMachine> => {
+    const machine = await connectSsh(access, signal());
+    open.push(machine);
+    return machine;
+  };
+
+  it("carries bytes both ways unchanged, as root by key and by sudo with a password", async () => {
+    const bytes = randomBytes(3_000_000);
+    for (const access of [root, operator]) {
+      const machine = await connect(access);
+      const pieces: Buffer[] = [];
+      const { code } = await machine.run(["cat"], {
+        signal: signal(),
+        input: bytes,
+        onStdout: (piece) => {
+          pieces.push(piece);
+        },
+      });
+      expect(code).to.equal(0);
+      expect(Buffer.concat(pieces).equals(bytes), access.user).to.be.true;
+      const who = await machine.run(["sh", "-c", 'id -u; printf %s "$1"', "sh", "a 'b' \"c\" $d\n"], {
+        signal: signal(),
+      });
+      expect(who.stdout).to.equal("0\na 'b' \"c\" $d\n");
+    }
+  });
+
+  it("knows whether sudo asks: where it does not, the password never reaches a command", async () => {
+    await node.run(["sh", "-c", "echo 'operator ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/skep-test"]);
+    try {
+      const machine = await connect(operator);
+      expect((await machine.run(["cat"], { signal: signal() })).stdout).to.equal("");
+    } finally {
+      await node.run(["rm", "/etc/sudoers.d/skep-test"]);
+    }
+  });
+
+  it("refuses keys that nobody vouched for, changed keys, foreign users and wrong passwords, each by its code", async () => {
+    const none = knownHostsFor("", root.address, 22);
+    const other = knownHostsFor(
+      `${root.address} ssh-ed25519 ${Buffer.alloc(51, 1).toString("base64")}\n`,
+      root.address,
+      22,
+    );
+    expect(await codeOf(connect({ ...root, known: none }))).to.equal("SKEP_SSH_HOST_UNKNOWN");
+    expect(await codeOf(connect({ ...root, known: other }))).to.equal("SKEP_SSH_HOST_CHANGED");
+    expect(await codeOf(connect({ ...root, user: "nobody" }))).to.equal("SKEP_SSH_DENIED");
+    expect(await codeOf(connect({ ...operator, sudoPassword: "wrong" }))).to.equal("SKEP_SSH_SUDO");
+    expect(await codeOf(connect({ ...operator, sudoPassword: null }))).to.equal("SKEP_SSH_SUDO");
+    expect(await codeOf(connect({ ...root, privateKey: "no key" }))).to.equal("SKEP_SSH_KEY_INVALID");
+    expect(await codeOf(connect({ ...root, port: 1 }))).to.equal("SKEP_SSH_UNREACHABLE");
+  });
+
+  it("tells a command's exit code, ends one that takes too long, and one that is told to stop", async () => {
+    const machine = await connect(root);
+    expect((await machine.run(["sh", "-c", "echo no >&2; exit 7"], { signal: signal() })).code).to.equal(7);
+    expect(await codeOf(machine.run(["sleep", "60"], { signal: signal(), timeoutMs: 300 }))).to.equal(
+      "SKEP_SSH_TIMEOUT",
+    );
+    const stop = new AbortController();
+    setTimeout(() => {
+      stop.abort(new Error("stopped"));
+    }, 200);
+    const started = Date.now();
+    await machine.run(["sleep", "60"], { signal: stop.signal }).then(
+      () => expect.fail("it ended"),
+      (error: unknown) => {
+        expect((error as Error).message).to.equal("stopped");
+      },
+    );
+    expect(Date.now() - started).to.be.below(20_000);
+  });
+
+  it("reaches the engine through the socket, through the docker command where sshd forbids that, and by sudo", async () => {
+    const info = z.looseObject({ Name: z.string() });
+    const ask = async (access: SshAccess): Promise<string> => {
+      const machine = new RemoteMachine(access, defaultDockerSocket);
+      try {
+        return (await machine.engine(info, { path: "/info" }, signal())).Name;
+      } finally {
+        await machine.close();
+      }
+    };
+    expect(await ask(root)).to.equal(node.name);
+    expect(await ask(operator)).to.equal(node.name);
+    await node.run([
+      "sh",
+      "-c",
+      "echo 'AllowStreamLocalForwarding no' >> /etc/ssh/sshd_config && systemctl reload ssh",
+    ]);
+    expect(await ask(root)).to.equal(node.name);
+  });
+
+  it("goes through a jump host, and makes a lost connection anew", async () => {
+    const through = { ...operator, name: "inner", address: "127.0.0.1", jump: root };
+    const machine = new RemoteMachine({ ...through, known: { ...root.known } }, defaultDockerSocket);
+    try {
+      expect((await machine.run(["id", "-u"], { signal: signal() })).stdout).to.equal("0\n");
+      await node.exec(["pkill", "-f", "^sshd: .*@notty"]);
+      const lost = await codeOf(machine.run(["sleep", "1"], { signal: signal() }));
+      if (lost !== "it went well") expect(lost).to.match(/^SKEP_SSH_/);
+      expect((await machine.run(["id", "-u"], { signal: signal() })).stdout).to.equal("0\n");
+    } finally {
+      await machine.close();
+    }
+  });
+});
