@@ -9,8 +9,8 @@ import { Journal, type RecoveryMode } from "../recovery/journal.ts";
 import { readMachineFacts, type MachineFacts } from "../recovery/machine-facts.ts";
 import { planRecovery } from "../recovery/plan.ts";
 import { stepIds } from "../recovery/plan-steps.ts";
-import { raftSteps } from "../recovery/raft-mode.ts";
 import type { RecoveryPlan } from "../recovery/recovery-plan.ts";
+import { recoverySteps } from "../recovery/recovery-steps.ts";
 import { openRecoverySource, type RecoverySource } from "../recovery/recovery-source.ts";
 import { newRecoveryId, type RecoveryTools } from "../recovery/recovery-tools.ts";
 import { defaultDockerSocket, RemoteMachine } from "../recovery/remote-machine.ts";
@@ -42,13 +42,15 @@ export interface PlanOptions extends StoreOptions, IdentityOptions {
   run: string;
   mode: RecoveryMode;
   runJobs?: boolean;
+  remapSubnet?: Map<string, string>;
+  /** Of `run` alone: where its journal is. */
+  journal?: string;
 }
 
 export interface RunOptions extends PlanOptions {
   dryRun?: boolean;
   until?: string;
   only?: string;
-  journal?: string;
   fenceCommand?: string;
   healthSeconds: string;
   yes?: boolean;
@@ -103,7 +105,7 @@ interface Planned extends Omit<RecoveryTools, "recoveryId" | "folder" | "now" | 
 
 async function withPlan<T>(session: Session, options: PlanOptions, use: (planned: Planned) => Promise<T>): Promise<T> {
   const { output, signal } = session;
-  if (options.mode !== "raft") throw notYet(options.mode);
+  if (options.mode === "quorum") throw notYet(options.mode);
   const inventory = decodeInventory(await readInputFile(options.inventory, "the inventory"), options.inventory);
   const accesses = await sshAccesses(inventory.inventory, {
     folder: inventoryFolder(options.inventory),
@@ -125,8 +127,10 @@ async function withPlan<T>(session: Session, options: PlanOptions, use: (planned
     try {
       const facts = await gatherFacts(machines, signal);
       const plan = planFrom(source, inventory, facts, options);
+      const [runJobs, subnets] = [options.runJobs ?? false, options.remapSubnet ?? new Map<string, string>()];
       const { location, credentials } = access;
-      return await use({ plan, source, store, location, credentials, operator, rootPrivateKey, machines, inventory });
+      const opened = { store, location, credentials, operator, rootPrivateKey };
+      return await use({ plan, source, ...opened, machines, inventory, runJobs, subnets });
     } finally {
       for (const machine of machines.values()) await machine.close();
     }
@@ -168,7 +172,13 @@ function planFrom(
     facts,
     mode: options.mode,
     runJobs: options.runJobs ?? false,
+    begun: Journal.hasBegun(journalFolder(options, source.run.id), stepIds.swarm),
+    subnets: options.remapSubnet ?? new Map<string, string>(),
   });
+}
+
+function journalFolder({ journal }: PlanOptions, runId: string): string {
+  return resolve(journal ?? `recovery-${runId}`);
 }
 
 export async function runCommand(session: Session, options: RunOptions): Promise<ExitCode> {
@@ -185,7 +195,7 @@ export async function runCommand(session: Session, options: RunOptions): Promise
       output.say("nothing was changed");
       return exitCodes.done;
     }
-    const folder = resolve(options.journal ?? `recovery-${plan.runId}`);
+    const folder = journalFolder(options, plan.runId);
     const journal = await Journal.open(folder, {
       format: 1,
       recoveryId: newRecoveryId(),
@@ -230,7 +240,7 @@ async function carryOut(
   for (const step of planned.plan.steps) lines.set(step.id, lineOf(step, "waiting", "", null));
   try {
     await runSteps(
-      raftSteps(tools, {
+      recoverySteps(tools, {
         fenceCommand: options.fenceCommand ?? null,
         healthMs: Number(options.healthSeconds) * 1000,
       }),
@@ -347,6 +357,6 @@ function notYet(mode: RecoveryMode): SkepError {
     code: "SKEP_CLI_USAGE",
     message: `mode ${mode} is not there yet`,
     permanent: true,
-    hint: "--mode raft rebuilds a swarm that lost all its managers",
+    hint: "--mode raft and --mode rebuild bring a swarm back that lost all its managers",
   });
 }

@@ -100,7 +100,7 @@ function parsePublish(text: string, before = new Map<number, number>()): Map<num
   return before.set(Number(from), Number(to));
 }
 
-function parseSubnets(text: string, before = new Map<string, string>()): Map<string, string> {
+export function parseSubnets(text: string, before = new Map<string, string>()): Map<string, string> {
   const [, from, to] = /^([0-9a-fA-F.:/]+)=([0-9a-fA-F.:/]+)$/.exec(text) ?? [];
   if (from === undefined || to === undefined)
     throw new InvalidArgumentError("write OLD=NEW, e.g. 10.0.1.0/24=10.77.1.0/24");

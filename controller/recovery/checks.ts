@@ -21,6 +21,7 @@ type Say = (severity: Finding["severity"], code: string, text: string) => void;
 export function examine(plan: ExaminedPlan): Finding[] {
   const findings: Finding[] = [];
   const say: Say = (severity, code, text) => findings.push({ severity, code, text });
+  if (plan.mode === "rebuild") examineRebuild(plan, say);
   examineNodes(plan, say);
   for (const machine of plan.machines) examineMachine(plan, machine.facts, say);
   examineClocks(plan, say);
@@ -29,6 +30,19 @@ export function examine(plan: ExaminedPlan): Finding[] {
   examineNetworks(plan, say);
   const order = ["error", "warning", "note"];
   return findings.sort((a, b) => order.indexOf(a.severity) - order.indexOf(b.severity));
+}
+
+/** What is other than in mode raft. */
+function examineRebuild({ subnets, view }: ExaminedPlan, say: Say): void {
+  const identity =
+    "a new swarm: its id, CA, join tokens and unlock key are new, and so is the id of every object and node";
+  say("note", "rebuild-identity", `${identity}; names, specs, labels and data are those of the copy`);
+  say("note", "rebuild-key", "the secret with Skep's controller key is made anew under another name, not the old one");
+  for (const [from, to] of subnets) {
+    const network = view.networks.find((one) => one.subnets.includes(from));
+    if (network === undefined) say("error", "subnet-unknown", `no network has the subnet ${from} of --remap-subnet`);
+    else say("note", "subnet-moved", `network ${network.name} gets ${to} in place of ${from}`);
+  }
 }
 
 function examineNodes(plan: ExaminedPlan, say: Say): void {
@@ -41,11 +55,11 @@ function examineNodes(plan: ExaminedPlan, say: Say): void {
         "node-unmapped",
         `${hostname} (${id}), a ${role}, is not in the inventory: map it, or say that it is gone`,
       );
-    } else if (homes.get(id) === nodeSurvives && plan.mode === "raft") {
+    } else if (homes.get(id) === nodeSurvives && plan.mode !== "quorum") {
       say(
         "error",
         "node-survives",
-        `${hostname} survives: mode raft makes the swarm anew; a surviving machine leaves the old swarm first (docker swarm leave --force) and is listed as a machine`,
+        `${hostname} survives: mode ${plan.mode} makes the swarm anew; a surviving machine leaves the old swarm first (docker swarm leave --force) and is listed as a machine`,
       );
     }
     named.delete(id);
@@ -92,7 +106,9 @@ function examineNodes(plan: ExaminedPlan, say: Say): void {
 
 function examineMachine(plan: ExaminedPlan, facts: MachineFacts, say: Say): void {
   const { name } = facts;
-  if (facts.swarmState !== "inactive" && facts.clusterId !== plan.clusterId) {
+  // A worker does not know its swarm's id, and a rebuilt swarm has another: the steps look whether it is ours.
+  const maybeOurs = plan.begun && (plan.mode === "rebuild" || facts.clusterId === "");
+  if (facts.swarmState !== "inactive" && facts.clusterId !== plan.clusterId && !maybeOurs) {
     say(
       "error",
       "swarm-active",
@@ -220,7 +236,12 @@ function examineServices(plan: ExaminedPlan, say: Say): void {
     }
     if (service.mode === "job") {
       const what = service.ended ? "ended before and is not run again" : "was under way: it stays held";
-      if (!plan.runJobs) say("note", "job", `job ${service.name} ${what} (--run-jobs runs it)`);
+      if (!plan.runJobs)
+        say(
+          "note",
+          "job",
+          `job ${service.name} ${plan.mode === "rebuild" ? "is made held" : what} (--run-jobs runs it)`,
+        );
     }
     if (service.image !== "" && places.length > 0) examineImage(service.name, service.image, possible, plan, say);
   }
@@ -260,7 +281,7 @@ function examineNetworks(plan: ExaminedPlan, say: Say): void {
     if (driver !== "overlay") continue;
     for (const machine of plan.machines) {
       for (const route of machine.facts.routes) {
-        for (const subnet of subnets) {
+        for (const subnet of subnets.map((former) => plan.subnets.get(former) ?? former)) {
           if (overlap(subnet, route)) {
             say(
               "error",

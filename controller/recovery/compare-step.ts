@@ -82,7 +82,7 @@ async function compareServices(
   });
 }
 
-async function compareNodes(
+export async function compareNodes(
   tools: RecoveryTools,
   manager: RemoteMachine,
   context: StepContext,

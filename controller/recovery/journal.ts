@@ -84,6 +84,23 @@ export class Journal {
     }
   }
 
+  /** Whether the folder's journal says that `step` was begun; false without a journal. Throws as `open`. */
+  static hasBegun(folder: string, step: string): boolean {
+    const path = join(folder, fileName);
+    let text: string;
+    try {
+      text = readFileSync(path, "utf8");
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+      throw error;
+    }
+    // Half a line is what a crash cut short.
+    const lines = text.slice(0, text.lastIndexOf("\n") + 1).split("\n");
+    return lines.some(
+      (line, index) => index > 0 && line !== "" && parse(eventSchema, line, path, index + 1).step === step,
+    );
+  }
+
   get events(): readonly JournalEvent[] {
     return this.#events;
   }

@@ -3,6 +3,7 @@
 import { z } from "zod";
 import { SkepError } from "../../shared/errors.ts";
 import type { StepResult } from "./journal.ts";
+import { stepIds } from "./plan-steps.ts";
 import { mappedSpec, releaseWave, renamingOf, type Release, type Spec } from "./release-steps.ts";
 import { firstMachine, machineOf, type RecoveryTools } from "./recovery-tools.ts";
 import type { RemoteMachine } from "./remote-machine.ts";
@@ -37,18 +38,17 @@ export async function releaseOwn(tools: RecoveryTools, healthMs: number, context
 async function giveNewKey(
   tools: RecoveryTools,
   releases: readonly Release[],
-  { signal }: StepContext,
+  context: StepContext,
 ): Promise<string | null> {
   const references = releases.flatMap(({ spec }) => keyReferences(spec));
   const [first] = references;
-  const key = await readNewControllerKey(tools);
-  if (first === undefined || key === null) return null;
+  const secret = first === undefined ? null : await newKeySecret(tools, first.SecretName, context);
+  if (first === undefined || secret === null) return null;
+  const { signal } = context;
   const manager = machineOf(tools, firstMachine(tools).name);
-  const { incarnation } = tools.operator.repositoryObject;
   const old = await findSecret(manager, first.SecretName, signal);
-  const name = `${first.SecretName.replace(/_(\d+|i\d+)$/, "")}_i${incarnation + 1}`;
-  const data = Buffer.from(`${JSON.stringify(key, null, 2)}\n`).toString("base64");
-  const body = { Name: name, Labels: old?.Spec.Labels ?? {}, Data: data };
+  const { name } = secret;
+  const body = { Name: name, Labels: old?.Spec.Labels ?? {}, Data: secret.data };
   const id = (await findSecret(manager, name, signal))?.ID ?? (await createSecret(manager, body, signal));
   for (const reference of references) {
     reference.SecretID = id;
@@ -57,7 +57,21 @@ async function giveNewKey(
   return name;
 }
 
-function keyReferences(spec: Spec): SecretReference[] {
+/** The secret that takes the place of the one called `former`: its name, and its data in base64. Null without a new key. */
+export async function newKeySecret(
+  tools: RecoveryTools,
+  former: string,
+  { resultOf }: Pick<StepContext, "resultOf">,
+): Promise<{ name: string; data: string } | null> {
+  const key = await readNewControllerKey(tools);
+  if (key === null) return null;
+  // As the journal has it: the same whenever the recovery goes on.
+  const incarnation = Number(resultOf(stepIds.takeOver)["incarnation"]);
+  const data = Buffer.from(`${JSON.stringify(key, null, 2)}\n`).toString("base64");
+  return { name: `${former.replace(/_(\d+|i\d+)$/, "")}_i${incarnation}`, data };
+}
+
+export function keyReferences(spec: Spec): SecretReference[] {
   const template = spec["TaskTemplate"] as { ContainerSpec?: { Secrets?: SecretReference[] } } | undefined;
   return (template?.ContainerSpec?.Secrets ?? []).filter(({ File }) => File?.Name === keyFileName);
 }

@@ -1,5 +1,5 @@
-// The steps of mode raft, in their order: volumes first, on machines that are in no swarm yet; then the swarm, held; then
-// its nodes; then its services, wave by wave.
+// The steps of a recovery, in their order: volumes first, on machines that are in no swarm yet; then the swarm; then its
+// nodes; then its services, held before, wave by wave. Mode raft lays the old swarm down, mode rebuild makes and fills one.
 import type { RecoveryPlan } from "./recovery-plan.ts";
 import type { PlannedStep } from "./steps.ts";
 
@@ -17,8 +17,8 @@ export const stepIds = {
   clean: (machine: string): string => `clean:${machine}`,
 } as const;
 
-export function planRaftSteps(plan: Omit<RecoveryPlan, "findings" | "steps">): PlannedStep[] {
-  const { machines, volumes, waves, own } = plan;
+export function planSteps(plan: Omit<RecoveryPlan, "findings" | "steps">): PlannedStep[] {
+  const { mode, machines, volumes, waves, own } = plan;
   const [first, ...others] = machines;
   if (first === undefined) return [];
   const steps: PlannedStep[] = [
@@ -50,7 +50,10 @@ export function planRaftSteps(plan: Omit<RecoveryPlan, "findings" | "steps">): P
   steps.push({
     id: stepIds.swarm,
     phase: "swarm",
-    title: `start the swarm on ${first.name} (${first.advertise}), all services held`,
+    title:
+      mode === "rebuild"
+        ? `make a new swarm on ${first.name} (${first.advertise}), with the settings of the former one`
+        : `start the swarm on ${first.name} (${first.advertise}), all services held`,
     after: [stepIds.takeOver],
   });
   // Managers one after the other: each changes the quorum. Workers then at once.
@@ -66,7 +69,10 @@ export function planRaftSteps(plan: Omit<RecoveryPlan, "findings" | "steps">): P
   steps.push({
     id: stepIds.nodes,
     phase: "nodes",
-    title: "give nodes their labels and availability back, remove the dead",
+    title:
+      mode === "rebuild"
+        ? "give nodes their labels and availability, make networks, secrets, configs and services, all held"
+        : "give nodes their labels and availability back, remove the dead",
     after: workers.length > 0 ? workers.map(({ name }) => stepIds.join(name)) : [before],
   });
   let last: string = stepIds.nodes;

@@ -2,7 +2,7 @@
 // is to be said about it before anything is touched. Pure: nothing is asked or done here.
 import { examine } from "./checks.ts";
 import { advertisedAddress, nodeGone, nodeSurvives, type Inventory } from "./inventory.ts";
-import { planRaftSteps } from "./plan-steps.ts";
+import { planSteps } from "./plan-steps.ts";
 import { defaultDockerSocket } from "./remote-machine.ts";
 import type { PlanInput, PlannedMachine, RecoveryPlan } from "./recovery-plan.ts";
 import type { OldNode } from "./swarm-view.ts";
@@ -41,7 +41,7 @@ export function planRecovery(input: PlanInput): RecoveryPlan {
   return {
     ...plan,
     findings: examine({ ...input, ...plan, sources: input.volumes, homes }),
-    steps: planRaftSteps(plan),
+    steps: planSteps(plan),
   };
 }
 

@@ -64,11 +64,15 @@ export interface PlanInput {
   facts: ReadonlyMap<string, MachineFacts>;
   mode: RecoveryMode;
   runJobs: boolean;
+  /** This recovery's journal says that its swarm was begun: machines may be in it already. */
+  begun: boolean;
+  /** Old subnet → new one; mode rebuild alone. */
+  subnets: ReadonlyMap<string, string>;
 }
 
 /** What checks.ts judges: the plan without what it is about to say. */
 export type ExaminedPlan = Omit<RecoveryPlan, "findings" | "steps"> &
-  Pick<PlanInput, "view" | "inventory" | "facts" | "runJobs"> & {
+  Pick<PlanInput, "view" | "inventory" | "facts" | "runJobs" | "begun" | "subnets"> & {
     /** All that the run has, also those without a home. */
     sources: readonly VolumeSource[];
     /** Node id → machine, `gone` or `survives`. */

@@ -22,6 +22,9 @@ export interface RecoveryTools {
   /** Packed when the first machine asks for it. */
   kit: (architecture: KitArchitecture) => Promise<RuntimeKit>;
   recoveryId: string;
+  runJobs: boolean;
+  /** Old subnet → new one; mode rebuild alone. */
+  subnets: ReadonlyMap<string, string>;
   /** On the operator's machine, with the journal: holds the new controller key. */
   folder: string;
   now: () => number;

@@ -105,8 +105,12 @@ export class RemoteMachine {
     });
   }
 
-  /** A stream to the engine, for one request or many. */
+  /** A stream to the engine, for one request or many; node:http takes it for a socket. */
   async openEngine(signal: AbortSignal): Promise<Duplex> {
+    return Object.assign(await this.#openEngine(signal), socketMethods);
+  }
+
+  async #openEngine(signal: AbortSignal): Promise<Duplex> {
     const ssh = await this.ssh(signal);
     if (!this.#byCommand) {
       try {
@@ -199,7 +203,7 @@ async function exchange(
       path: `${call.path}${search}`,
       headers,
       signal: ended,
-      createConnection: () => Object.assign(channel, socketMethods),
+      createConnection: () => channel,
     });
     asked.on("error", reject);
     asked.on("response", (response) => {

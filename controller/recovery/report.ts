@@ -81,7 +81,7 @@ export function reportRecovery(
     services,
     objects,
     mappings: mappingsOf(plan, resultOf),
-    skipped: skippedOf(resultOf),
+    skipped: skippedOf(plan, resultOf),
     next: nextSteps(plan, head),
   };
 }
@@ -102,6 +102,8 @@ function phaseTimes(plan: RecoveryPlan, events: readonly JournalEvent[]): Recove
 
 function mappingsOf(plan: RecoveryPlan, resultOf: (step: string) => StepResult | null): string[] {
   const nodes = (resultOf(stepIds.nodes)?.["nodes"] ?? {}) as Record<string, string>;
+  const filled = resultOf(stepIds.nodes) ?? {};
+  const made = [...((filled["mappings"] ?? []) as string[]), ...((filled["notes"] ?? []) as string[])];
   const lines = plan.machines.flatMap(({ name, advertise, replaces }) =>
     replaces.map(
       ({ hostname, id }) => `node ${hostname} (${id}) is ${name} at ${advertise} (${nodes[name] ?? "not joined"})`,
@@ -110,10 +112,10 @@ function mappingsOf(plan: RecoveryPlan, resultOf: (step: string) => StepResult |
   for (const [old, now] of plan.renamed) lines.push(`hostname ${old} is ${now}`);
   const secret = resultOf(stepIds.own)?.["controllerKeySecret"];
   if (typeof secret === "string") lines.push(`Skep's controller has its key from the secret ${secret}`);
-  return lines;
+  return [...lines, ...made];
 }
 
-function skippedOf(resultOf: (step: string) => StepResult | null): string[] {
+function skippedOf({ mode }: RecoveryPlan, resultOf: (step: string) => StepResult | null): string[] {
   const fence = resultOf(stepIds.fence) ?? {};
   const blind = (fence["notAskedFrom"] ?? []) as string[];
   return [
@@ -121,7 +123,9 @@ function skippedOf(resultOf: (step: string) => StepResult | null): string[] {
       ? []
       : [`old managers were not looked for from ${blind.join(", ")}: sshd forbids forwarding there`]),
     "published ports (ingress) and virtual IPs were not probed: connect to each once",
-    "secrets' data can't be read through the API; they are the same objects, by id",
+    mode === "rebuild"
+      ? "secrets' data can't be read through the API; they were made with that of the copy"
+      : "secrets' data can't be read through the API; they are the same objects, by id",
   ];
 }
 
@@ -133,12 +137,14 @@ function nextSteps(plan: RecoveryPlan, { mode }: JournalHead): string[] {
   ];
   return [
     `what was written after ${plan.takenAt} is lost: tell whom it concerns`,
-    ...(mode === "raft"
-      ? rotate.map((command) => `whoever has a disk of the old machines has their keys: ${command}`)
-      : []),
+    ...(mode === "rebuild"
+      ? ["the swarm is another, with an unlock key of its own: docker swarm unlock-key, where it is autolocked"]
+      : rotate.map((command) => `whoever has a disk of the old machines has their keys: ${command}`)),
     "credentials for registries may have ended since: docker service update --with-registry-auth",
     "replace controller.key in the kit by the one beside this report, then: skep backup --wait",
-    "a rollback of a service would go to its held state until it is deployed again: deploy each stack once",
+    ...(mode === "rebuild"
+      ? []
+      : ["a rollback of a service would go to its held state until it is deployed again: deploy each stack once"]),
   ];
 }
 

@@ -39,6 +39,9 @@ export interface Step extends PlannedStep {
   verify?: (context: StepContext, result: StepResult) => Promise<void>;
 }
 
+/** What a step does, without its place in the plan. */
+export type StepActions = Pick<Step, "check" | "act" | "verify">;
+
 export type StepState = "waiting" | "running" | "done" | "failed" | "left out";
 
 export interface StepEvents {

@@ -9,6 +9,7 @@ import { readWhole, type SwarmFiles } from "../../shared/raft/swarm-files.ts";
 import type { SwarmHost } from "../swarm-restore/host.ts";
 import { restoreSwarm } from "../swarm-restore/restore.ts";
 import type { StepResult } from "./journal.ts";
+import { listenAddress } from "./rebuild/settings.ts";
 import { openArchivedSwarm } from "./recovery-source.ts";
 import { firstMachine, machineOf, plannedMachine, type RecoveryTools } from "./recovery-tools.ts";
 import type { RemoteMachine } from "./remote-machine.ts";
@@ -128,7 +129,7 @@ export async function joinMachine(tools: RecoveryTools, name: string, context: S
   const manager = machineOf(tools, first.name);
   const { JoinTokens } = await manager.engine(tokensSchema, { path: "/swarm" }, signal);
   const body = {
-    ListenAddr: planned.advertise.includes(":") ? `[::]:${clusterPort}` : `0.0.0.0:${clusterPort}`,
+    ListenAddr: listenAddress(planned.advertise),
     AdvertiseAddr: planned.advertise,
     ...(planned.dataPath !== null && { DataPathAddr: planned.dataPath }),
     RemoteAddrs: [

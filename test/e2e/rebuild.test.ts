@@ -201,7 +201,8 @@ describe("a swarm rebuilt from its Raft copy", function () {
     const steps = rebuildSteps({
       copied,
       engine: () => Promise.resolve(rebuild.engine),
-      advertiseAddress: to.address,
+      addresses: { advertise: to.address, dataPath: null },
+      mark: null,
       nodes: () => new Map([[copied.nodes[0]?.id ?? "", self?.ID ?? ""]]),
       subnets: new Map(),
       runJobs: false,

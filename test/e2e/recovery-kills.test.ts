@@ -1,23 +1,14 @@
 import { expect } from "chai";
-import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { once } from "node:events";
 import { readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { RecoveryReport } from "../../controller/recovery/report.ts";
 import { nodeImage } from "../lab/image.ts";
 import type { LabNode } from "../lab/node.ts";
 import { Cluster } from "./cluster.ts";
 import { until } from "./recovery/application.ts";
+import { journalLines, killedRun } from "./recovery/killed-run.ts";
 import { describeTree, makeVolume } from "./volumes.ts";
-
-const cli = join(import.meta.dirname, "..", "..", "controller", "cli", "main.ts");
-
-interface JournalLine {
-  step?: string;
-  event?: string;
-}
 
 describe("a recovery that is killed at every step", function () {
   this.timeout(420_000);
@@ -56,56 +47,18 @@ nodes: { node1: m1 }
   const runs = async (node: LabNode): Promise<boolean> =>
     /^keeper 1\/1/m.test((await node.exec(["docker", "service", "ls", "--format", "{{.Name}} {{.Replicas}}"])).stdout);
 
-  const lines = async (): Promise<JournalLine[]> => {
-    const text = await readFile(join(journal, "journal.jsonl"), "utf8").catch(() => "");
-    return text
-      .split("\n")
-      .slice(0, -1)
-      .map((line) => JSON.parse(line) as JournalLine);
-  };
-
-  /** Kills it by SIGKILL once a step begins that is not in `killed`, and adds it; its exit code where it came to its end. */
-  const attempt = async (killed: Set<string>): Promise<number | null> => {
-    const argv = [
-      "recover",
-      "run",
-      "--inventory",
-      join(cluster.folder, "inventory.yml"),
-      "--journal",
-      journal,
-      "--yes",
-    ];
-    const child = spawn(process.execPath, [cli, ...argv, "--identity", cluster.identity], {
-      env: { ...process.env, SKEP_KIT: cluster.kit, NO_COLOR: "1" },
-      stdio: ["ignore", "ignore", "pipe"],
-    });
-    let said = "";
-    child.stderr.setEncoding("utf8").on("data", (text: string) => {
-      said += text;
-    });
-    const ended = once(child, "exit") as Promise<[number | null]>;
-    const before = (await lines()).length;
-    for (;;) {
-      const exited = await Promise.race([ended, sleep(30)]);
-      if (exited !== undefined) {
-        if (exited[0] !== 0) throw new Error(said);
-        return exited[0];
-      }
-      const begun = (await lines())
-        .slice(before)
-        .find(({ event, step }) => event === "started" && !killed.has(step ?? ""));
-      if (begun?.step === undefined) continue;
-      killed.add(begun.step);
-      child.kill("SIGKILL");
-      await ended;
-      return null;
-    }
+  /** Kills it once a step begins that is not in `killed`, and adds it; false where it came to its end. */
+  const attempt = async (killed: Set<string>): Promise<boolean> => {
+    const inventory = join(cluster.folder, "inventory.yml");
+    const step = await killedRun(cluster, { journal, inventory, argv: [] }, (begun) => !killed.has(begun));
+    if (step !== null) killed.add(step);
+    return step !== null;
   };
 
   it("goes on each time, completes, and does nothing twice", async () => {
     const killed = new Set<string>();
     let attempts = 1;
-    while ((await attempt(killed)) === null) expect(++attempts).to.be.below(30);
+    while (await attempt(killed)) expect(++attempts).to.be.below(30);
     expect([...killed]).to.include.members([
       "fence",
       "kit:m1",
@@ -114,7 +67,7 @@ nodes: { node1: m1 }
       "swarm",
       "release:1",
     ]);
-    const done = (await lines()).filter(({ event }) => event === "done").map(({ step }) => step);
+    const done = (await journalLines(journal)).filter(({ event }) => event === "done").map(({ step }) => step);
     expect(done).to.have.length(new Set(done).size);
     expect(done).to.include.members([...killed]);
     const report = JSON.parse(await readFile(join(journal, "report.json"), "utf8")) as RecoveryReport;
@@ -128,8 +81,8 @@ nodes: { node1: m1 }
   });
 
   it("says what is done when it is called once more, and touches nothing", async () => {
-    const before = (await lines()).length;
-    expect(await attempt(new Set())).to.equal(0);
-    expect((await lines()).length).to.equal(before);
+    const before = (await journalLines(journal)).length;
+    expect(await attempt(new Set())).to.be.false;
+    expect((await journalLines(journal)).length).to.equal(before);
   });
 });

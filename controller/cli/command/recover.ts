@@ -3,6 +3,7 @@ import { Option, type Command } from "commander";
 import { SkepError } from "../../../shared/errors.ts";
 import { recoveryModes } from "../../recovery/journal.ts";
 import { addIdentityOption, addKitOption, addStoreOptions } from "../access.ts";
+import { parseSubnets } from "../restore-objects.ts";
 import { planCommand, runCommand, writeInventory, type PlanOptions, type RunOptions } from "../recover.ts";
 import { describe, run, type Session } from "../session.ts";
 import type { ExitCode } from "../exit-code.ts";
@@ -22,7 +23,7 @@ export function register(program: Command): void {
     .command("plan")
     .description("check run, inventory and machines, and print what would be done; nothing is touched");
   addPlanOptions(plan);
-  run(describe(plan, "skep recover plan --inventory inventory.yml --identity identity-anna.txt"), planCommand);
+  run(describe(plan, "skep recover plan --inventory inventory.yml --identity identity-anna.txt"), checkedPlan);
 
   const carryOut = recover
     .command("run")
@@ -47,15 +48,28 @@ function addPlanOptions(command: Command): void {
   command
     .option("--inventory <file>", "the machines, and what became of each node", "inventory.yml")
     .option("--run <run>", "from this run (default: the newest with proven Raft state)", "latest")
-    .addOption(new Option("--mode <mode>", "raft: every manager is lost").choices([...recoveryModes]).default("raft"))
+    .addOption(
+      new Option("--mode <mode>", "raft: the lost swarm goes on; rebuild: a new one with all that it had")
+        .choices([...recoveryModes])
+        .default("raft"),
+    )
+    .option("--remap-subnet <old=new>", "mode rebuild: give a network another subnet; may be given again", parseSubnets)
     .option("--run-jobs", "run jobs again");
   addStoreOptions(addIdentityOption(addKitOption(command)));
+}
+
+async function checkedPlan(session: Session, options: PlanOptions): Promise<ExitCode> {
+  if (options.remapSubnet !== undefined && options.mode !== "rebuild")
+    throw usage("--remap-subnet needs --mode rebuild");
+  return await planCommand(session, options);
 }
 
 async function checkedRun(session: Session, options: RunOptions & PlanOptions): Promise<ExitCode> {
   const seconds = Number(options.healthSeconds);
   if (!(seconds >= 1 && seconds <= 86_400)) throw usage("--health-seconds takes a number from 1 to 86400");
   if (options.until !== undefined && options.only !== undefined) throw usage("--until and --only exclude each other");
+  if (options.remapSubnet !== undefined && options.mode !== "rebuild")
+    throw usage("--remap-subnet needs --mode rebuild");
   return await runCommand(session, options);
 }
 

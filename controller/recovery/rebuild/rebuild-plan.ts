@@ -124,9 +124,12 @@ function nodeChanges(
   present: readonly EngineNode[],
   nodes: ReadonlyMap<string, string>,
 ): NodeChange[] {
+  const given = new Set<string>();
   return copied.flatMap(({ id, labels, availability }) => {
     const there = present.find(({ ID }) => ID === nodes.get(id));
-    if (there === undefined) return [];
+    // One that takes the place of several gets what the first of them had.
+    if (there === undefined || given.has(there.ID)) return [];
+    given.add(there.ID);
     const { Labels, Availability } = there.Spec;
     const wantedLabels = { ...Labels, ...labels };
     const same = Object.entries(wantedLabels).every(([key, value]) => Labels?.[key] === value);

@@ -17,20 +17,25 @@ import {
   type ReleaseOptions,
 } from "./rebuild.ts";
 import { isOfSkep, planRebuild, type CopiedSwarm, type RebuildOptions, type RebuildPlan } from "./rebuild-plan.ts";
-import { initBody } from "./settings.ts";
+import { initBody, rebuildLabel, type SwarmAddresses } from "./settings.ts";
 import { releaseWaves } from "./waves.ts";
 
 export interface RebuildStepsOptions extends Omit<RebuildOptions, "nodes"> {
   copied: CopiedSwarm;
+  /** The copy with what is known only on the way, such as a key that takes another's place; without it `copied` itself. */
+  amended?: (context: StepContext) => Promise<CopiedSwarm>;
   /** Of the first manager; asked anew by each step, for a connection may have been lost. */
   engine: (signal: AbortSignal) => Promise<Engine>;
-  /** By which other nodes reach the first manager. */
-  advertiseAddress: string;
+  addresses: SwarmAddresses;
+  /** Who makes the swarm: one that is there and bears no such mark is somebody else's. Null takes one that is there as it is. */
+  mark: string | null;
   /** Ids of the new swarm's nodes by those of the copy, known once they have joined. */
   nodes: (context: StepContext) => ReadonlyMap<string, string> | Promise<ReadonlyMap<string, string>>;
   /** Ids of the steps by which the machines join, and of those that bring volumes back. */
   joined: readonly string[];
   volumes: readonly string[];
+  /** Names of services, in the order in which they are let go; without it as their needs say, Skep's last. */
+  waves?: readonly (readonly string[])[];
   release: ReleaseOptions;
 }
 
@@ -40,7 +45,7 @@ const phase = "rebuild";
 
 /** In order; the ids are the same for one copy. */
 export function rebuildSteps(options: RebuildStepsOptions): Step[] {
-  const waves = wavesOf(options);
+  const waves = options.waves ?? wavesOf(options);
   const releases = waves.map((names, index) => releaseStep(options, names, index));
   return [swarmStep(options), fillStep(options), ...releases, finishStep(options, releases.at(-1)?.id ?? fillStepId)];
 }
@@ -51,15 +56,21 @@ function wavesOf({ copied, runJobs }: RebuildStepsOptions): string[][] {
   return releaseWaves(released, isOfSkep(services)).map((wave) => wave.map(({ name }) => name));
 }
 
-function swarmStep({ copied, engine, advertiseAddress }: RebuildStepsOptions): Step {
+function swarmStep({ copied, engine, addresses, mark }: RebuildStepsOptions): Step {
   const nodeOf = async (signal: AbortSignal): Promise<string | null> => {
-    const { Swarm } = await (await engine(signal)).info(signal);
-    return Swarm.LocalNodeState === "active" && Swarm.ControlAvailable ? Swarm.NodeID : null;
+    const manager = await engine(signal);
+    const { Swarm } = await manager.info(signal);
+    if (Swarm.LocalNodeState === "inactive") return null;
+    if (mark === null) return Swarm.NodeID;
+    const { Spec } = await manager.swarm(signal);
+    const labels = (Spec["Labels"] ?? {}) as Record<string, unknown>;
+    if (labels[rebuildLabel] !== mark) throw foreignSwarm(manager.address);
+    return Swarm.NodeID;
   };
   return {
     id: swarmStepId,
     phase,
-    title: `make a swarm at ${advertiseAddress}, with the settings of the former one`,
+    title: `make a swarm at ${addresses.advertise}, with the settings of the former one`,
     after: [],
     check: async ({ signal }) => {
       const nodeId = await nodeOf(signal);
@@ -67,7 +78,7 @@ function swarmStep({ copied, engine, advertiseAddress }: RebuildStepsOptions): S
     },
     act: async ({ signal }) => {
       if (copied.settings === null) throw withoutSettings();
-      const nodeId = await (await engine(signal)).initSwarm(initBody(copied.settings, advertiseAddress), signal);
+      const nodeId = await (await engine(signal)).initSwarm(initBody(copied.settings, addresses, mark), signal);
       return { nodeId };
     },
   };
@@ -120,7 +131,8 @@ function finishStep(options: RebuildStepsOptions, last: string): Step {
     after: [last],
     act: async (context) => {
       const { plan, rebuild } = await planned(options, context);
-      return { objects: await finishRebuild(rebuild, plan) };
+      const settings = plan.settings.changes.map(({ path }) => path);
+      return { objects: await finishRebuild(rebuild, plan), settings };
     },
   };
 }
@@ -137,7 +149,17 @@ async function planned(
   const rebuild = { engine, signal, say };
   const { subnets, runJobs } = options;
   const nodes = await options.nodes(context);
-  return { rebuild, plan: planRebuild(options.copied, await presentSwarm(rebuild), { nodes, subnets, runJobs }) };
+  const copied = (await options.amended?.(context)) ?? options.copied;
+  return { rebuild, plan: planRebuild(copied, await presentSwarm(rebuild), { nodes, subnets, runJobs }) };
+}
+
+function foreignSwarm(address: string): SkepError {
+  return new SkepError({
+    code: "SKEP_REBUILD_CONFLICT",
+    message: `the engine at ${address} is in a swarm that this recovery did not make`,
+    permanent: true,
+    hint: "docker swarm leave --force there, if nobody needs it",
+  });
 }
 
 function withoutSettings(): SkepError {

@@ -33,17 +33,33 @@ export function copiedSettings(state: SwarmState): SwarmSettings | null {
   };
 }
 
+/** IP addresses of the first manager. */
+export interface SwarmAddresses {
+  advertise: string;
+  /** For overlay traffic, where it is another; else null. */
+  dataPath: string | null;
+}
+
+/** What a swarm carries from its making until it is filled, so that whoever made it knows it again: whose it is. */
+export const rebuildLabel = "io.skep.recovery";
+
+/** Docker's port between managers, on all addresses of the advertised one's family. */
+export function listenAddress(advertise: string): string {
+  return advertise.includes(":") ? "[::]:2377" : "0.0.0.0:2377";
+}
+
 /** The body of POST /swarm/init with which a fresh engine makes a swarm of these settings. */
-export function initBody(settings: SwarmSettings, advertiseAddress: string): Json {
+export function initBody(settings: SwarmSettings, { advertise, dataPath }: SwarmAddresses, mark: string | null): Json {
   const { spec, addressPool, subnetSize, dataPathPort } = settings;
   return {
-    ListenAddr: "0.0.0.0:2377",
-    AdvertiseAddr: advertiseAddress,
+    ListenAddr: listenAddress(advertise),
+    AdvertiseAddr: advertise,
+    ...(dataPath !== null && { DataPathAddr: dataPath }),
     DefaultAddrPool: addressPool,
     SubnetSize: subnetSize,
     DataPathPort: dataPathPort,
     AutoLockManagers: (spec["EncryptionConfig"] as Json | undefined)?.["AutoLockManagers"] === true,
-    Spec: spec,
+    Spec: mark === null ? spec : { ...spec, Labels: { ...(spec["Labels"] as Json | undefined), [rebuildLabel]: mark } },
   };
 }
 

@@ -109,6 +109,8 @@ nodes: { a: m1, b: m2 }
     facts: new Map(all.map((one) => [one.name, one])),
     mode: "raft",
     runJobs: false,
+    begun: false,
+    subnets: new Map(),
     ...change.input,
   });
 }
@@ -139,6 +141,50 @@ describe("the plan of a recovery", () => {
     for (const step of plan.steps) {
       for (const before of step.after) expect(position(before)).to.be.below(position(step.id));
     }
+  });
+
+  it("has the same steps in mode rebuild, and says what is other there", () => {
+    const view = {
+      clusterId: "cluster",
+      nodes: [oldNode("a"), oldNode("b", "worker")],
+      services: [service("db"), service("migration", { mode: "job", ended: true }), service("skep", { own: true })],
+      networks: [{ name: "inside", driver: "overlay", subnets: ["10.0.1.0/24"] }],
+    };
+    const subnets = new Map([["10.0.1.0/24", "10.7.7.0/24"]]);
+    const [raft, rebuild] = [planOf({ input: { view } }), planOf({ input: { view, mode: "rebuild", subnets } })];
+    const order = (plan: RecoveryPlan): unknown => plan.steps.map(({ id, after: before }) => [id, before]);
+    expect(order(rebuild)).to.deep.equal(order(raft));
+    const title = (id: string): string => rebuild.steps.find((step) => step.id === id)?.title ?? "";
+    expect(title("swarm")).to.contain("a new swarm on m1");
+    expect(title("nodes")).to.contain("secrets, configs and services, all held");
+    expect(codes(rebuild)).to.deep.equal([]);
+    expect(codes(rebuild, "note")).to.include.members(["rebuild-identity", "rebuild-key", "subnet-moved", "job"]);
+    expect(codes(raft, "note").filter((code) => /rebuild|moved/.test(code))).to.deep.equal([]);
+    expect(rebuild.waves.flat().map(({ name }) => name)).to.deep.equal(["db"]);
+  });
+
+  it("refuses a subnet that nobody has, and a new one that a machine reaches directly", () => {
+    const networks = [{ name: "inside", driver: "overlay", subnets: ["10.0.1.0/24"] }];
+    const view = { clusterId: "cluster", nodes: [oldNode("a"), oldNode("b", "worker")], services: [], networks };
+    const moved = (from: string, to: string): string[] =>
+      codes(planOf({ input: { view, mode: "rebuild", subnets: new Map([[from, to]]) } }));
+    expect(moved("10.0.2.0/24", "10.7.7.0/24")).to.deep.equal(["subnet-unknown"]);
+    expect(new Set(moved("10.0.1.0/24", "192.0.2.0/25"))).to.deep.equal(new Set(["subnet"]));
+  });
+
+  it("takes machines that are in a swarm for its own only once it has begun one", () => {
+    const inSwarm = (clusterId: string): MachineFacts[] => [
+      facts("m1", { swarmState: "active", clusterId }),
+      facts("m2", { swarmState: "active" }),
+    ];
+    const plan = (mode: "raft" | "rebuild", begun: boolean, clusterId: string): string[] =>
+      codes(planOf({ facts: inSwarm(clusterId), input: { mode, begun } }));
+    expect(plan("rebuild", false, "new")).to.deep.equal(["swarm-active", "swarm-active"]);
+    expect(plan("rebuild", true, "new")).to.deep.equal([]);
+    expect(plan("raft", true, "new")).to.deep.equal(["swarm-active"]);
+    // A worker does not know its swarm's id.
+    expect(plan("raft", true, "cluster")).to.deep.equal([]);
+    expect(plan("raft", false, "cluster")).to.deep.equal(["swarm-active"]);
   });
 
   it("refuses what would fail later, all at once", () => {

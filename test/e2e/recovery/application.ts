@@ -11,13 +11,14 @@ export const databaseVolume = "shop_data";
 export const uploadsVolume = "shop_uploads";
 export const signingKey = randomBytes(32).toString("hex");
 
-/** Deploys it: the database on the second node, the web service on those of zone b, which is the third. */
+/** Deploys it: the database on the second node, the web service on those of zone b, which is the third. One may stand for all. */
 export async function deployApplication(nodes: readonly LabNode[], image: string): Promise<void> {
   const [manager, second, third] = nodes;
   if (manager === undefined || second === undefined || third === undefined) throw new RangeError("three nodes");
   await manager.run(["docker", "node", "update", "--label-add", "zone=a", "--label-add", "disk=ssd", second.name]);
   await manager.run(["docker", "node", "update", "--label-add", "zone=b", third.name]);
   const secondId = (await second.run(["docker", "info", "--format", "{{.Swarm.NodeID}}"])).trim();
+  const count = new Set(nodes).size;
   const target = "/root/shop";
   const folder = manager.hostPath(target);
   await mkdir(folder, { recursive: true });
@@ -37,7 +38,7 @@ export async function deployApplication(nodes: readonly LabNode[], image: string
     return (
       /^shop_database 1\/1/m.test(stdout) &&
       /^shop_web 2\/2/m.test(stdout) &&
-      /^shop_sidecar 3\/3/m.test(stdout) &&
+      new RegExp(`^shop_sidecar ${count}/${count}`, "m").test(stdout) &&
       /^migration .*\(1\/1 completed\)/m.test(stdout)
     );
   });
@@ -57,15 +58,28 @@ interface Seen {
   [kind: string]: unknown;
 }
 
-/** Everything that must be the same afterwards, by name; ids of nodes become hostnames, and those what they were (`hosts`: new → old). */
-export async function witness(manager: LabNode, hosts: ReadonlyMap<string, string>): Promise<Seen> {
+/**
+ * Everything that must be the same afterwards, by name; ids of nodes become hostnames, and those what they were (`hosts`:
+ * new → old). `ids`: those of other objects are to be the same too, or are new and become names.
+ */
+export async function witness(
+  manager: LabNode,
+  hosts: ReadonlyMap<string, string>,
+  ids: "same" | "new" = "same",
+): Promise<Seen> {
   const ask = async (path: string): Promise<Record<string, unknown>[]> =>
     (await askEngine(manager, path)) as Record<string, unknown>[];
   const nodes = (await ask("/nodes")) as { ID: string; Description: { Hostname: string }; Spec: object }[];
-  const hostnameOf = new Map(nodes.map(({ ID, Description }) => [ID, Description.Hostname]));
+  const nameById = new Map(nodes.map(({ ID, Description }) => [ID, Description.Hostname]));
+  if (ids === "new") {
+    for (const path of ["/services", "/secrets", "/configs", "/networks"]) {
+      for (const object of await ask(path)) nameById.set(String(object["ID"] ?? object["Id"]), nameOf(object));
+    }
+  }
   const rename = (text: string): string => {
-    let renamed = text;
-    for (const [id, hostname] of hostnameOf) renamed = renamed.replaceAll(id, hostname);
+    // Numbers of overlays are the swarm's choice, as ids are.
+    let renamed = ids === "same" ? text : text.replace(/"com.docker.network.driver.overlay.vxlanid_list":"\d+",?/, "");
+    for (const [id, hostname] of nameById) renamed = renamed.replaceAll(id, hostname);
     for (const [now, formerly] of hosts) renamed = renamed.replaceAll(now, formerly);
     return renamed;
   };

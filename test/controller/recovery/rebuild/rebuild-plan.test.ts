@@ -116,8 +116,11 @@ describe("the plan of a rebuild", () => {
     expect(notes).to.deep.equal([
       "the swarm's data path port is 4789, and was 7777: only a swarm made anew can have that",
     ]);
-    expect(initBody({ ...settings, dataPathPort: 7777 }, "10.1.1.1")).to.include({
+    expect(
+      initBody({ ...settings, dataPathPort: 7777 }, { advertise: "10.1.1.1", dataPath: "10.2.2.2" }, null),
+    ).to.include({
       AdvertiseAddr: "10.1.1.1",
+      DataPathAddr: "10.2.2.2",
       DataPathPort: 7777,
       SubnetSize: 24,
     });
