@@ -19,6 +19,7 @@ const operator = "anna";
 const apiPort = 8420;
 const redisTag = "skep-lab/redis:7";
 
+/** `images`: beside Skep's and Redis'. */
 export interface ClusterOptions extends LabOptions {
   nodes: number;
   managers: number;
@@ -50,7 +51,7 @@ export class Cluster {
 
   /** A lab with S3, all images on its nodes, a swarm, a bucket and a kit; Skep is not deployed yet. */
   static async up(options: ClusterOptions): Promise<Cluster> {
-    const images = [...(await skepImages()), redisImage(redisTag)];
+    const images = [...(await skepImages()), redisImage(redisTag), ...(options.images ?? [])];
     const lab = await Lab.up({ ...options, s3: true, images });
     // With the lab's own things, so that it goes when the lab does, whoever takes it away.
     const folder = join(labFolder(lab.name), "operator");

@@ -1,5 +1,5 @@
-// Images for the lab's nodes, made of programs that this machine has: no registry is asked. Two kinds: a base image packed
-// from programs with the libraries that they load, and an image built from a Dockerfile by an engine of the lab.
+// Images for the lab's nodes, for which no registry is asked. Three kinds: a base image packed from programs of this machine
+// with the libraries that they load, an image built from a Dockerfile by an engine of the lab, and a whole Debian.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createReadStream } from "node:fs";
@@ -13,6 +13,7 @@ import { pack, type Pack } from "tar-stream";
 import { z } from "zod";
 import { SkepError } from "../../shared/errors.ts";
 import { command, tryCommand } from "./command.ts";
+import { ensureRootfs, type RootfsRecipe } from "./rootfs.ts";
 
 export interface BaseImage {
   kind: "base";
@@ -35,7 +36,15 @@ export interface BuiltImage {
   args: Readonly<Record<string, string>>;
 }
 
-export type LabImage = BaseImage | BuiltImage;
+export interface DebianImage {
+  kind: "debian";
+  tag: string;
+  /** Built by mmdebstrap when the cache has none. */
+  recipe: RootfsRecipe;
+  changes: readonly string[];
+}
+
+export type LabImage = BaseImage | BuiltImage | DebianImage;
 
 const programPath = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -60,33 +69,47 @@ export function redisImage(tag = "skep-lab/redis:7"): BaseImage {
 }
 
 /** Makes the image on the engine. Throws SKEP_LAB_IMAGE with what the engine said. */
-export async function makeImage(docker: Dockerode, image: LabImage): Promise<void> {
+export async function makeImage(docker: Dockerode, image: LabImage, say: (line: string) => void): Promise<void> {
   if (image.kind === "base") {
     const tar = pack();
-    const packing = packBase(tar, image);
-    const changes = [...image.changes];
-    const progress = docker.importImage(tar as unknown as Readable, {
-      repo: repositoryOf(image.tag),
-      tag: tagOf(image.tag),
-      changes,
-    });
-    await Promise.all([packing, progress.then((stream) => followProgress(image.tag, stream))]);
+    await Promise.all([packBase(tar, image), importImage(docker, image, tar as unknown as Readable)]);
+    return;
+  }
+  if (image.kind === "debian") {
+    const root = await ensureRootfs(image.recipe, say);
+    await tarOf(image.tag, root, [], (tar) => importImage(docker, image, tar));
     return;
   }
   const folder = await mkdtemp(join(tmpdir(), "skep-lab-image-"));
   try {
     await image.layOut(folder);
-    const tar = spawn("tar", ["--create", "--numeric-owner", "--owner=0", "--group=0", "-C", folder, "."], {
-      stdio: ["ignore", "pipe", "inherit"],
-    });
-    const ended = once(tar, "close");
     const options = { t: image.tag, buildargs: { ...image.args }, forcerm: true };
-    await followProgress(image.tag, await docker.buildImage(tar.stdout, options));
-    const [code] = (await ended) as [number | null];
-    if (code !== 0) throw imageError(image.tag, `tar ended with ${String(code)}`);
+    await tarOf(image.tag, folder, ["--owner=0", "--group=0"], async (tar) => {
+      await followProgress(image.tag, await docker.buildImage(tar, options));
+    });
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+async function importImage(docker: Dockerode, image: BaseImage | DebianImage, tar: Readable): Promise<void> {
+  const options = { repo: repositoryOf(image.tag), tag: tagOf(image.tag), changes: [...image.changes] };
+  await followProgress(image.tag, await docker.importImage(tar, options));
+}
+
+async function tarOf(
+  tag: string,
+  folder: string,
+  options: readonly string[],
+  take: (tar: Readable) => Promise<void>,
+): Promise<void> {
+  const tar = spawn("tar", ["--create", "--numeric-owner", ...options, "-C", folder, "."], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const ended = once(tar, "close");
+  await take(tar.stdout);
+  const [code] = (await ended) as [number | null];
+  if (code !== 0) throw imageError(tag, `tar ended with ${String(code)}`);
 }
 
 /** Reads an engine's progress to its end; throws SKEP_LAB_IMAGE when it tells of an error. */

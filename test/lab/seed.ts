@@ -22,7 +22,8 @@ export interface Seed {
 
 /**
  * The folder with the layers of `wanted`; makes it when the cache has none.
- * A seed of the list without its last, built image is kept as well: a change of sources then costs one build.
+ * A seed of the list without its last image is kept as well, unless that is a base: a change of sources then costs one
+ * build, and a Debian that few ask for costs the others nothing.
  */
 export async function ensureSeed(wanted: readonly LabImage[], seed: Seed): Promise<string> {
   const images = inOrder(wanted);
@@ -32,7 +33,8 @@ export async function ensureSeed(wanted: readonly LabImage[], seed: Seed): Promi
   await mkdir(cacheFolder(), { recursive: true });
   const last = images.at(-1);
   const before = images.slice(0, -1);
-  const parent = last?.kind === "built" && before.length > 0 ? await ensureSeed(before, seed) : null;
+  const parent =
+    last !== undefined && last.kind !== "base" && before.length > 0 ? await ensureSeed(before, seed) : null;
   return await withLock(folder, async () => {
     if (await touch(folder)) return folder;
     const missing = parent === null ? images : images.slice(-1);
@@ -40,7 +42,7 @@ export async function ensureSeed(wanted: readonly LabImage[], seed: Seed): Promi
     const building = `${folder}.building`;
     await rm(building, { recursive: true, force: true });
     await withBuilder(parent, async (node) => {
-      for (const image of missing) await makeImage(node.docker, image);
+      for (const image of missing) await makeImage(node.docker, image, say);
       // Cleanly: an engine that was killed may owe the disk the end of a layer.
       await node.stop();
       await mkdir(building);
@@ -53,10 +55,11 @@ export async function ensureSeed(wanted: readonly LabImage[], seed: Seed): Promi
   });
 }
 
-/** Bases first, by name, so that the same images make the same seed in whatever order they are named. */
+/** Bases first, by name, so that the same images make the same seed in whatever order they are named; then what is built on them. */
 function inOrder(images: readonly LabImage[]): LabImage[] {
   const bases = images.filter((image) => image.kind === "base").sort((a, b) => (a.tag < b.tag ? -1 : 1));
-  return [...bases, ...images.filter((image) => image.kind === "built")];
+  const of = (kind: LabImage["kind"]) => images.filter((image) => image.kind === kind);
+  return [...bases, ...of("built"), ...of("debian")];
 }
 
 /** Gives the layers of `seed` to a node that is off and has no image. */
@@ -91,6 +94,10 @@ async function keyOf(images: readonly LabImage[]): Promise<string> {
     const { kind, tag } = image;
     if (image.kind === "built") {
       hash.update(JSON.stringify([kind, tag, image.key, image.args]));
+      continue;
+    }
+    if (image.kind === "debian") {
+      hash.update(JSON.stringify([kind, tag, image.changes, image.recipe]));
       continue;
     }
     hash.update(JSON.stringify([kind, tag, image.changes, baseLayout]));
