@@ -101,7 +101,7 @@ async function takeVolume(
   root ??= await resolveHostPath(context.hostRoot, kind.kind === "bind" ? kind.hostPath : volume.Mountpoint);
   const info = await docker.info(attempt.signal);
   const walk = walkVolume(root, task.excludePaths, attempt.signal);
-  const { dev } = await lstat(root, { bigint: true }).catch((error: unknown) => {
+  const { dev, ino } = await lstat(root, { bigint: true }).catch((error: unknown) => {
     throw gone(volume, error);
   });
   const cacheFile = path.join(context.stateDir, "chunks.sqlite");
@@ -125,6 +125,11 @@ async function takeVolume(
   }).finally(() => {
     cache.close();
   });
+  // The walk runs ahead of the reading: a volume that went in between gave names, and no longer all files.
+  const after = await lstat(root, { bigint: true }).catch((error: unknown) => {
+    throw removed(root, error);
+  });
+  if (after.dev !== dev || after.ino !== ino) throw removed(root);
   const { findings } = walk;
   const complete = findings.complete && snapshot.complete;
   const warnings = [...findings.warnings, ...snapshot.warnings];
@@ -154,6 +159,16 @@ function incomplete(volume: string, warnings: readonly Warning[]): NonNullable<P
     permanent: false,
     hint: "look at the warnings of this part, and at the disk or share that the volume lies on",
   };
+}
+
+function removed(root: string, cause?: unknown): SkepError {
+  return new SkepError({
+    code: "SKEP_SOURCE_VOLUME_GONE",
+    message: `the volume's folder ${root} was removed while it was read`,
+    permanent: true,
+    hint: "was the volume removed? The next run takes what is there then",
+    cause,
+  });
 }
 
 function gone(volume: Pick<Volume, "Name">, cause?: unknown): SkepError {

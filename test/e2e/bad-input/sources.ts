@@ -93,35 +93,43 @@ function volumeFolder(volume: string): string {
 }
 
 /**
- * Backs up the volume with one more file in it, the first in order: of 64 GiB, all of it a hole, so that `act` happens
- * while that is read. Afterwards it is empty.
+ * Backs up the volume with one more file in it, the first in order and large: the agent is stopped while it has that
+ * open, and goes on after `act`. Afterwards the file is empty.
  */
 async function whileReading(host: Host, volume: string, act: () => Promise<unknown>): Promise<Taken> {
-  const large = await open(host.volume(volume, "a-hole"), "w");
+  const large = await open(host.volume(volume, "a-large-file"), "w");
   try {
-    await large.truncate(2 ** 36);
+    await large.writeFile(randomBytes(200_000_000));
     const { dev, ino } = await large.stat();
     const running = host.skep(...host.backupArgv(bucket, volume));
     const deadline = Date.now() + 60_000;
-    while (!isOpenInAgent(dev, ino)) {
+    let agent: number | null;
+    while ((agent = readerOf(dev, ino)) === null) {
       if (Date.now() > deadline) throw new Error("the volume is not read");
-      await sleep(20);
+      await sleep(5);
     }
-    await act();
-    await large.truncate(0);
+    process.kill(agent, "SIGSTOP");
+    try {
+      expect(readerOf(dev, ino), "the file was read before the agent could be stopped").to.equal(agent);
+      await act();
+      await large.truncate(0);
+    } finally {
+      process.kill(agent, "SIGCONT");
+    }
     return readRun(await running);
   } finally {
     await large.close();
   }
 }
 
-function isOpenInAgent(dev: number, ino: number): boolean {
-  return readdirSync("/proc").some((pid) => {
+/** The agent that has the file open, by its process id of the host. */
+function readerOf(dev: number, ino: number): number | null {
+  const found = readdirSync("/proc").find((pid) => {
     try {
       if (!readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("agent/once.ts")) return false;
       return readdirSync(`/proc/${pid}/fd`).some((descriptor) => {
-        const found = statSync(`/proc/${pid}/fd/${descriptor}`);
-        return found.dev === dev && found.ino === ino;
+        const file = statSync(`/proc/${pid}/fd/${descriptor}`);
+        return file.dev === dev && file.ino === ino;
       });
     } catch (error) {
       // Processes come and go.
@@ -129,6 +137,7 @@ function isOpenInAgent(dev: number, ino: number): boolean {
       throw error;
     }
   });
+  return found === undefined ? null : Number(found);
 }
 
 /** Mounts a disk of its own at the volume's folder: two good files, one with bad sectors, a torn inode, a torn folder. */
