@@ -7,9 +7,12 @@ import type { Attempt } from "./context.ts";
 import type { Enrolled } from "./enrolment.ts";
 import type { Journal } from "./journal.ts";
 import type { NodeIdentity } from "./node-identity.ts";
+import { explainFullState } from "./state-error.ts";
 
 export interface JobDeskOptions {
   journal: Journal;
+  /** Where the journal lies, and what else the agent keeps. */
+  stateDir: string;
   node: () => NodeIdentity;
   enrolled: () => Enrolled;
   /** Asks the controller anew who it is; where that failed, or was just done, resolves all the same. */
@@ -42,6 +45,8 @@ export class JobDesk {
     this.#running.set(job.id, run);
     try {
       return await run;
+    } catch (error) {
+      throw explainFullState(error, `do job ${job.id}`, this.#options.stateDir);
     } finally {
       this.#running.delete(job.id);
     }

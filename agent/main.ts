@@ -115,6 +115,7 @@ async function runAgent(settings: Settings<typeof agentSettings>, log: Logger, s
 
   const keyring = new RestoreKeyring();
   const desk = new JobDesk({
+    stateDir,
     journal,
     node: () => me.node,
     enrolled: () => {

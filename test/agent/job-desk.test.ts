@@ -49,6 +49,7 @@ describe("the desk where jobs from the queue come in", () => {
   function makeDesk(): void {
     desk = new JobDesk({
       journal,
+      stateDir: "/var/lib/skep",
       node: () => ({ ...node, role }),
       enrolled: () => {
         const keys = { repositoryId, version, incarnation: 1, controllerPublicKey: trusted };
