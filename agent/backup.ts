@@ -8,6 +8,7 @@ import { raftArchiveFiles } from "../shared/raft/archive-layout.ts";
 import { writeMarker, type OwnNode } from "../shared/raft/marker.ts";
 import { decodeUnlockKey } from "../shared/raft/unlock-key.ts";
 import { backupDump } from "./backup-dump.ts";
+import { backupImage } from "./backup-image.ts";
 import { backupVolume } from "./backup-volume.ts";
 import type { AgentContext, Attempt } from "./context.ts";
 import type { Docker } from "./docker.ts";
@@ -22,7 +23,7 @@ import { readNodeFacts } from "./source/node.ts";
 import { takeRaftCopy } from "./source/raft.ts";
 import { explainFullState, explainStateError } from "./state-error.ts";
 
-export type BackupTask = TaskOf<"raft" | "definitions" | "node" | "volume" | "dump">;
+export type BackupTask = TaskOf<"raft" | "definitions" | "node" | "volume" | "dump" | "image">;
 
 export function backup(
   job: Job,
@@ -42,6 +43,8 @@ export function backup(
       return backupVolume(job, task, context, journal, attempt);
     case "dump":
       return backupDump(task, context, attempt);
+    case "image":
+      return backupImage(task, context, attempt);
   }
 }
 
@@ -151,6 +154,7 @@ async function backupNode(
       ...cutWarnings(facts.warnings, 0),
     },
     volumes: facts.volumes,
+    images: facts.images,
     notCovered: facts.notCovered,
   };
 }

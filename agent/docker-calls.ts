@@ -1,4 +1,5 @@
 // What Skep asks of a Docker engine, in its own words. The one that asks is docker.ts.
+import type { DockerImages } from "./docker-images.ts";
 import type {
   Container,
   EngineEvent,
@@ -46,7 +47,7 @@ export interface ContainerExec {
  * (changed meanwhile, or in use), SKEP_DOCKER_NOT_FOUND, SKEP_DOCKER_ANSWER_INVALID, SKEP_DOCKER_FAILED.
  * Aborting rejects with the signal's reason.
  */
-export interface Docker {
+export interface Docker extends DockerImages {
   info(signal?: AbortSignal): Promise<EngineInfo>;
   /** The swarm's object as it is, join tokens and all. Managers only. */
   swarm(signal?: AbortSignal): Promise<Record<string, unknown>>;

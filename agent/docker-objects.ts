@@ -69,7 +69,7 @@ const serviceSpecSchema = z.looseObject({
     GlobalJob: z.looseObject({}).nullish(),
   }),
   TaskTemplate: z.looseObject({
-    ContainerSpec: z.looseObject({ Mounts: z.array(mountSchema).nullish() }).optional(),
+    ContainerSpec: z.looseObject({ Image: text.optional(), Mounts: z.array(mountSchema).nullish() }).optional(),
     Placement: z
       .looseObject({
         Constraints: z.array(text).nullish(),
@@ -123,6 +123,9 @@ export type Volume = z.infer<typeof volumeSchema>;
 export const containerSchema = z.looseObject({
   Id: text,
   Names: z.array(text),
+  /** What it was asked for by, or its id; and its id. */
+  Image: text,
+  ImageID: text,
   State: text,
   Labels: textMap,
   Mounts: z
@@ -139,6 +142,25 @@ export const containerSchema = z.looseObject({
     .nullish(),
 });
 export type Container = z.infer<typeof containerSchema>;
+
+export function containerName(container: Container): string {
+  return (container.Names[0] ?? container.Id.slice(0, 12)).replace(/^\//, "");
+}
+
+/** Go's nil arrives as null; an image that lost its name is called `<none>`. */
+const imageNames = z
+  .array(text)
+  .nullish()
+  .transform((names) => (names ?? []).filter((name) => !name.startsWith("<none>")));
+export const listedImageSchema = z.looseObject({
+  Id: text,
+  RepoTags: imageNames,
+  RepoDigests: imageNames,
+  Size: z.int().min(0),
+});
+export type ListedImage = z.infer<typeof listedImageSchema>;
+export const inspectedImageSchema = listedImageSchema.extend({ Architecture: text, Os: text });
+export type InspectedImage = z.infer<typeof inspectedImageSchema>;
 
 export const pluginSchema = z.looseObject({ Name: text, Enabled: z.boolean() });
 export type Plugin = z.infer<typeof pluginSchema>;

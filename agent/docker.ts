@@ -2,11 +2,12 @@
 // leave as SkepErrors. One connection is made for each call: an engine that restarted is simply asked again.
 import { once } from "node:events";
 import { createInterface } from "node:readline";
-import { PassThrough, type Duplex } from "node:stream";
+import { PassThrough, type Duplex, type Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import Dockerode from "dockerode";
 import { z } from "zod";
 import type { ContainerExec, Docker, Filters, HelperContainer } from "./docker-calls.ts";
+import { imageCalls, type ImageDoor } from "./docker-images.ts";
 import { SkepError, type ErrorCode } from "../shared/errors.ts";
 import {
   containerSchema,
@@ -79,6 +80,25 @@ export function connectDocker(socketPath: string): Docker {
     call(schema, { method: "GET", path, signal, ...(query === undefined ? {} : { query }) });
   const ignored = z.unknown();
   const at = encodeURIComponent;
+
+  const stream: ImageDoor["stream"] = async ({ method, path, content, signal }) => {
+    signal.throwIfAborted();
+    // What the engine reads may fail at its source: then the request ends with it.
+    const stop = new AbortController();
+    content?.once("error", (error) => {
+      stop.abort(error);
+    });
+    const abortSignal = AbortSignal.any([signal, stop.signal]);
+    return await new Promise<Readable>((resolve, reject) => {
+      const headers = content === undefined ? {} : { headers: { "Content-Type": "application/x-tar" }, file: content };
+      const options = { path, method, isStream: true, abortSignal, statusCodes: { 200: true }, ...headers };
+      modem.dial(options, (error, answer) => {
+        if (error === null || error === undefined) resolve(answer as Readable);
+        else if (abortSignal.aborted) reject(abortSignal.reason as Error);
+        else reject(toDockerError(error, `${method} ${path}`, socketPath));
+      });
+    });
+  };
 
   async function runHelper(helper: HelperContainer): Promise<{ exitCode: number; stderr: string }> {
     const { Id: id } = await call(z.looseObject({ Id: z.string() }), {
@@ -311,6 +331,7 @@ export function connectDocker(socketPath: string): Docker {
       (await call(z.object({ UnlockKey: z.string() }), { method: "GET", path: "/swarm/unlockkey", signal })).UnlockKey,
     plugins: async (signal) => (await get(z.array(pluginSchema).nullable(), "/plugins", signal)) ?? [],
     runHelper,
+    ...imageCalls({ get, stream, nullWhereMissing }),
   };
 }
 

@@ -5,6 +5,7 @@ import type { AgentContext, Attempt } from "./context.ts";
 import { hold, release } from "./quiesce/hold.ts";
 import { pause, unpause } from "./quiesce/pause.ts";
 import { rollBack } from "./quiesce/rollback.ts";
+import { restoreImage } from "./restore-image.ts";
 import {
   discardRestore,
   listRestores,
@@ -27,6 +28,7 @@ export async function executeJob(
     case "node":
     case "volume":
     case "dump":
+    case "image":
       return backup(job, task, context, tools.journal, attempt);
     case "pause":
       return pause(task, context.docker, tools.journal, attempt.signal);
@@ -36,6 +38,8 @@ export async function executeJob(
       return prepareRestore(task, context, tools.keyring, attempt);
     case "restore-volume":
       return restoreVolume(task, context, tools, attempt);
+    case "restore-image":
+      return restoreImage(task, context, tools.identityKeys, attempt);
     case "restore-list":
       return listRestores(tools.journal);
     case "restore-undo":

@@ -2,7 +2,7 @@
 import type { TaskResultOf } from "../shared/contract/job.ts";
 import { SkepError } from "../shared/errors.ts";
 import type { Docker } from "./docker.ts";
-import { containerName } from "./source/node.ts";
+import { containerName } from "./docker-objects.ts";
 
 export type VolumeUser = TaskResultOf<"restore-prepare">["usedBy"][number];
 

@@ -195,8 +195,8 @@ export class Controller implements Backend {
     const data = flow === undefined ? null : dataOf(flow);
     if (flow?.state === "open" && data !== null) {
       const [queue, repository, agents] = [this.#queue, this.#repository, this.#agents];
-      const volumes = await this.#runs.volumeJobsOf(flow, data);
-      return { progress: await runProgressOf(flow, data, { queue, repository, agents, volumes }) };
+      const jobs = await this.#runs.jobsOf(flow, data);
+      return { progress: await runProgressOf(flow, data, { queue, repository, agents, ...jobs }) };
     }
     if (flow?.state === "failed" && flow.error !== null && data !== null) {
       const { code, message, hint } = flow.error;

@@ -5,6 +5,7 @@ import { isNode, LineCounter, parseDocument, type Document } from "yaml";
 import { z } from "zod";
 import { volumeSelectionSchema } from "../shared/contract/job.ts";
 import { SkepError } from "../shared/errors.ts";
+import { imageModes } from "./images/image-plan.ts";
 import { globFits } from "./policy-glob.ts";
 import { volumeRuleSchema } from "./volume-words.ts";
 
@@ -74,6 +75,8 @@ export const policySchema = z.strictObject({
   select: selectionSchema.prefault({}),
   /** How volumes are to be taken; overrules their labels. */
   volumes: z.array(volumeRuleSchema).max(1000).default([]),
+  /** Which images that services run are taken along. */
+  images: z.enum(imageModes).default("none"),
   limits: limitsSchema.prefault({}),
   retention: retentionSchema.prefault({}),
 });
@@ -91,7 +94,10 @@ export interface PolicyFault {
 
 /** What each field wants, by its path with `[]` for any index; the nearest known parent speaks for a path that is not here. */
 export const policyFields: Readonly<Record<string, { expected: string; example: string }>> = {
-  "": { expected: "a mapping with version, schedules, select, volumes, limits, retention", example: "version: 1" },
+  "": {
+    expected: "a mapping with version, schedules, select, volumes, images, limits, retention",
+    example: "version: 1",
+  },
   version: { expected: "the number 1", example: "version: 1" },
   schedules: {
     expected: "a list of schedules",
@@ -149,6 +155,7 @@ export const policyFields: Readonly<Record<string, { expected: string; example: 
     expected: "a command with container, user, timeout",
     example: 'load: { command: "psql -U postgres -f -" }',
   },
+  images: { expected: "none, unpullable or all", example: "images: unpullable" },
   limits: { expected: "a mapping of limits", example: "limits: { nodesAtOnce: 10 }" },
   "limits.nodesAtOnce": { expected: "a whole number from 1 to 10000", example: "nodesAtOnce: 10" },
   "limits.bytesPerSecondPerNode": {

@@ -6,6 +6,7 @@ import type { TaskResultOf } from "../shared/contract/job.ts";
 import type { ErrorRecord } from "../shared/errors.ts";
 import type { NewRun } from "../shared/repository/run-chain.ts";
 import type { NotCovered, Part, RunNode, VolumeFacts } from "../shared/repository/run.ts";
+import { planImages, type ImageHolder, type ImageMode, type ImagePlan } from "./images/image-plan.ts";
 import { selectsVolume, type Policy } from "./policy.ts";
 import {
   noWords,
@@ -159,6 +160,8 @@ export interface RunOutcomes {
   nodes: ReadonlyMap<string, { hostname: string; outcome: Outcome<NodeFacts> }>;
   /** By child id; a planned volume that is not in it was never taken. */
   volumes: ReadonlyMap<string, Outcome<Part>>;
+  /** The same of images; one that is done and has no content is left to its registry. */
+  images?: ReadonlyMap<string, Outcome<Part>>;
 }
 
 export interface RunFrame extends Pick<
@@ -168,11 +171,26 @@ export interface RunFrame extends Pick<
   select: Policy["select"]["volumes"];
   /** The policy's rules for volumes; the labels come with the outcomes. */
   rules?: readonly VolumeRule[];
+  /** Default: none. */
+  images?: ImageMode;
+}
+
+export function imagesOf(
+  facts: ReadonlyMap<string, NodeFacts>,
+  definitions: TaskResultOf<"definitions"> | null,
+  mode: ImageMode,
+): ImagePlan {
+  const holders = [...facts].map(([nodeId, { part, images }]): ImageHolder => ({
+    nodeId,
+    hostname: part.hostname,
+    images,
+  }));
+  return planImages(holders, definitions?.services ?? [], mode);
 }
 
 /** The run object's content: every part that was wanted is in it, as what became of it, and all that was left out. */
 export function concludeRun(frame: RunFrame, outcomes: RunOutcomes): NewRun {
-  const { select, rules = [], ...rest } = frame;
+  const { select, rules = [], images: mode = "none", ...rest } = frame;
   const definitions = outcomes.definitions?.state === "done" ? outcomes.definitions.result : null;
   const parts: Part[] = [];
   if (outcomes.raft !== null) parts.push(partOf(outcomes.raft, { kind: "raft", name: "raft" }, (part) => part));
@@ -212,6 +230,18 @@ export function concludeRun(frame: RunFrame, outcomes: RunOutcomes): NewRun {
     parts.push(partOf(outcome, wanted, (part) => part));
   }
   notCovered.push(...plan.notCovered);
+  const images = imagesOf(facts, definitions, mode);
+  notCovered.push(...images.notCovered);
+  for (const { nodeId, hostname, imageId, name } of images.jobs) {
+    const wanted = { kind: "image" as const, name, nodeId, hostname };
+    const outcome = outcomes.images?.get(childId(frame.id, "image", nodeId, imageId)) ?? neverTaken(frame);
+    const part = partOf(outcome, wanted, (result) => result);
+    if (part.status !== "done" || part.manifest !== undefined) parts.push(part);
+    else {
+      const message = `${part.image?.digests[0] ?? part.name} can be pulled without credentials`;
+      notCovered.push({ kind: "image", name: part.name, hostname, reason: "pullable", message });
+    }
+  }
   const run = {
     ...rest,
     clusterId: definitions?.clusterId ?? null,
@@ -235,7 +265,7 @@ function neverTaken(frame: RunFrame): Outcome<Part> {
     code: "SKEP_JOB_LOST" as const,
     message: "the queue lost the job before it ended",
     permanent: false,
-    hint: "somebody removed it from Redis, or Redis lost data: the next run takes the volume again",
+    hint: "somebody removed it from Redis, or Redis lost data: the next run takes it again",
   };
   const { startedAt, endedAt } = frame;
   return { state: "failed", failure: { error, attempts: 1, startedAt, endedAt, nodeId: null } };

@@ -5,6 +5,7 @@ import { openResult } from "../shared/contract/signed-job.ts";
 import type { PartProgress, RunProgress, RunSummary } from "./api/schemas.ts";
 import type { Agents } from "./agents.ts";
 import type { ChildOutcome, ChildView, FlowView } from "./flow.ts";
+import type { ImageJob } from "./images/image-plan.ts";
 import type { JobQueue } from "./queue.ts";
 import type { Repository } from "./repository.ts";
 import { childId, type VolumeJob } from "./run-plan.ts";
@@ -18,6 +19,7 @@ export interface ProgressSources {
   agents: Agents;
   /** By child id; empty until the volumes are planned. */
   volumes: ReadonlyMap<string, VolumeJob>;
+  images: ReadonlyMap<string, ImageJob>;
 }
 
 export async function runProgressOf(flow: FlowView, data: RunData, sources: ProgressSources): Promise<RunProgress> {
@@ -54,13 +56,15 @@ export function runSummaryOf(flow: FlowView, data: RunData): RunSummary {
 function partOf(
   id: string,
   { runId }: RunData,
-  { agents, volumes }: ProgressSources,
+  { agents, volumes, images }: ProgressSources,
 ): Pick<PartProgress, "kind" | "name" | "hostname"> | null {
   const volume = volumes.get(id);
   if (volume !== undefined) {
     const { hostname } = volume;
     return { kind: "volume", name: `${hostname}/${volume.volume.name}`, hostname };
   }
+  const image = images.get(id);
+  if (image !== undefined) return { kind: "image", name: image.name, hostname: image.hostname };
   for (const kind of ["raft", "definitions"] as const) {
     if (id === childId(runId, kind)) return { kind, name: kind, hostname: "" };
   }

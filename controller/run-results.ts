@@ -11,7 +11,16 @@ import type { Store } from "../shared/store/store.ts";
 import type { ChildOutcome } from "./flow.ts";
 import { PackCheck } from "./pack-check.ts";
 import type { Repository } from "./repository.ts";
-import { childId, planVolumes, type NodeFacts, type Outcome, type RunOutcomes, type VolumeJob } from "./run-plan.ts";
+import type { ImageJob } from "./images/image-plan.ts";
+import {
+  childId,
+  imagesOf,
+  planVolumes,
+  type NodeFacts,
+  type Outcome,
+  type RunOutcomes,
+  type VolumeJob,
+} from "./run-plan.ts";
 import type { Policy } from "./policy.ts";
 import type { OpenChild } from "./quiet-results.ts";
 import { noWords, type WordSources } from "./volume-words.ts";
@@ -146,6 +155,17 @@ export function volumeJobs(
   return new Map(jobs.map((job) => [childId(runId, "volume", job.nodeId, job.volume.name), job]));
 }
 
+/** The image jobs of a run, by child id. */
+export function imageJobs(
+  runId: string,
+  nodes: RunOutcomes["nodes"],
+  definitions: TaskResultOf<"definitions"> | null,
+  mode: Policy["images"],
+): Map<string, ImageJob> {
+  const { jobs } = imagesOf(factsOf(nodes), definitions, mode);
+  return new Map(jobs.map((job) => [childId(runId, "image", job.nodeId, job.imageId), job]));
+}
+
 export function openVolumes(
   jobs: ReadonlyMap<string, VolumeJob>,
   children: Children,
@@ -163,6 +183,24 @@ export function openVolumes(
     else volumes.set(id, { state: "done", result: { ...part.result, hostname, name: `${hostname}/${volume.name}` } });
   }
   return volumes;
+}
+
+export function openImages(
+  jobs: ReadonlyMap<string, ImageJob>,
+  children: Children,
+  repository: Repository,
+): Map<string, Outcome<Part>> {
+  const images = new Map<string, Outcome<Part>>();
+  for (const [id, { nodeId, hostname, imageId, name }] of jobs) {
+    const outcome = openOutcome(children, id, "image", nodeId, repository);
+    if (outcome === null) continue;
+    const part = partOf(outcome);
+    const other = part.state === "done" && part.result.image?.id !== imageId;
+    if (other) images.set(id, failedBy(refused(id, `is not of image ${imageId}`)));
+    else if (part.state === "failed") images.set(id, part);
+    else images.set(id, { state: "done", result: { ...part.result, hostname, name } });
+  }
+  return images;
 }
 
 /** Objects up to this size are read and compared, larger ones only looked at. */
@@ -201,6 +239,7 @@ export async function checkObjects(
       outcome: await checkResult(outcome),
     })),
     volumes: await mapAtOnce(outcomes.volumes, checkPart),
+    ...(outcomes.images && { images: await mapAtOnce(outcomes.images, checkPart) }),
   };
 }
 
@@ -217,8 +256,10 @@ async function mapAtOnce<T, U>(map: ReadonlyMap<string, T>, act: (value: T) => P
 /** Null where all is as the part says. */
 async function faultOf(runId: string, part: Part, store: Store, packs: PackCheck): Promise<SkepError | null> {
   if (part.status === "failed") return null;
+  // Left to its registry: it names nothing.
+  if (part.kind === "image" && part.manifest === undefined && part.refs === undefined) return null;
   const wanted: ["archive" | "manifest" | "refs", string][] =
-    part.kind === "volume" || part.kind === "dump"
+    part.kind === "volume" || part.kind === "dump" || part.kind === "image"
       ? [
           ["manifest", `manifests/${runId}/`],
           ["refs", `refs/${runId}/`],

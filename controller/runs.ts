@@ -21,6 +21,7 @@ import { skepVersion } from "../shared/version.ts";
 import type { Agents } from "./agents.ts";
 import { commitRun } from "./commit.ts";
 import type { ChildOutcome, Flow, FlowNext, FlowView, NewChild } from "./flow.ts";
+import type { ImageJob } from "./images/image-plan.ts";
 import type { Policies } from "./policies.ts";
 import type { Policy } from "./policy.ts";
 import type { JobQueue } from "./queue.ts";
@@ -29,7 +30,7 @@ import { childrenOf, commandOf, planUnits, quietOf, unitOrder, type QuietUnit } 
 import type { Repository } from "./repository.ts";
 import type { RunBook } from "./run-book.ts";
 import { childId, concludeRun, jobBytesPerSecond, nodesToAsk, type VolumeJob } from "./run-plan.ts";
-import { openNodes, opener, openSwarm, openVolumes, volumeJobs } from "./run-results.ts";
+import { imageJobs, openImages, openNodes, opener, openSwarm, openVolumes, volumeJobs } from "./run-results.ts";
 import { dueJobId, type DueRun } from "./schedule.ts";
 import type { Dispatching } from "./tender.ts";
 
@@ -58,6 +59,7 @@ const smallJobMs = 30 * 60_000;
 interface RunPlan {
   policy: Policy;
   jobs: Map<string, VolumeJob>;
+  images: ReadonlyMap<string, ImageJob>;
   units: QuietUnit[];
   /** What counted when it was planned: agents are told which packs are gone. */
   upkeep: UpkeepEntry | null;
@@ -174,13 +176,22 @@ export class Runs {
       case "volumes": {
         const plan = await this.#plan(flow.id, data, await flow.outcomes());
         const volumes = [...plan.jobs].map(([id, { nodeId }]) => ({ id, nodeId, attempts }));
-        const children = [...volumes, ...plan.units.flatMap(childrenOf)].map(({ id, nodeId, attempts: tries }) => ({
-          ...{ id, data: null, attempts: tries },
-          queue: nodeId === null ? queueNames.managers : queueNames.node(nodeId),
-        }));
+        const images = [...plan.images].map(([id, { nodeId }]) => ({ id, nodeId, attempts }));
+        const children = [...volumes, ...images, ...plan.units.flatMap(childrenOf)].map(
+          ({ id, nodeId, attempts: tries }) => ({
+            ...{ id, data: null, attempts: tries },
+            queue: nodeId === null ? queueNames.managers : queueNames.node(nodeId),
+          }),
+        );
         await flow.addChildren(children);
         this.#log.info(
-          { run: data.runId, volumes: volumes.length, nodes: plan.nodes, quiet: plan.units.length },
+          {
+            run: data.runId,
+            volumes: volumes.length,
+            images: images.length,
+            nodes: plan.nodes,
+            quiet: plan.units.length,
+          },
           "volumes are planned",
         );
         await flow.save({ ...data, step: "commit", volumesAt: new Date(now).toISOString() });
@@ -220,19 +231,26 @@ export class Runs {
     const policy = await this.#policies.version(data.policyVersion);
     const nodes = openNodes(data.runId, children, this.#repository, () => "");
     const { definitions } = openSwarm(data.runId, children, this.#repository);
-    const services = definitions.state === "done" ? definitions.result.services : [];
+    const swarm = definitions.state === "done" ? definitions.result : null;
+    const services = swarm?.services ?? [];
+    const images = imageJobs(data.runId, nodes, swarm, policy.images);
     const jobs = volumeJobs(data.runId, nodes, policy.select.volumes, { rules: policy.volumes, services });
     const upkeep = await newestUpkeep(this.#repository.catalogue);
     const units = planUnits(data.runId, jobs);
-    const plan = { policy, jobs, units, upkeep, nodes: new Set([...jobs.values()].map(({ nodeId }) => nodeId)).size };
+    const working = new Set([...jobs.values(), ...images.values()].map(({ nodeId }) => nodeId));
+    const plan = { policy, jobs, images, units, upkeep, nodes: working.size };
     this.#plans.set(flowId, plan);
     return plan;
   }
 
-  /** What its volume jobs are, by child id; none before they are planned. */
-  async volumeJobsOf(flow: FlowView, data: RunData): Promise<ReadonlyMap<string, VolumeJob>> {
-    if (data.step !== "commit" || flow.state !== "open") return new Map();
-    return (await this.#plan(flow.id, data, await this.#queue.outcomes(flow.id))).jobs;
+  /** What its volume and image jobs are, by child id; none before they are planned. */
+  async jobsOf(
+    flow: FlowView,
+    data: RunData,
+  ): Promise<{ volumes: ReadonlyMap<string, VolumeJob>; images: ReadonlyMap<string, ImageJob> }> {
+    if (data.step !== "commit" || flow.state !== "open") return { volumes: new Map(), images: new Map() };
+    const { jobs, images } = await this.#plan(flow.id, data, await this.#queue.outcomes(flow.id));
+    return { volumes: jobs, images };
   }
 
   /** For the tender: how this run's held jobs go out. */
@@ -252,13 +270,16 @@ export class Runs {
       runId,
       units: plan.units,
       order: (id, now) => {
-        const job = plan.jobs.get(id);
-        if (job === undefined) return this.#unitOrder(plan, id, now);
-        const { nodeId } = job;
+        const [job, image] = [plan.jobs.get(id), plan.images.get(id)];
+        const nodeId = job?.nodeId ?? image?.nodeId;
+        if (nodeId === undefined) return this.#unitOrder(plan, id, now);
         const unit = plan.units.find(({ members }) => members.includes(id));
         const absentPacks = absentPacksOf(plan.upkeep, nodeId, maxAbsentPacks);
-        const gone = absentPacks.length > 0 ? { absentPacks } : {};
-        const task = volumeTask(job, unit?.id ?? null, select.excludePaths, { runId, maxBytesPerSecond, ...gone });
+        const all = { runId, maxBytesPerSecond, ...(absentPacks.length > 0 ? { absentPacks } : {}) };
+        const task =
+          image === undefined
+            ? volumeTask(job as VolumeJob, unit?.id ?? null, select.excludePaths, all)
+            : imageTask(image, plan.policy.images, all);
         const timeoutMs = limits.jobTimeoutMinutes * 60_000;
         return this.#repository.order({ id, target: { kind: "node", nodeId }, task, timeoutMs }, now);
       },
@@ -278,13 +299,14 @@ export class Runs {
   async #commit(flow: Flow, data: RunData): Promise<FlowNext> {
     const { runId, trigger, schedule, policyVersion } = data;
     const children = await flow.outcomes();
-    const { policy, jobs, units } = await this.#plan(flow.id, data, children);
+    const { policy, jobs, units, images: wantedImages } = await this.#plan(flow.id, data, children);
     const nodeRecords = this.#nodesOf(data, children) ?? [];
     const hostnameOf = (nodeId: string): string =>
       nodeRecords.find(({ id }) => id === nodeId)?.hostname ?? this.#agents.last(nodeId)?.heartbeat.hostname ?? nodeId;
     const nodes = openNodes(runId, children, this.#repository, hostnameOf);
     const opened = openVolumes(jobs, children, this.#repository);
     const volumes = layQuiet(units, jobs, opened, opener(children, this.#repository));
+    const images = openImages(wantedImages, children, this.#repository);
     const swarm = openSwarm(runId, children, this.#repository);
     const endedAt = new Date().toISOString();
     const frame = {
@@ -293,12 +315,13 @@ export class Runs {
       warnings: this.#warnings(),
       select: policy.select.volumes,
       rules: policy.volumes,
+      images: policy.images,
     };
     const { sequence, status } = await commitRun({
       catalogue: this.#repository.catalogue,
       keys: this.#repository.catalogueKeys,
       runId,
-      outcomes: { ...swarm, nodes, volumes },
+      outcomes: { ...swarm, nodes, volumes, images },
       conclude: (outcomes) => concludeRun(frame, outcomes),
       append: (run, options) => this.#book.append(run, options),
     });
@@ -337,6 +360,14 @@ function volumeTask(
     quiet: how === null || unitId === null ? null : { how, id: unitId },
     excludePaths: [...excludePaths, ...exclude],
   };
+}
+
+function imageTask(
+  { imageId, names }: ImageJob,
+  mode: Policy["images"],
+  all: Pick<TaskOf<"image">, "runId" | "maxBytesPerSecond" | "absentPacks">,
+): Task {
+  return { kind: "image", ...all, imageId, names, unlessPullable: mode === "unpullable" };
 }
 
 function notOurs(flowId: string): SkepError {

@@ -4,7 +4,7 @@ import { SkepError } from "../../shared/errors.ts";
 import type { CommandRecord } from "../../shared/repository/run.ts";
 import type { Docker } from "../docker.ts";
 import type { Container } from "../docker-objects.ts";
-import { containerName } from "../source/node.ts";
+import { containerName } from "../docker-objects.ts";
 
 const stderrBytes = 4096;
 const stdoutBytes = 1024;

@@ -6,7 +6,7 @@ import { restoreIdSchema, type TaskOf, type TaskResultOf } from "../../shared/co
 import { SkepError } from "../../shared/errors.ts";
 import { helperLabel, type Docker } from "../docker.ts";
 import type { Journal } from "../journal.ts";
-import { containerName } from "../source/node.ts";
+import { containerName } from "../docker-objects.ts";
 import { runHooks } from "./hooks.ts";
 
 const pauseRecordSchema = z.strictObject({

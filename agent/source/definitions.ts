@@ -107,6 +107,7 @@ export function serviceBriefOf(service: SwarmService): TaskResultOf<"definitions
     replicas: mode === "replicated" ? (Mode.Replicated?.Replicas ?? 1) : null,
     volumes: sources("volume"),
     binds: sources("bind"),
+    image: (TaskTemplate.ContainerSpec?.Image ?? "").slice(0, 1024),
     labels: skepLabels(service.Spec.Labels),
   };
 }

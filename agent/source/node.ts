@@ -6,9 +6,17 @@ import type { TaskResultOf } from "../../shared/contract/job.ts";
 import type { ArchiveFile } from "../../shared/repository/archive-writer.ts";
 import type { NotCovered, Warning } from "../../shared/repository/run.ts";
 import type { Docker } from "../docker.ts";
-import type { Container, EngineInfo, SwarmNode, SwarmService, Volume } from "../docker-objects.ts";
+import {
+  containerName,
+  type Container,
+  type EngineInfo,
+  type SwarmNode,
+  type SwarmService,
+  type Volume,
+} from "../docker-objects.ts";
 import { resolveHostPath } from "../host-path.ts";
 import { bytesFile, jsonFile } from "./archive-file.ts";
+import { foundImages } from "./found-images.ts";
 import { hostAddresses } from "./host-addresses.ts";
 import { skepLabels } from "./skep-labels.ts";
 import { sharedIdOf, volumeFacts, volumeKind } from "./volume-kind.ts";
@@ -18,6 +26,7 @@ type FoundVolume = TaskResultOf<"node">["volumes"][number];
 export interface NodeFacts {
   files: ArchiveFile[];
   volumes: TaskResultOf<"node">["volumes"];
+  images: TaskResultOf<"node">["images"];
   notCovered: NotCovered[];
   /** What could not be read. */
   warnings: Warning[];
@@ -54,8 +63,9 @@ export async function readNodeFacts(
   signal: AbortSignal,
 ): Promise<NodeFacts> {
   const isManager = info.Swarm.LocalNodeState === "active" && info.Swarm.ControlAvailable;
-  const [volumes, containers, plugins, node, services, read, addresses] = await Promise.all([
+  const [volumes, images, containers, plugins, node, services, read, addresses] = await Promise.all([
     docker.volumes(signal),
+    docker.images(signal),
     docker.containers({}, signal),
     docker.plugins(signal),
     isManager ? docker.node(info.Swarm.NodeID, signal) : null,
@@ -90,6 +100,7 @@ export async function readNodeFacts(
         usedBy: usersOf(volume.Name, containers),
         users: runningUsersOf(volume.Name, containers),
       })),
+    images: foundImages(images, containers),
     notCovered: [
       ...[...reasons.values()].filter((reason) => reason !== null),
       ...mountsNotCovered(containers, services, info.Name),
@@ -145,13 +156,9 @@ function runningUsersOf(volume: string, containers: readonly Container[]): Found
     }));
 }
 
-export function containerName(container: Container): string {
-  return (container.Names[0] ?? container.Id.slice(0, 12)).replace(/^\//, "");
-}
-
 function containerFacts(container: Container): object {
   const { Id, Names, Labels, Mounts } = container;
-  return { Id, Names, Image: container["Image"], State: container.State, Labels, Mounts };
+  return { Id, Names, Image: container.Image, State: container.State, Labels, Mounts };
 }
 
 /** Sources that belong to the machine or the engine, not to an application's data. */

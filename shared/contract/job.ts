@@ -4,6 +4,7 @@ import { z } from "zod";
 import { repositoryIdPattern, runIdPattern, writerIdPattern } from "../repository/layout.ts";
 import {
   commandRecordSchema,
+  imageFactsSchema,
   notCoveredSchema,
   partSchema,
   runNodeSchema,
@@ -76,6 +77,21 @@ const dumpTask = z.strictObject({
   absentPacks: volumeTask.shape.absentPacks,
 });
 
+const imageIdSchema = imageFactsSchema.shape.id;
+
+/** An image of this node's engine, as `docker save` gives it. */
+const imageTask = z.strictObject({
+  kind: z.literal("image"),
+  runId,
+  imageId: imageIdSchema,
+  /** What services and containers call it. */
+  names: imageFactsSchema.shape.names,
+  /** Only if no registry gives it without credentials: else the part comes without content. */
+  unlessPullable: z.boolean(),
+  maxBytesPerSecond: z.int().min(0),
+  absentPacks: volumeTask.shape.absentPacks,
+});
+
 /** On one node: run what is to be run before, then freeze the containers that use these volumes; written down before in the agent's journal. */
 const pauseTask = z.strictObject({
   kind: z.literal("pause"),
@@ -118,6 +134,15 @@ const restoreVolumeTask = z.strictObject({
   /** Without a controller there is none. */
   order: restoreOrder.optional(),
 });
+/** Gives an image of a run to this node's engine, as `docker load` does. Only over standard input, with its keys. */
+const restoreImageTask = z.strictObject({
+  kind: z.literal("restore-image"),
+  image: imageFactsSchema,
+  sourceBytes: z.int().min(0),
+  manifest: storedObjectSchema,
+  refs: storedObjectSchema,
+  writerId: nodeId,
+});
 /** Which restores are in place here with their former content kept: asked after a loss of Redis. */
 const restoreListTask = z.strictObject({ kind: z.literal("restore-list") });
 const restoreUndoTask = z.strictObject({ kind: z.literal("restore-undo"), restoreId: restoreIdSchema });
@@ -146,10 +171,12 @@ export const taskSchema = z.discriminatedUnion("kind", [
   nodeTask,
   volumeTask,
   dumpTask,
+  imageTask,
   pauseTask,
   unpauseTask,
   restorePrepareTask,
   restoreVolumeTask,
+  restoreImageTask,
   restoreListTask,
   restoreUndoTask,
   restoreDiscardTask,
@@ -206,6 +233,8 @@ const serviceBrief = z.strictObject({
   /** Volume names that its containers mount, and bind sources. */
   volumes: z.array(z.string().max(1024)),
   binds: z.array(z.string().max(4096)),
+  /** As its spec names it; "" for one without. */
+  image: z.string().max(1024),
   /** Those that begin with `skep.`. */
   labels: z.record(z.string().max(1024), z.string().max(65_536)),
 });
@@ -235,15 +264,28 @@ const foundVolume = z.strictObject({
     )
     .max(1000),
 });
+const foundImage = z.strictObject({
+  id: imageIdSchema,
+  tags: imageFactsSchema.shape.names,
+  digests: imageFactsSchema.shape.digests,
+  sizeBytes: z.int().min(0),
+  /** Services whose containers run it now. */
+  serviceIds: z.array(serviceId).max(1000),
+  /** Running containers of no service that ask for it by their label `io.skep.image`, with what they call it. */
+  containers: z.array(z.strictObject({ container: z.string().max(1024), name: z.string().max(1024) })).max(1000),
+});
 const nodeResult = z.strictObject({
   kind: z.literal("node"),
   part: partSchema,
   volumes: z.array(foundVolume).max(100000),
+  images: z.array(foundImage).max(10000),
   /** Bind mounts, tmpfs, plugin volumes that can't be read: with the reason. */
   notCovered: z.array(notCoveredSchema).max(100000),
 });
 const volumeResult = z.strictObject({ kind: z.literal("volume"), part: partSchema });
 const dumpResult = z.strictObject({ kind: z.literal("dump"), part: partSchema });
+/** A part without content where a registry gives the image, and the task left it to that. */
+const imageResult = z.strictObject({ kind: z.literal("image"), part: partSchema });
 const commands = z.array(commandRecordSchema).max(1000);
 const pauseResult = z.strictObject({
   kind: z.literal("pause"),
@@ -274,6 +316,13 @@ const restoreVolumeResult = z.strictObject({
   /** Where the former content is kept, until discard; null where there was none. */
   keptOld: z.boolean(),
   warnings: partSchema.shape.warnings,
+});
+const restoreImageResult = z.strictObject({
+  kind: z.literal("restore-image"),
+  /** What the engine knows it by now. */
+  id: imageIdSchema,
+  /** True where the engine had it before. */
+  present: z.boolean(),
 });
 const restoreListResult = z.strictObject({
   kind: z.literal("restore-list"),
@@ -323,10 +372,12 @@ export const taskResultSchema = z.discriminatedUnion("kind", [
   nodeResult,
   volumeResult,
   dumpResult,
+  imageResult,
   pauseResult,
   unpauseResult,
   restorePrepareResult,
   restoreVolumeResult,
+  restoreImageResult,
   restoreListResult,
   restoreUndoResult,
   restoreDiscardResult,

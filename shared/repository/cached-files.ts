@@ -32,13 +32,24 @@ export class CachedFiles {
       cached.mtimeNs === file.mtimeNs &&
       cached.ctimeNs === file.ctimeNs &&
       cached.inode === file.inode;
-    if (!isSame) return null;
-    for (const { name } of readExtentRecords(cached.extents)) {
+    return isSame && this.#hasChunks(cached) ? cached.extents : null;
+  }
+
+  /** As find, of content that can't be another while the volume's identity is the same. */
+  findFixed(sortKey: Buffer): { extents: Uint8Array; sizeBytes: number } | null {
+    const cached = this.#advance(sortKey);
+    if (cached === null || !this.#hasChunks(cached)) return null;
+    const { extents, sizeBytes } = cached;
+    return { extents, sizeBytes };
+  }
+
+  #hasChunks({ extents }: CachedFile): boolean {
+    for (const { name } of readExtentRecords(extents)) {
       if (name === null || name.equals(this.#lastFound)) continue;
-      if (!this.#cache.hasChunk(name)) return null;
+      if (!this.#cache.hasChunk(name)) return false;
       this.#lastFound = name;
     }
-    return cached.extents;
+    return true;
   }
 
   remember(file: FileToRemember): void {

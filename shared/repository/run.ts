@@ -57,6 +57,19 @@ export const volumeFactsSchema = z.strictObject({
 });
 export type VolumeFacts = z.infer<typeof volumeFactsSchema>;
 
+/** An image as an engine has it. */
+export const imageFactsSchema = z.strictObject({
+  /** The engine's id of it, `sha256:…`: a digest of what it is. */
+  id: z.string().regex(/^sha256:[0-9a-f]{64}$/),
+  /** As services and containers name it, and its tags: `app:1`. */
+  names: z.array(z.string().max(1024)).max(1000),
+  /** As registries know it: `registry.example.org/app@sha256:…`. None where no registry gave it. */
+  digests: z.array(z.string().max(1024)).max(1000),
+  architecture: z.string().max(64),
+  os: z.string().max(64),
+});
+export type ImageFacts = z.infer<typeof imageFactsSchema>;
+
 /** One command that ran in a container for a run. Its output is cut and redacted. */
 export const commandRecordSchema = z.strictObject({
   step: z.enum(["hook.pre", "hook.post", "dump"]),
@@ -72,7 +85,7 @@ export type CommandRecord = z.infer<typeof commandRecordSchema>;
 
 export const partSchema = z.strictObject({
   kind: z.enum(partKinds),
-  /** `raft`, `definitions`, HOSTNAME for a node, HOSTNAME/NAME for a volume. */
+  /** `raft`, `definitions`, HOSTNAME for a node, HOSTNAME/NAME for a volume, what a service calls it for an image. */
   name: z.string().max(2048),
   nodeId: z.string().regex(writerIdPattern),
   hostname: z.string().max(255),
@@ -94,6 +107,7 @@ export const partSchema = z.strictObject({
   manifest: storedObjectSchema.optional(),
   refs: storedObjectSchema.optional(),
   volume: volumeFactsSchema.optional(),
+  image: imageFactsSchema.optional(),
   /** `not-atomic`: read while it may have changed. `quiet`: nothing wrote while it was read. `atomic`: of one moment. */
   consistency: z.enum(["not-atomic", "quiet", "atomic"]).optional(),
   /** What was stopped or paused for it, and for how long: from the order to be quiet to the order to go on. */
@@ -119,7 +133,18 @@ export const notCoveredSchema = z.strictObject({
   kind: z.enum([...partKinds, "plugin"]),
   name: z.string().max(2048),
   hostname: z.string().max(255).optional(),
-  reason: z.enum(["node-down", "no-agent", "not-selected", "bind-mount", "taken-elsewhere", "unsupported", "tmpfs"]),
+  reason: z.enum([
+    "node-down",
+    "no-agent",
+    "not-selected",
+    "bind-mount",
+    "taken-elsewhere",
+    "unsupported",
+    "tmpfs",
+    // Of images: a registry gives it; no node has it.
+    "pullable",
+    "absent",
+  ]),
   /** For people: e.g. "taken on node1, which shares it". */
   message: z.string().max(4096),
 });

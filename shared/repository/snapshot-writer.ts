@@ -176,7 +176,7 @@ class SnapshotWriter {
       const waiting: Waiting = { entry, sortKey, content: null, readAtMs: this.#options.now() };
       this.#waiting.push(waiting);
       if (entry.file !== null) await this.#startReading(waiting, entry.file);
-      else if (entry.stream !== undefined) waiting.content = await this.#readStream(entry, entry.stream);
+      else if (entry.stream !== undefined) waiting.content = await this.#readStream(entry, entry.stream, sortKey);
       this.#emit();
       await this.#waitForRoom();
     }
@@ -187,11 +187,17 @@ class SnapshotWriter {
     }
   }
 
-  async #readStream({ metadata }: SourceEntry, stream: AsyncIterable<Uint8Array>): Promise<Waiting["content"]> {
-    const { extents, sizeBytes } = await readStream(this.#crew, stream, this.#tally.totals);
+  async #readStream(
+    { metadata, streamIsFixed = false }: SourceEntry,
+    stream: AsyncIterable<Uint8Array>,
+    sortKey: Buffer,
+  ): Promise<Waiting["content"]> {
     const mtimeNs = BigInt(metadata.mtimeNs);
-    const read = { fault: null, sizeBytes, mtimeNs, ctimeNs: mtimeNs, inode: 0n, steady: true };
-    return { read: { ...read, extents, contentDigest: null }, isCached: true };
+    const common = { fault: null, mtimeNs, ctimeNs: mtimeNs, inode: 0n, steady: true, contentDigest: null };
+    const known = streamIsFixed ? this.#cachedFiles.findFixed(sortKey) : null;
+    if (known !== null) return { read: { ...common, ...known }, isCached: true };
+    const read = await readStream(this.#crew, stream, this.#tally.totals);
+    return { read: { ...common, ...read }, isCached: !streamIsFixed };
   }
 
   async #startReading(waiting: Waiting, file: SourceFile): Promise<void> {

@@ -22,6 +22,8 @@ export interface SourceEntry {
   file: SourceFile | null;
   /** Instead of `file`: a regular file's content as it comes. In a snapshot of few entries only: before any page of the manifest. */
   stream?: AsyncIterable<Uint8Array>;
+  /** The stream has the same bytes whenever the volume's identity is the same: not begun where they are known. */
+  streamIsFixed?: boolean;
 }
 
 /** In path order: a folder before what is in it, siblings by the bytes of their names. */

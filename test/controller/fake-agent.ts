@@ -34,6 +34,8 @@ export interface FakeAgentOptions {
   nodes: RunNode[];
   /** Volume names of this node; [name, sharedId]. */
   volumes: [string, string | null][];
+  images?: TaskResultOf<"node">["images"];
+  services?: TaskResultOf<"definitions">["services"];
   /** What a job does beside: by `kind` or `volume:NAME`. */
   does: Record<string, { sleepMs?: number; fails?: "passing" | "lasting"; forgets?: Forgets; stops?: boolean }>;
 }
@@ -73,12 +75,34 @@ async function main(options: FakeAgentOptions): Promise<void> {
       if (forgets === "archive") await store.delete([object.key]);
       return [object];
     };
+    const snapshotOf = async (what: string): Promise<{ manifest: StoredObject; refs: StoredObject }> => {
+      const runId = "runId" in task ? task.runId : "";
+      const manifest = await put(layout.manifest(runId, newObjectId()), `manifest of ${what}`);
+      const bytes = Buffer.from(`pack of ${nodeId} ${what}`);
+      const pack = digest(bytes);
+      await store.put(layout.pack(pack), bytes);
+      const line = { pack, sizeBytes: bytes.length, headerBytes: 1, epoch: 1 };
+      const chunks: PackRef["chunks"] = [[digest(Buffer.from("chunk")), 0, 1, 1]];
+      const place = { store, repositoryId, writerId: nodeId, sealKey };
+      const { signal } = new AbortController();
+      const { refs } = await writeRefs(place, runId, 1, of({ ...line, chunks }), signal);
+      if (forgets === "manifest") await store.delete([manifest.key]);
+      if (forgets === "pack") await store.delete([layout.pack(pack)]);
+      if (forgets === "half a pack") await store.put(layout.pack(pack), bytes.subarray(1));
+      return { manifest, refs };
+    };
     switch (task.kind) {
       case "raft":
         return { kind: "raft", part: { ...part("raft", "raft"), archive: await archive(task.runId) } };
       case "definitions": {
         const done = { ...part("definitions", "definitions"), archive: await archive(task.runId) };
-        return { kind: "definitions", part: done, clusterId: "cluster1", nodes: options.nodes, services: [] };
+        return {
+          kind: "definitions",
+          part: done,
+          clusterId: "cluster1",
+          nodes: options.nodes,
+          services: options.services ?? [],
+        };
       }
       case "node": {
         const volumes = options.volumes.map(([name, sharedId]) => ({
@@ -87,21 +111,16 @@ async function main(options: FakeAgentOptions): Promise<void> {
           usedBy: [],
           users: [],
         }));
-        return { kind: "node", part: part("node", nodeId), volumes, notCovered: [] };
+        return { kind: "node", part: part("node", nodeId), volumes, images: options.images ?? [], notCovered: [] };
+      }
+      case "image": {
+        const image = { id: task.imageId, names: task.names, digests: [], architecture: "amd64", os: "linux" };
+        const left = { ...part("image", task.names[0] ?? ""), image };
+        const isPullable = task.unlessPullable && task.names.some((name) => name.startsWith("public/"));
+        return { kind: "image", part: isPullable ? left : { ...left, ...(await snapshotOf(task.imageId)) } };
       }
       case "volume": {
-        const manifest = await put(layout.manifest(task.runId, newObjectId()), `manifest of ${task.volume}`);
-        const bytes = Buffer.from(`pack of ${nodeId} ${task.volume}`);
-        const pack = digest(bytes);
-        await store.put(layout.pack(pack), bytes);
-        const line = { pack, sizeBytes: bytes.length, headerBytes: 1, epoch: 1 };
-        const chunks: PackRef["chunks"] = [[digest(Buffer.from("chunk")), 0, 1, 1]];
-        const place = { store, repositoryId, writerId: nodeId, sealKey };
-        const { signal } = new AbortController();
-        const { refs } = await writeRefs(place, task.runId, 1, of({ ...line, chunks }), signal);
-        if (forgets === "manifest") await store.delete([manifest.key]);
-        if (forgets === "pack") await store.delete([layout.pack(pack)]);
-        if (forgets === "half a pack") await store.put(layout.pack(pack), bytes.subarray(1));
+        const { manifest, refs } = await snapshotOf(task.volume);
         const name = `${nodeId}/${task.volume}`;
         return { kind: "volume", part: { ...part("volume", name), volume: factsOf(task.volume), manifest, refs } };
       }
@@ -133,6 +152,8 @@ async function main(options: FakeAgentOptions): Promise<void> {
         const counts = { files: 1, directories: 1, restoredBytes: 1 };
         return { kind: "restore-volume", ...counts, keptOld: true, warnings: [] };
       }
+      case "restore-image":
+        return { kind: "restore-image", id: task.image.id, present: false };
       case "restore-list":
         return { kind: "restore-list", restores: [...inPlace.values()] };
       case "restore-undo":

@@ -42,7 +42,7 @@ function volume(name: string, sharedId: string | null = null): NodeFacts["volume
 }
 
 function facts(nodeId: string, volumes: NodeFacts["volumes"], notCovered: NotCovered[] = []): NodeFacts {
-  return { kind: "node", part: part("node", nodeId, nodeId), volumes, notCovered };
+  return { kind: "node", part: part("node", nodeId, nodeId), volumes, images: [], notCovered };
 }
 
 const failure: Failure = {

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { queueNames } from "../../shared/contract/queues.ts";
 import { SkepError } from "../../shared/errors.ts";
 import type { Store } from "../../shared/store/store.ts";
+import type { FakeAgentOptions } from "./fake-agent.ts";
 import { kill, partsOf, runNode, SwarmOfFakes, until, written } from "./swarm-of-fakes.ts";
 
 describe("a run", function () {
@@ -67,6 +68,35 @@ describe("a run", function () {
       "n3 node",
     ]);
     await until("the flow ends", async () => (await controller.queue.flows("run"))[0]?.state === "done");
+  });
+
+  it("takes each image once in the cluster, and leaves what a registry gives to that", async () => {
+    const nodes = [runNode("m1"), runNode("n2")];
+    const image = (letter: string, tag: string): NonNullable<FakeAgentOptions["images"]>[number] => {
+      const id = `sha256:${letter.repeat(64)}`;
+      return { id, tags: [tag], digests: [], sizeBytes: 1, serviceIds: [], containers: [] };
+    };
+    const service = (id: string, name: string): NonNullable<FakeAgentOptions["services"]>[number] => {
+      const rest = { replicas: 1, volumes: [], binds: [], labels: {} };
+      return { id, name: id, mode: "replicated", image: name, ...rest };
+    };
+    const [own, known] = [image("a", "own:1"), image("b", "public/known:2")];
+    const services = [service("one", "own:1"), service("two", "public/known:2"), service("three", "gone:3")];
+    await swarm.agent("m1", nodes, [], {}, { images: [known], services });
+    await swarm.agent("n2", nodes, [], {}, { images: [own, known] });
+    const controller = await swarm.controller({ images: "unpullable" }, ["m1", "n2"]);
+    const run = await written(controller, await controller.runs.command(null, Date.now()));
+    expect(run.status).to.equal("done");
+    expect(partsOf(run).slice(4)).to.deep.equal(["image own:1 done"]);
+    expect(run.parts.at(-1)?.image).to.deep.include({ id: own.id, names: ["own:1"] });
+    expect(run.notCovered.map(({ kind, name, reason }) => `${kind} ${name} ${reason}`)).to.have.members([
+      "image public/known:2 pullable",
+      "image gone:3 absent",
+    ]);
+    expect((await swarm.accepted()).filter((line) => line.endsWith(" image")).sort()).to.deep.equal([
+      "m1 image",
+      "n2 image",
+    ]);
   });
 
   it("lists a node that is down and one without an agent as not covered, and does not wait for them", async () => {

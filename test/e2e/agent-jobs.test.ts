@@ -135,6 +135,7 @@ describe("the agent's tasks", () => {
         replicas: 0,
         volumes: ["shop_data"],
         binds: ["/etc/hostname"],
+        image: image.tag,
       });
       const files = await archiveOf(result.part);
       const named = (start: string): unknown => {
@@ -220,6 +221,41 @@ describe("the agent's tasks", () => {
       expect(await failureOf(stopped)).to.include({ code: "SKEP_AGENT_STOPPING", permanent: false });
       await docker("volume", "rm", "large");
     });
+  });
+
+  it("takes an image without staging it, not again while it is known, and gives it back to an engine that lost it", async () => {
+    const [source, packed] = [manager.hostPath("/root/image-source"), "/root/image-source.tar"];
+    await mkdir(source);
+    await writeFile(join(source, "content"), randomBytes(6_000_000));
+    await manager.run(["tar", "-cf", packed, "-C", "/root/image-source", "."]);
+    const imageId = await docker("import", packed, "taken:1");
+    const facts = await rig.once(manager, { kind: "node", runId: newRun() });
+    expect(facts.images.find(({ id }) => id === imageId)).to.deep.include({ tags: ["taken:1"], digests: [] });
+    // No registry ever had it: so none is asked.
+    const task = (): TaskOf<"image"> => {
+      const what = { imageId, names: ["taken:1"], unlessPullable: true, maxBytesPerSecond: 0 };
+      return { kind: "image", runId: newRun(), ...what };
+    };
+    const { part } = await rig.once(manager, task());
+    expect(part).to.include({ kind: "image", status: "done", name: "taken:1" });
+    expect(part.totals?.newBytes).to.be.greaterThan(6_000_000);
+    const again = (await rig.once(manager, task())).part;
+    expect(again.totals?.sourceBytes).to.equal(part.totals?.sourceBytes);
+    expect(again.totals?.newBytes).to.be.lessThan(2000);
+    await docker("rmi", "taken:1");
+    const { image: taken, manifest, refs } = again;
+    if (taken === undefined || manifest === undefined || refs === undefined) throw new Error("no content");
+    const wanted = { image: taken, sourceBytes: 0, manifest, refs, writerId: part.nodeId };
+    expect(await failureOf(rig.once(manager, { kind: "restore-image", ...wanted }))).to.include({
+      code: "SKEP_RESTORE_KEYS_MISSING",
+    });
+    const identityKeys = await rig.restoreKeys(again);
+    const given = await rig.once(manager, { kind: "restore-image", ...wanted }, { identityKeys });
+    expect(given).to.deep.equal({ kind: "restore-image", id: imageId, present: false });
+    const found = await engine.image(imageId);
+    expect(found?.RepoTags).to.deep.equal([]);
+    await docker("rmi", imageId);
+    expect(await failureOf(rig.once(manager, task()))).to.include({ code: "SKEP_SOURCE_IMAGE_GONE", permanent: true });
   });
 
   describe("for a restore", () => {

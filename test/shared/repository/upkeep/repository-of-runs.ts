@@ -121,6 +121,7 @@ export async function commit(
       kind: "node",
       part: { ...base, kind: "node", name: node.id },
       volumes: found,
+      images: [],
       notCovered: [],
     };
     nodes.set(node.id, { hostname: node.id, outcome: { state: "done", result: facts } });

@@ -1,0 +1,77 @@
+// What Skep asks of an engine about images. The door to the engine is docker.ts.
+import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
+import { z } from "zod";
+import { SkepError } from "../shared/errors.ts";
+import { inspectedImageSchema, listedImageSchema, type InspectedImage, type ListedImage } from "./docker-objects.ts";
+
+/** All methods reject as those of Docker do. */
+export interface DockerImages {
+  /** All that have a name or are used; not what lies between. */
+  images(signal?: AbortSignal): Promise<ListedImage[]>;
+  /** By id or name; null where there is none. */
+  image(name: string, signal?: AbortSignal): Promise<InspectedImage | null>;
+  /** Its content, as `docker save` gives it. An engine that fails on the way may end it with words of its own. */
+  saveImage(id: string, signal: AbortSignal): Promise<Readable>;
+  /** Takes what saveImage gave. What the engine calls what it loaded: names, or ids. */
+  loadImage(content: Readable, signal: AbortSignal): Promise<string[]>;
+  /** True where the registry that `name` names gives it to somebody without credentials. Asked at most so long. */
+  isPullable(name: string, timeoutMs: number, signal: AbortSignal): Promise<boolean>;
+}
+
+/** The ways through the door. */
+export interface ImageDoor {
+  get: <T>(schema: z.ZodType<T>, path: string, signal?: AbortSignal) => Promise<T>;
+  stream: (request: {
+    method: "GET" | "POST";
+    path: string;
+    content?: Readable;
+    signal: AbortSignal;
+  }) => Promise<Readable>;
+  nullWhereMissing: <T>(answer: Promise<T>) => Promise<T | null>;
+}
+
+/** The engine's own lines while it loads: what it did, or what went wrong. */
+const loadLine = z.looseObject({ stream: z.string().optional(), error: z.string().optional() });
+const loaded = /^Loaded image(?: ID)?: (\S+)/;
+
+export function imageCalls({ get, stream, nullWhereMissing }: ImageDoor): DockerImages {
+  const at = encodeURIComponent;
+  return {
+    images: (signal) => get(z.array(listedImageSchema), "/images/json", signal),
+    image: (name, signal) => nullWhereMissing(get(inspectedImageSchema, `/images/${at(name)}/json`, signal)),
+    saveImage: (id, signal) => stream({ method: "GET", path: `/images/${at(id)}/get`, signal }),
+    loadImage: async (content, signal) => {
+      const answer = await stream({ method: "POST", path: "/images/load", content, signal });
+      const names: string[] = [];
+      for await (const line of createInterface({ input: answer })) {
+        if (line.trim() === "") continue;
+        const { stream: said = "", error } = loadLine.parse(JSON.parse(line));
+        if (error !== undefined) throw notLoaded(error);
+        const [, name] = loaded.exec(said) ?? [];
+        if (name !== undefined) names.push(name);
+      }
+      if (names.length === 0) throw notLoaded("it named no image that it loaded");
+      return names;
+    },
+    isPullable: async (name, timeoutMs, signal) => {
+      const limited = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
+      try {
+        await get(z.looseObject({}), `/distribution/${at(name)}/json`, limited);
+        return true;
+      } catch {
+        signal.throwIfAborted();
+        return false;
+      }
+    },
+  };
+}
+
+function notLoaded(why: string): SkepError {
+  return new SkepError({
+    code: "SKEP_DOCKER_FAILED",
+    message: `docker did not load the image: ${why}`,
+    permanent: false,
+    hint: "is there room in the engine's data folder?",
+  });
+}
