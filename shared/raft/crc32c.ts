@@ -5,20 +5,19 @@
    every index is masked to 8 bits or bounded by the loop, and this is the hottest loop of the reader */
 
 const slices = 8;
-const tables = makeTables();
+const [t0, t1, t2, t3, t4, t5, t6, t7] = makeTables() as [
+  Uint32Array,
+  Uint32Array,
+  Uint32Array,
+  Uint32Array,
+  Uint32Array,
+  Uint32Array,
+  Uint32Array,
+  Uint32Array,
+];
 
 /** The running CRC after `bytes`, given the running CRC before them (0 at the start). Unsigned 32 bits. */
 export function crc32c(bytes: Uint8Array, before = 0): number {
-  const [t0, t1, t2, t3, t4, t5, t6, t7] = tables as [
-    Uint32Array,
-    Uint32Array,
-    Uint32Array,
-    Uint32Array,
-    Uint32Array,
-    Uint32Array,
-    Uint32Array,
-    Uint32Array,
-  ];
   let crc = ~before;
   let at = 0;
   for (const end = bytes.length - (slices - 1); at < end; at += slices) {

@@ -9,14 +9,17 @@ const twoTo32 = 2 ** 32;
 /** Every method throws a RangeError where the bytes end within the value, or it is overlong. */
 export class FieldReader {
   readonly #bytes: Uint8Array;
+  /** Where the fields end. */
   readonly len: number;
-  pos = 0;
+  pos: number;
   /** Upper half of the varint that was read last; its lower half is what #varint returned. */
   #high = 0;
 
-  constructor(bytes: Uint8Array) {
+  /** Of the fields from `start` to before `end`. */
+  constructor(bytes: Uint8Array, start = 0, end = bytes.length) {
     this.#bytes = bytes;
-    this.len = bytes.length;
+    this.pos = start;
+    this.len = end;
   }
 
   /** A tag or a length. */
@@ -37,12 +40,24 @@ export class FieldReader {
     return this.#high * twoTo32 + low;
   }
 
-  /** A view, not a copy. */
-  bytes(): Uint8Array {
+  /** Passes over a value that has a length, and says where it begins; it ends where the reader then is. */
+  enter(): number {
     const length = this.uint32();
     const start = this.pos;
     this.#advance(length);
+    return start;
+  }
+
+  /** A view, not a copy. */
+  bytes(): Uint8Array {
+    const start = this.enter();
     return this.#bytes.subarray(start, this.pos);
+  }
+
+  /** Of the fields of a message within. */
+  message(): FieldReader {
+    const start = this.enter();
+    return new FieldReader(this.#bytes, start, this.pos);
   }
 
   string(): string {
@@ -74,7 +89,7 @@ export class FieldReader {
     let low = 0;
     let high = 0;
     for (let shift = 0; ; shift += 7) {
-      const byte = bytes[at++];
+      const byte = at < this.len ? bytes[at++] : undefined;
       if (byte === undefined) throw new RangeError("premature EOF");
       if (shift === 63 && byte > 1) throw new RangeError("a number is longer than 64 bits");
       const part = byte & 0x7f;

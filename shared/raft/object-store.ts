@@ -3,9 +3,10 @@
 // InternalRaftRequest { 1 id, 2 action[] }, StoreAction { 1 kind, 2… one object }, Snapshot { 1 version, 2 membership,
 // 3 store }, StoreSnapshot { one list for each kind }. Source: moby/swarmkit api/raft.proto, api/snapshot.proto,
 // manager/state/store/memory.go (a request is applied as a whole or not at all; the stored object is final).
+import { FieldReader } from "./field-reader.ts";
 import { Membership } from "./membership.ts";
 import type { MessageName } from "./swarmkit/message-types.ts";
-import { BinaryWriter, formatError, readCounter, readFields, readUint64, skipField } from "./wire.ts";
+import { BinaryWriter, fieldFault, formatError, readCounter, readFields, skipField, unexpectedField } from "./wire.ts";
 
 export const objectKinds = [
   "node",
@@ -70,21 +71,30 @@ export class ObjectStore {
   /** Applies one InternalRaftRequest as a whole, or notes why not. Throws SKEP_RAFT_FORMAT where it is no request. */
   apply(request: Uint8Array, index: number): void {
     const actions = decodeRequest(request, (field) => this.unknownKinds.add(`StoreAction ${field}`));
-    const undo: (() => void)[] = [];
-    for (const action of actions) {
-      const table = this.objects[action.kind];
-      const before = table.get(action.id);
-      if ((action.what === actionKind.create) === (before !== undefined)) {
-        for (const step of undo.reverse()) step();
-        this.#note(`entry ${index}: ${before === undefined ? "no" : "already a"} ${action.kind} ${action.id}`);
+    const before: (Uint8Array | undefined)[] = [];
+    for (const { what, kind, id, bytes } of actions) {
+      const table = this.objects[kind];
+      const former = table.get(id);
+      if ((what === actionKind.create) === (former !== undefined)) {
+        this.#takeBack(actions, before);
+        this.#note(`entry ${index}: ${former === undefined ? "no" : "already a"} ${kind} ${id}`);
         return;
       }
-      undo.push(() => {
-        if (before === undefined) table.delete(action.id);
-        else table.set(action.id, before);
-      });
-      if (action.what === actionKind.remove) table.delete(action.id);
-      else table.set(action.id, compact(action.bytes));
+      before.push(former);
+      if (what === actionKind.remove) table.delete(id);
+      else table.set(id, compact(bytes));
+    }
+  }
+
+  /** `before`: what the objects of the first actions were; the last is taken back first. */
+  #takeBack(actions: readonly Action[], before: readonly (Uint8Array | undefined)[]): void {
+    for (let at = before.length - 1; at >= 0; at--) {
+      const action = actions[at];
+      if (action === undefined) continue;
+      const former = before[at];
+      const table = this.objects[action.kind];
+      if (former === undefined) table.delete(action.id);
+      else table.set(action.id, former);
     }
   }
 
@@ -132,49 +142,63 @@ interface Action {
 /** Throws SKEP_RAFT_FORMAT. Objects of unknown kinds are told to `onUnknown` by their field and left out. */
 export function decodeRequest(request: Uint8Array, onUnknown: (field: number) => void): Action[] {
   const actions: Action[] = [];
-  readFields("InternalRaftRequest", request, (tag, reader) => {
-    if (tag === 0x08) readUint64(reader);
-    else if (tag === 0x12) {
-      const action = decodeAction(reader.bytes(), onUnknown);
-      if (action !== null) actions.push(action);
-    } else return false;
-    return true;
-  });
+  const reader = new FieldReader(request);
+  try {
+    while (reader.pos < reader.len) {
+      const tag = reader.uint32();
+      if (tag === 0x08) skipField(tag, reader);
+      else if (tag === 0x12) {
+        const action = decodeAction(reader.message(), onUnknown);
+        if (action !== null) actions.push(action);
+      } else throw unexpectedField("InternalRaftRequest", tag);
+    }
+  } catch (error) {
+    throw fieldFault("InternalRaftRequest", error);
+  }
   return actions;
 }
 
-function decodeAction(bytes: Uint8Array, onUnknown: (field: number) => void): Action | null {
+function decodeAction(reader: FieldReader, onUnknown: (field: number) => void): Action | null {
   let what = 0;
-  let target = null as { kind: ObjectKind; bytes: Uint8Array } | null;
-  const unknown: number[] = [];
-  readFields("StoreAction", bytes, (tag, reader) => {
-    if (tag === 0x08) what = readCounter(reader);
-    else if ((tag & 7) === 2) {
-      const kind = kindByActionField.get(tag >>> 3);
-      const object = reader.bytes();
-      if (kind === undefined) {
-        unknown.push(tag >>> 3);
-      } else target = { kind, bytes: object };
-    } else return false;
-    return true;
-  });
+  let kind: ObjectKind | undefined;
+  let object: Uint8Array | null = null;
+  let unknown: number[] | null = null;
+  try {
+    while (reader.pos < reader.len) {
+      const tag = reader.uint32();
+      if (tag === 0x08) what = readCounter(reader);
+      else if ((tag & 7) === 2) {
+        const known = kindByActionField.get(tag >>> 3);
+        const value = reader.bytes();
+        if (known === undefined) (unknown ??= []).push(tag >>> 3);
+        else [kind, object] = [known, value];
+      } else throw unexpectedField("StoreAction", tag);
+    }
+  } catch (error) {
+    throw fieldFault("StoreAction", error);
+  }
   if (what < actionKind.create || what > actionKind.remove) throw formatError(`StoreAction: unknown kind ${what}`);
-  if (target === null) {
-    if (unknown.length === 0) throw formatError("StoreAction: no object");
+  if (kind === undefined || object === null) {
+    if (unknown === null) throw formatError("StoreAction: no object");
     unknown.forEach(onUnknown);
     return null;
   }
-  return { what, ...target, id: objectId(target.kind, target.bytes) };
+  return { what, kind, id: objectId(kind, object), bytes: object };
 }
 
 /** Field 1 of every object. */
 function objectId(kind: ObjectKind, bytes: Uint8Array): string {
+  const reader = new FieldReader(bytes);
   let id = "";
-  readFields(kindNumbers[kind].message, bytes, (tag, reader) => {
-    if (tag === 0x0a) id = reader.string();
-    else skipField(tag, reader);
-    return true;
-  });
+  try {
+    while (reader.pos < reader.len) {
+      const tag = reader.uint32();
+      if (tag === 0x0a) id = reader.string();
+      else skipField(tag, reader);
+    }
+  } catch (error) {
+    throw fieldFault(kindNumbers[kind].message, error);
+  }
   if (id === "") throw formatError(`${kind}: no id`);
   return id;
 }

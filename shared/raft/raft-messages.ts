@@ -2,7 +2,8 @@
 // etcd's raftpb and walpb, which write zero values explicitly; a required field that is absent is therefore a fault
 // (a flipped record type shows itself so). Sources: etcd raft/raftpb/raft.proto, server/storage/wal/walpb/record.proto,
 // and moby/swarmkit api/raft.proto, api/types.proto.
-import { BinaryWriter, formatError, readCounter, readFields, readUint64 } from "./wire.ts";
+import { FieldReader } from "./field-reader.ts";
+import { BinaryWriter, fieldFault, formatError, readCounter, readFields, readUint64, unexpectedField } from "./wire.ts";
 
 export const entryType = { normal: 0, confChange: 1 } as const;
 
@@ -19,15 +20,21 @@ export function decodeEntry(bytes: Uint8Array): Entry {
   let type = -1;
   let term = -1;
   let index = -1;
-  let data = null as Uint8Array | null;
-  readFields("entry", bytes, (tag, reader) => {
-    if (tag === 0x08) type = readCounter(reader);
-    else if (tag === 0x10) term = readCounter(reader);
-    else if (tag === 0x18) index = readCounter(reader);
-    else if (tag === 0x22) data = reader.bytes();
-    else return false;
-    return true;
-  });
+  let data: Uint8Array | null = null;
+  // Without a function for each field, as of a hard state: the two are nearly all that a log has.
+  const reader = new FieldReader(bytes);
+  try {
+    while (reader.pos < reader.len) {
+      const tag = reader.uint32();
+      if (tag === 0x08) type = readCounter(reader);
+      else if (tag === 0x10) term = readCounter(reader);
+      else if (tag === 0x18) index = readCounter(reader);
+      else if (tag === 0x22) data = reader.bytes();
+      else throw unexpectedField("entry", tag);
+    }
+  } catch (error) {
+    throw fieldFault("entry", error);
+  }
   if (type < 0 || term < 0 || index < 0 || data === null) throw formatError("entry: a field is missing");
   if (type !== entryType.normal && type !== entryType.confChange) throw formatError(`entry: unknown type ${type}`);
   return { type, term, index, data };
@@ -58,13 +65,18 @@ export function decodeHardState(bytes: Uint8Array): HardState {
   let term = -1;
   let vote = -1n;
   let commit = -1;
-  readFields("hard state", bytes, (tag, reader) => {
-    if (tag === 0x08) term = readCounter(reader);
-    else if (tag === 0x10) vote = readUint64(reader);
-    else if (tag === 0x18) commit = readCounter(reader);
-    else return false;
-    return true;
-  });
+  const reader = new FieldReader(bytes);
+  try {
+    while (reader.pos < reader.len) {
+      const tag = reader.uint32();
+      if (tag === 0x08) term = readCounter(reader);
+      else if (tag === 0x10) vote = readUint64(reader);
+      else if (tag === 0x18) commit = readCounter(reader);
+      else throw unexpectedField("hard state", tag);
+    }
+  } catch (error) {
+    throw fieldFault("hard state", error);
+  }
   if (term < 0 || vote < 0n || commit < 0) throw formatError("hard state: a field is missing");
   return { term, vote, commit };
 }

@@ -90,7 +90,10 @@ export class Replay {
 
   #applyCommitted(): void {
     const count = Math.min(this.#commit - this.#appliedIndex, this.#pending.length);
-    if (count > 0) for (const entry of this.#pending.splice(0, count)) this.#apply(entry);
+    if (count <= 0) return;
+    const committed = this.#pending;
+    this.#pending = committed.length === count ? [] : committed.splice(count);
+    for (const entry of committed) this.#apply(entry);
   }
 
   #apply({ index, term, type, plain }: PendingEntry): void {

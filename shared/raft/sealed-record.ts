@@ -7,7 +7,8 @@ import { createCipheriv, createDecipheriv, createHmac, timingSafeEqual } from "n
 
 import sodium from "libsodium-wrappers";
 
-import { BinaryWriter, formatError, readCounter, readFields } from "./wire.ts";
+import { FieldReader } from "./field-reader.ts";
+import { BinaryWriter, fieldFault, formatError, readCounter, unexpectedField } from "./wire.ts";
 
 await sodium.ready;
 
@@ -22,16 +23,40 @@ export interface SealedRecord {
 /** Length of the keys of both algorithms. */
 export const keyBytes = 32;
 
+const none: Uint8Array = new Uint8Array(0);
+
 export function decodeSealedRecord(bytes: Uint8Array): SealedRecord {
-  const record: SealedRecord = { algorithm: 0, data: new Uint8Array(0), nonce: new Uint8Array(0) };
-  readFields("sealed record", bytes, (tag, reader) => {
-    if (tag === 0x08) record.algorithm = readCounter(reader);
-    else if (tag === 0x12) record.data = reader.bytes();
-    else if (tag === 0x1a) record.nonce = reader.bytes();
-    else return false;
-    return true;
-  });
-  return record;
+  const { algorithm: how, dataStart, dataEnd, nonceStart, nonceEnd } = locate(bytes);
+  return { algorithm: how, data: bytes.subarray(dataStart, dataEnd), nonce: bytes.subarray(nonceStart, nonceEnd) };
+}
+
+interface Located {
+  algorithm: number;
+  dataStart: number;
+  dataEnd: number;
+  nonceStart: number;
+  nonceEnd: number;
+}
+
+function locate(bytes: Uint8Array): Located {
+  const found: Located = { algorithm: 0, dataStart: 0, dataEnd: 0, nonceStart: 0, nonceEnd: 0 };
+  const reader = new FieldReader(bytes);
+  try {
+    while (reader.pos < reader.len) {
+      const tag = reader.uint32();
+      if (tag === 0x08) found.algorithm = readCounter(reader);
+      else if (tag === 0x12) {
+        found.dataStart = reader.enter();
+        found.dataEnd = reader.pos;
+      } else if (tag === 0x1a) {
+        found.nonceStart = reader.enter();
+        found.nonceEnd = reader.pos;
+      } else throw unexpectedField("sealed record", tag);
+    }
+  } catch (error) {
+    throw fieldFault("sealed record", error);
+  }
+  return found;
 }
 
 export function encodeSealedRecord(record: SealedRecord): Uint8Array {
@@ -47,14 +72,17 @@ export function encodeSealedRecord(record: SealedRecord): Uint8Array {
  * Throws SKEP_RAFT_FORMAT for a record of no known form, and for one in clear: with keys given, the engine refuses it.
  */
 export function openRecord(bytes: Uint8Array, keys: readonly Uint8Array[]): Uint8Array | null {
-  const record = decodeSealedRecord(bytes);
-  if (record.algorithm !== algorithm.secretbox && record.algorithm !== algorithm.fernet) {
+  const found = locate(bytes);
+  if (found.algorithm !== algorithm.secretbox && found.algorithm !== algorithm.fernet) {
     throw formatError(
-      record.algorithm === algorithm.none ? "sealed record: in clear" : `sealed record: algorithm ${record.algorithm}`,
+      found.algorithm === algorithm.none ? "sealed record: in clear" : `sealed record: algorithm ${found.algorithm}`,
     );
   }
   for (const key of keys) {
-    const plain = record.algorithm === algorithm.secretbox ? openSecretbox(record, key) : openFernet(record, key);
+    const plain =
+      found.algorithm === algorithm.secretbox
+        ? openSecretbox(bytes, found, key)
+        : openFernet(bytes.subarray(found.dataStart, found.dataEnd), key);
     if (plain !== null) return plain;
   }
   return null;
@@ -67,16 +95,6 @@ export function sealRecord(plain: Uint8Array, key: Uint8Array, how: number = alg
   }
   const nonce = sodium.randombytes_buf(sodium.crypto_secretbox_NONCEBYTES);
   return encodeSealedRecord({ algorithm: how, data: sodium.crypto_secretbox_easy(plain, nonce, key), nonce });
-}
-
-function openSecretbox(record: SealedRecord, key: Uint8Array): Uint8Array | null {
-  if (
-    record.nonce.length !== sodium.crypto_secretbox_NONCEBYTES ||
-    record.data.length < sodium.crypto_secretbox_MACBYTES
-  ) {
-    throw formatError("sealed record: nonce or tag is cut short");
-  }
-  return openInScratch(record, key);
 }
 
 /** libsodium's own functions under the wrappers, which allocate, copy and free five times for each record. */
@@ -97,35 +115,63 @@ interface RawSodium {
 }
 const raw = (sodium as unknown as { libsodium: RawSodium }).libsodium;
 
-/** In libsodium's memory: key, nonce, then room for the sealed bytes, which are opened in place. */
-const scratch = { address: 0, roomBytes: 0 };
-const headBytes = keyBytes + sodium.crypto_secretbox_NONCEBYTES;
+/**
+ * In libsodium's memory: the key that was used last, then room for a whole record, whose data is opened in place. The key
+ * stays there as it stays in our own memory: a log has one or two, for a hundred thousand entries.
+ */
+const scratch = { address: 0, roomBytes: 0, key: none };
 
 /** Null where the tag does not fit. */
-function openInScratch({ data, nonce }: SealedRecord, key: Uint8Array): Uint8Array | null {
-  if (key.length !== keyBytes) throw new TypeError(`a key of ${key.length} bytes`);
-  if (data.length > scratch.roomBytes) {
-    if (scratch.address !== 0) raw._free(scratch.address);
-    scratch.roomBytes = Math.max(64 * 1024, 2 * data.length);
-    scratch.address = raw._malloc(headBytes + scratch.roomBytes);
-    if (scratch.address === 0) throw new TypeError(`libsodium has no room for ${data.length} bytes`);
+function openSecretbox(bytes: Uint8Array, found: Located, key: Uint8Array): Uint8Array | null {
+  const { dataStart, dataEnd, nonceStart, nonceEnd } = found;
+  const dataBytes = dataEnd - dataStart;
+  if (nonceEnd - nonceStart !== sodium.crypto_secretbox_NONCEBYTES || dataBytes < sodium.crypto_secretbox_MACBYTES) {
+    throw formatError("sealed record: nonce or tag is cut short");
   }
-  const sealed = scratch.address + headBytes;
+  if (key.length !== keyBytes) throw new TypeError(`a key of ${key.length} bytes`);
+  if (bytes.length > scratch.roomBytes) growScratch(2 * bytes.length);
+  const { address } = scratch;
   const memory = raw.HEAPU8;
-  memory.set(key, scratch.address);
-  memory.set(nonce, scratch.address + keyBytes);
-  memory.set(data, sealed);
-  const nonceAt = scratch.address + keyBytes;
-  const failed = raw._crypto_secretbox_open_easy(sealed, sealed, data.length, 0, nonceAt, scratch.address);
-  memory.fill(0, scratch.address, scratch.address + keyBytes);
+  if (key !== scratch.key) {
+    memory.set(key, address);
+    scratch.key = key;
+  }
+  const record = address + keyBytes;
+  memory.set(bytes, record);
+  const data = record + dataStart;
+  const failed = raw._crypto_secretbox_open_easy(data, data, dataBytes, 0, record + nonceStart, address);
   if (failed !== 0) return null;
-  return memory.slice(sealed, sealed + data.length - sodium.crypto_secretbox_MACBYTES);
+  return keep(memory.subarray(data, data + dataBytes - sodium.crypto_secretbox_MACBYTES));
+}
+
+function growScratch(roomBytes: number): void {
+  if (scratch.address !== 0) raw._free(scratch.address);
+  scratch.key = none;
+  scratch.roomBytes = Math.max(64 * 1024, roomBytes);
+  scratch.address = raw._malloc(keyBytes + scratch.roomBytes);
+  if (scratch.address === 0) throw new TypeError(`libsodium has no room for ${roomBytes} bytes`);
+}
+
+/** Plaintexts lie one behind the other in pieces of this many bytes: memory of its own for each costs more than opening it. */
+const shelfBytes = 64 * 1024;
+const shelf = { bytes: none, used: 0 };
+
+function keep(plain: Uint8Array): Uint8Array {
+  if (plain.length > shelfBytes / 4) return plain.slice();
+  if (shelf.used + plain.length > shelf.bytes.length) {
+    shelf.bytes = new Uint8Array(shelfBytes);
+    shelf.used = 0;
+  }
+  const start = shelf.used;
+  shelf.used += plain.length;
+  shelf.bytes.set(plain, start);
+  return shelf.bytes.subarray(start, shelf.used);
 }
 
 const fernet = { version: 0x80, timeBytes: 8, ivBytes: 16, macBytes: 32, halfKeyBytes: 16 } as const;
 
-function openFernet(record: SealedRecord, key: Uint8Array): Uint8Array | null {
-  const text = Buffer.from(record.data).toString("latin1");
+function openFernet(data: Uint8Array, key: Uint8Array): Uint8Array | null {
+  const text = Buffer.from(data).toString("latin1");
   const token = Buffer.from(text, "base64url");
   const headBytes = 1 + fernet.timeBytes + fernet.ivBytes;
   // Compared with its own encoding: Buffer passes over what is not base64url.

@@ -3,8 +3,9 @@
 // Low 56 bits of the word: payload length. Top byte: 0, or 0x80 | padding length. The payload is a walpb.Record:
 // 1 type (int64), 2 crc (uint32), 3 data (bytes, absent in CRC records). Source: etcd server/storage/wal
 // (encoder.go, decoder.go, walpb/record.proto), the same from 3.3 to 3.6.
-import { BinaryWriter, formatError, readCounter, readFields } from "./wire.ts";
 import { SkepError } from "../errors.ts";
+import { FieldReader } from "./field-reader.ts";
+import { BinaryWriter, fieldFault, formatError, readCounter, unexpectedField } from "./wire.ts";
 
 /** Record types of walpb. */
 export const recordType = { metadata: 1, entry: 2, state: 3, crc: 4, snapshot: 5 } as const;
@@ -38,9 +39,8 @@ export type FrameResult =
 export function decodeFrame(bytes: Uint8Array, at: number): FrameResult {
   const available = bytes.length - at;
   if (available < lengthWordBytes) return { kind: "short", neededBytes: lengthWordBytes };
-  const view = new DataView(bytes.buffer, bytes.byteOffset + at, lengthWordBytes);
-  const low = view.getUint32(0, true);
-  const high = view.getUint32(4, true);
+  const low = uint32(bytes, at);
+  const high = uint32(bytes, at + 4);
   if (low === 0 && high === 0) return { kind: "zero" };
   const payloadBytes = low + (high & 0xffffff) * 2 ** 32;
   if (payloadBytes > longestRecordBytes) {
@@ -52,28 +52,41 @@ export function decodeFrame(bytes: Uint8Array, at: number): FrameResult {
   }
   const lengthBytes = lengthWordBytes + payloadBytes + paddingBytes;
   if (available < lengthBytes) return { kind: "short", neededBytes: lengthBytes };
-  const payload = bytes.subarray(at + lengthWordBytes, at + lengthWordBytes + payloadBytes);
+  const start = at + lengthWordBytes;
   try {
-    return { kind: "frame", frame: { ...decodeRecord(payload), lengthBytes } };
+    return { kind: "frame", frame: decodeRecord(bytes, start, start + payloadBytes, lengthBytes) };
   } catch (error) {
     if (error instanceof SkepError) return { kind: "bad", reason: error.message };
     throw error;
   }
 }
 
-function decodeRecord(payload: Uint8Array): Omit<Frame, "lengthBytes"> {
+const none = new Uint8Array(0);
+
+function decodeRecord(bytes: Uint8Array, start: number, end: number, lengthBytes: number): Frame {
+  const reader = new FieldReader(bytes, start, end);
   let type = 0;
   let crc = 0;
-  let data: Uint8Array = new Uint8Array(0);
-  readFields("WAL record", payload, (tag, reader) => {
-    if (tag === 0x08) type = readCounter(reader);
-    else if (tag === 0x10) crc = readCounter(reader);
-    else if (tag === 0x1a) data = reader.bytes();
-    else return false;
-    return true;
-  });
+  let data: Uint8Array = none;
+  try {
+    while (reader.pos < reader.len) {
+      const tag = reader.uint32();
+      if (tag === 0x08) type = readCounter(reader);
+      else if (tag === 0x10) crc = readCounter(reader);
+      else if (tag === 0x1a) data = reader.bytes();
+      else throw unexpectedField("WAL record", tag);
+    }
+  } catch (error) {
+    throw fieldFault("WAL record", error);
+  }
   if (!isRecordType(type)) throw formatError(`WAL record: unknown type ${type}`);
-  return { type, crc, data };
+  return { type, crc, data, lengthBytes };
+}
+
+/** Little-endian; `at + 3` is within. */
+function uint32(bytes: Uint8Array, at: number): number {
+  const [first, second, third, fourth] = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
+  return ((first ?? 0) | ((second ?? 0) << 8) | ((third ?? 0) << 16) | ((fourth ?? 0) << 24)) >>> 0;
 }
 
 function isRecordType(type: number): type is RecordType {

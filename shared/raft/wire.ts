@@ -20,18 +20,24 @@ export function formatError(message: string, cause?: unknown): SkepError {
  */
 export function readFields(what: string, bytes: Uint8Array, take: (tag: number, reader: FieldReader) => boolean): void {
   const reader = new FieldReader(bytes);
-  while (reader.pos < reader.len) {
-    let known: boolean;
-    let tag: number;
-    try {
-      tag = reader.uint32();
-      known = take(tag, reader);
-    } catch (error) {
-      if (error instanceof SkepError) throw error;
-      throw formatError(`${what}: not a protobuf message: ${error instanceof Error ? error.message : "unreadable"}`);
+  try {
+    while (reader.pos < reader.len) {
+      const tag = reader.uint32();
+      if (!take(tag, reader)) throw unexpectedField(what, tag);
     }
-    if (!known) throw formatError(`${what}: unexpected field ${tag >>> 3} of wire type ${tag & 7}`);
+  } catch (error) {
+    throw fieldFault(what, error);
   }
+}
+
+/** What a message's reader throws, as SKEP_RAFT_FORMAT that names the message. */
+export function fieldFault(what: string, error: unknown): SkepError {
+  if (error instanceof SkepError) return error;
+  return formatError(`${what}: not a protobuf message: ${error instanceof Error ? error.message : "unreadable"}`);
+}
+
+export function unexpectedField(what: string, tag: number): SkepError {
+  return formatError(`${what}: unexpected field ${tag >>> 3} of wire type ${tag & 7}`);
 }
 
 /** A 64-bit varint that must be a counter below 2^53 (indexes, terms); SKEP_RAFT_FORMAT otherwise. */
