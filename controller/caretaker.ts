@@ -1,9 +1,12 @@
-// Looks after the repository between runs: forgets by the policy's retention, prunes once a day, and keeps the book of runs
-// equal to the chain, which an operator's `skep forget` changes as well. What was done when stands in the chain itself.
+// Looks after the repository: locks what kept runs need, where the policy says so; between runs forgets by the policy's
+// retention, and prunes once a day; and keeps the book of runs equal to the chain, which an operator's `skep forget` changes as well. What was done when stands in the chain itself.
+import { isDeepStrictEqual } from "node:util";
 import { SkepError } from "../shared/errors.ts";
 import type { Logger } from "../shared/log.ts";
+import { putProtection } from "../shared/repository/catalogue.ts";
 import { newestUpkeep } from "../shared/repository/chain.ts";
 import { forgetRuns } from "../shared/repository/upkeep/forget.ts";
+import { protectRuns } from "../shared/repository/upkeep/protect.ts";
 import { prune } from "../shared/repository/upkeep/prune.ts";
 import type { UpkeepEntry } from "../shared/repository/upkeep-entry.ts";
 import { readStoreClock } from "../shared/store/clock.ts";
@@ -47,6 +50,8 @@ export class Caretaker {
     const upkeep = await newestUpkeep(this.#repository.catalogue, signal);
     await this.#follow(upkeep);
     const inForce = this.#policies.inForce;
+    // Also while a run is under way: locks only get longer.
+    if (inForce !== null) await this.#protect(inForce.policy.retention.lockDays ?? null, signal);
     if (inForce === null || this.#book.summaries.length === 0 || (await this.#isRunning())) return;
     const { store } = this.#repository;
     const now = await readStoreClock(store, signal);
@@ -72,6 +77,21 @@ export class Caretaker {
     const pruned = await prune({ ...appender, keys, terms: pruneTerms, exclusive: false });
     this.#log.info({ ...pruned, missing: pruned.missing.length }, "the repository is pruned");
     await this.#follow(await newestUpkeep(this.#repository.catalogue, signal));
+  }
+
+  /** What is found stands in the store, and in the book. */
+  async #protect(lockDays: number | null, signal: AbortSignal): Promise<void> {
+    if (lockDays === null || this.#book.summaries.length === 0) return;
+    const { catalogue, catalogueKeys: keys, object: repository } = this.#repository;
+    const known = this.#book.protection;
+    const found = await protectRuns({ catalogue, keys, repository, lockDays, known, signal });
+    if (known !== null && isDeepStrictEqual({ ...known, writtenAt: "" }, { ...found, writtenAt: "" })) return;
+    await putProtection(catalogue, found, signal);
+    this.#book.protection = found;
+    const faults = found.runs.flatMap(({ id, fault }) => (fault === null ? [] : [{ run: id, error: fault }]));
+    if (found.fault !== null) this.#log.error({ error: found.fault }, "no run is protected by locks");
+    else if (faults.length > 0) this.#log.error({ faults }, "runs are not protected by locks");
+    else this.#log.info({ runs: found.runs.length, lockDays }, "runs are protected by locks");
   }
 
   async #follow(upkeep: UpkeepEntry | null): Promise<void> {

@@ -8,6 +8,7 @@ import type { Enrolments } from "./enrolments.ts";
 import type { Policies } from "./policies.ts";
 import type { JobQueue } from "./queue.ts";
 import type { Repository } from "./repository.ts";
+import type { Run } from "../shared/repository/run.ts";
 import type { RunBook } from "./run-book.ts";
 
 export interface Examined {
@@ -137,7 +138,22 @@ function policy(policies: Policies): Finding[] {
   return findings.length > 0 ? findings : [ok("SKEP_POLICY", "the policy is valid")];
 }
 
-async function runs({ book }: Examined): Promise<Finding[]> {
+/** Only where the policy asks for locks. A run has until the next look of the controller to get its own. */
+function locks(last: Run | null, { protection }: RunBook, lockDays: number | undefined): Finding[] {
+  if (lockDays === undefined || last === null) return [];
+  const hint = "docs/STORES.md, Object lock: what bucket and credentials need; it is tried again every ten minutes";
+  const fault = protection?.fault ?? protection?.runs.find((run) => run.fault !== null)?.fault ?? null;
+  if (fault !== null) {
+    return [error("SKEP_RUN_NOT_PROTECTED", `locks do not cover every run: ${fault.code}: ${fault.message}`, hint)];
+  }
+  const covered = protection?.runs.find(({ id }) => id === last.id)?.until;
+  if (covered == null) {
+    return [warning("SKEP_RUN_NOT_PROTECTED", `the last run, ${last.id}, is not locked yet`, hint)];
+  }
+  return [ok("SKEP_RUNS_PROTECTED", `every kept run is locked, the last until ${covered}`)];
+}
+
+async function runs({ book, policies }: Examined): Promise<Finding[]> {
   const findings = [...book.faults].map(([key, { code, message, hint }]) =>
     error(code, `${key}: ${message}`, hint ?? "check who can write to the store"),
   );
@@ -148,7 +164,9 @@ async function runs({ book }: Examined): Promise<Finding[]> {
     const message = `the last run, ${last.id}, is ${last.status}`;
     findings.push(warning("SKEP_RUN_NOT_DONE", message, `\`skep show ${last.id}\` says why`));
   }
-  return findings.length > 0 ? findings : [ok("SKEP_RUNS", `the last run, ${last?.id ?? ""}, is done`)];
+  findings.push(...locks(last, book, policies.inForce?.policy.retention.lockDays));
+  if (findings.some(({ level }) => level !== "ok")) return findings;
+  return [...findings, ok("SKEP_RUNS", `the last run, ${last?.id ?? ""}, is done`)];
 }
 
 function ok(code: string, message: string): Finding {

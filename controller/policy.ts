@@ -65,6 +65,8 @@ const retentionSchema = z.strictObject({
   weekly: count(1, 100_000).optional(),
   monthly: count(1, 100_000).optional(),
   yearly: count(1, 100_000).optional(),
+  /** What kept runs need stays locked in the store for so many days ahead; absent: nothing is locked. */
+  lockDays: count(1, 3650).optional(),
   /** In which days, weeks and months are counted; absent: that of the first schedule, else UTC. */
   timeZone: checkedString(64, timeZoneFault).optional(),
 });
@@ -173,6 +175,7 @@ export const policyFields: Readonly<Record<string, { expected: string; example: 
     expected: "a mapping of last, hourly, daily, weekly, monthly, yearly to whole numbers from 1, and timeZone",
     example: "retention: { daily: 7, weekly: 5, monthly: 12 }",
   },
+  "retention.lockDays": { expected: "a whole number from 1 to 3650", example: "lockDays: 30" },
 };
 
 /**

@@ -2,6 +2,8 @@
 import { SkepError, toErrorRecord } from "../shared/errors.ts";
 import type { Logger } from "../shared/log.ts";
 import { appendRun, readRun, readRuns, type AppendRunOptions, type NewRun } from "../shared/repository/run-chain.ts";
+import { readProtection } from "../shared/repository/catalogue.ts";
+import { protectionOf, type Protection } from "../shared/repository/protection.ts";
 import type { Run } from "../shared/repository/run.ts";
 import type { RunSummary } from "./api/schemas.ts";
 import type { Repository } from "./repository.ts";
@@ -17,6 +19,8 @@ export class RunBook {
   /** Newest first. */
   #summaries: RunSummary[] = [];
   #runs: Run[] = [];
+  /** Which runs are locked; null where none was looked at. */
+  protection: Protection | null = null;
   /** Objects under runs/ that are no runs of ours. */
   readonly faults = new Map<string, SkepError>();
 
@@ -40,10 +44,11 @@ export class RunBook {
     }
     this.#summaries = summaries;
     this.#runs = runs;
+    this.protection = await readProtection(this.#repository.catalogue);
   }
 
   get summaries(): readonly RunSummary[] {
-    return this.#summaries;
+    return this.#summaries.map((summary) => ({ ...summary, protection: protectionOf(this.protection, summary.id) }));
   }
 
   has(runId: string): boolean {
@@ -90,5 +95,6 @@ export function summaryOf(run: Run): RunSummary {
   }
   const { id, status, trigger, schedule, startedAt, endedAt } = run;
   const [notCovered, warnings] = [run.notCovered.length, run.warnings.length];
-  return { id, status, trigger, schedule, startedAt, endedAt, parts, notCovered, warnings, sourceBytes, storedBytes };
+  const head = { id, status, trigger, schedule, startedAt, endedAt, parts, notCovered, warnings };
+  return { ...head, sourceBytes, storedBytes, protection: null };
 }

@@ -48,7 +48,7 @@ export function runSummaryOf(flow: FlowView, data: RunData): RunSummary {
   const { runId: id, trigger, schedule } = data;
   const startedAt = data.startedAt ?? new Date(flow.createdAt).toISOString();
   const parts = { done: 0, partial: 0, failed: 0 };
-  const sums = { notCovered: 0, warnings: 0, sourceBytes: 0, storedBytes: 0 };
+  const sums = { notCovered: 0, warnings: 0, sourceBytes: 0, storedBytes: 0, protection: null };
   return { id, status: "running", trigger, schedule, startedAt, endedAt: null, parts, ...sums };
 }
 

@@ -74,6 +74,8 @@ export const runSummarySchema = z.strictObject({
   /** Sums over the parts, as far as they are known. */
   sourceBytes: count,
   storedBytes: count,
+  /** Null where the policy asks for no locks, or the run was not looked at yet. `until`: all that it needs is locked. */
+  protection: z.strictObject({ until: time.nullable(), fault: z.string().max(32_768).nullable() }).nullable(),
 });
 export type RunSummary = z.infer<typeof runSummarySchema>;
 export const runsSchema = z.strictObject({ runs: z.array(runSummarySchema).max(10000) });

@@ -3,6 +3,7 @@
 import { z } from "zod";
 import { repositoryIdPattern } from "../../shared/repository/layout.ts";
 import { manifestEntrySchema } from "../../shared/repository/manifest.ts";
+import { protectionSchema } from "../../shared/repository/protection.ts";
 import { repositoryObjectSchema } from "../../shared/repository/repository-object.ts";
 import { partSchema, runSchema, warningSchema } from "../../shared/repository/run.ts";
 import { publicKeySchema } from "../../shared/repository/signature.ts";
@@ -271,6 +272,15 @@ export const forgetDocument = z.strictObject({
   dryRun: z.boolean(),
 });
 export type ForgetDocument = z.infer<typeof forgetDocument>;
+
+/** skep protect. Exit code 3 where a run is not protected. `fault`: none is. */
+export const protectDocument = z.strictObject({
+  dryRun: z.boolean(),
+  lockDays: z.int(),
+  fault: protectionSchema.shape.fault,
+  runs: protectionSchema.shape.runs,
+});
+export type ProtectDocument = z.infer<typeof protectDocument>;
 
 /** skep prune. Exit code 3 where packs that runs need are missing. */
 export const pruneDocument = z.strictObject({

@@ -1,4 +1,5 @@
 // What a run covered and what not, as a person reads it: pure functions from run objects to text.
+import { protectionOf, type Protection } from "../../shared/repository/protection.ts";
 import type { NotCovered, Part, Run } from "../../shared/repository/run.ts";
 import type { RunProgress, RunSummary } from "../api/schemas.ts";
 import { describeProgress, type BoardLine } from "./board.ts";
@@ -16,7 +17,7 @@ export function styleStatus(output: Styler, status: Status): string {
 }
 
 /** The line of `skep runs` that a run object makes. */
-export function summaryOf(run: Run): RunSummary {
+export function summaryOf(run: Run, protection: Protection | null = null): RunSummary {
   const count = (status: Part["status"]): number => run.parts.filter((part) => part.status === status).length;
   const sum = (field: "sourceBytes" | "storedBytes"): number =>
     run.parts.reduce((total, part) => total + (part.totals?.[field] ?? 0), 0);
@@ -32,6 +33,7 @@ export function summaryOf(run: Run): RunSummary {
     warnings: run.warnings.length + run.parts.reduce((total, part) => total + warningsOf(part), 0),
     sourceBytes: sum("sourceBytes"),
     storedBytes: sum("storedBytes"),
+    protection: protectionOf(protection, run.id),
   };
 }
 
@@ -61,9 +63,18 @@ export function renderRuns(output: Output, runs: readonly RunSummary[], now: num
       },
       { head: "SIZE", align: "right", cell: ({ sourceBytes }) => format.bytes(sourceBytes) },
       { head: "STORED", align: "right", cell: ({ storedBytes }) => format.bytes(storedBytes) },
+      ...(runs.some(({ protection }) => protection !== null)
+        ? [{ head: "PROTECTED", cell: (run: RunSummary) => protectedUntil(output, run, now) }]
+        : []),
     ],
     runs,
   );
+}
+
+function protectedUntil(output: Styler, { protection }: RunSummary, now: number): string {
+  if (protection === null) return "";
+  const { until } = protection;
+  return until !== null && Date.parse(until) > now ? `until ${until.slice(0, 10)}` : output.style("red", "no");
 }
 
 function triggerOf({ trigger, schedule }: Pick<RunSummary, "trigger" | "schedule">): string {

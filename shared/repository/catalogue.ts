@@ -1,5 +1,5 @@
-// What the controller and the operators keep in the store under the catalogue key: policy and enrolments as
-// numbered versions, each sealed. The runs are in run-chain.ts.
+// What the controller and the operators keep in the store under the catalogue key: policy, enrolments and the record
+// of locks as numbered versions, each sealed. The runs are in run-chain.ts.
 import type { z } from "zod";
 import { SkepError } from "../errors.ts";
 import type { ObjectKey, Store } from "../store/store.ts";
@@ -8,6 +8,7 @@ import { deriveCatalogueKey, type KeyBytes } from "./keys.ts";
 import { layout, numberOfKey, writerIdPattern } from "./layout.ts";
 import type { RepositoryObject } from "./repository-object.ts";
 import { open, seal, type SealedType } from "./sealed.ts";
+import { protectionSchema, type Protection } from "./protection.ts";
 import { publicKeyOf } from "./signature.ts";
 
 export interface Catalogue {
@@ -57,6 +58,24 @@ export async function readPolicy<T>(
 ): Promise<Versioned<T> | null> {
   const wanted = version ?? (await latestVersion(catalogue.store, layout.policyPrefix, layout.policy, signal));
   return wanted === 0 ? null : readVersion(catalogue, "policy", layout.policy(wanted), wanted, schema, signal);
+}
+
+/** Adds a version of the record of locks; its number. */
+export async function putProtection(
+  catalogue: Catalogue,
+  protection: Protection,
+  signal?: AbortSignal,
+): Promise<number> {
+  const { protectionPrefix, protection: keyOf } = layout;
+  return await putNextVersion(catalogue, "protection", protectionPrefix, keyOf, protection, signal);
+}
+
+/** The latest; null where none was written. Throws as readPolicy. */
+export async function readProtection(catalogue: Catalogue, signal?: AbortSignal): Promise<Protection | null> {
+  const version = await latestVersion(catalogue.store, layout.protectionPrefix, layout.protection, signal);
+  const key = layout.protection(version);
+  if (version === 0) return null;
+  return (await readVersion(catalogue, "protection", key, version, protectionSchema, signal))?.content ?? null;
 }
 
 /** Adds a version of one writer's enrolment; its number. */

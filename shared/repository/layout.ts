@@ -6,6 +6,7 @@
 //   keys/epoch-<epoch>-<version>.age         epoch identity, encrypted to the operators; re-wrapped as a new version
 //   policy/<version>                         sealed by the repository key
 //   agents/<writer>/<version>                enrolment of one writer, sealed by the repository key
+//   protection/<version>                     which runs are locked until when, sealed by the repository key
 //   packs/<aa>/<pack>                        age file of zstd frames; <pack> = BLAKE3-256 of its bytes, <aa> its first byte
 //   index/<writer>/<object>                  which chunks stand where in which packs, sealed by the writer
 //   manifests/<run>/<object>.age             root of one volume's tree, age
@@ -53,6 +54,8 @@ export const layout = {
   policy: (version: number): ObjectKey => `policy/${numbered(version)}`,
   agentsPrefix: "agents/",
   agent: (writer: string, version: number): ObjectKey => `agents/${writer}/${numbered(version)}`,
+  protectionPrefix: "protection/",
+  protection: (version: number): ObjectKey => `protection/${numbered(version)}`,
   pack: (pack: string): ObjectKey => `packs/${pack.slice(0, 2)}/${pack}`,
   indexPrefix: (writer: string): string => `index/${writer}/`,
   index: (writer: string, object: string): ObjectKey => `index/${writer}/${object}`,

@@ -1,4 +1,4 @@
-// A sealed object: symmetric, authenticated, and bound to what it is. Index, refs, run objects, policy, enrolments.
+// A sealed object: symmetric, authenticated, and bound to what it is. Index, refs, run objects, policy, enrolments, …
 //
 //   offset  bytes  what
 //        0      4  magic "SKEP"
@@ -19,7 +19,7 @@ import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { SkepError } from "../errors.ts";
 import type { KeyBytes } from "./keys.ts";
 
-export const sealedTypes = { index: 1, refs: 2, run: 3, policy: 4, enrolment: 5, upkeep: 6 } as const;
+export const sealedTypes = { index: 1, refs: 2, run: 3, policy: 4, enrolment: 5, upkeep: 6, protection: 7 } as const;
 export type SealedType = keyof typeof sealedTypes;
 
 export interface SealedHeader {

@@ -14,9 +14,9 @@ import { errnoCode, explainFileError } from "./directory-errors.ts";
 import { flushFolder, lstatIfThere, mkdirIfMissing, readSlices, unlinkIfThere, writeSlices } from "./durable-file.ts";
 import { refuseTogether } from "./delete-errors.ts";
 import { checkKey, checkPrefix, isKeySegment } from "./key.ts";
-import { checkRange, checkSize, refuseLarger } from "./limits.ts";
+import { checkRange, checkSize, refuseLarger, refuseLock } from "./limits.ts";
 import { probeKey, raceCreation } from "./probe.ts";
-import type { ObjectInfo, ObjectKey, PutOptions, Store, StoreAbilities, Stored } from "./store.ts";
+import type { ObjectHead, ObjectInfo, ObjectKey, PutOptions, Store, StoreAbilities, Stored } from "./store.ts";
 
 const partialFolder = "+partial";
 const leftoverAgeMs = 24 * 60 * 60 * 1000;
@@ -87,13 +87,21 @@ class DirectoryStore implements Store {
     });
   }
 
-  async head(key: ObjectKey, signal?: AbortSignal): Promise<ObjectInfo | null> {
+  async head(key: ObjectKey, signal?: AbortSignal): Promise<ObjectHead | null> {
     return await this.#explained(`look at ${checkKey(key)}`, async () => {
       signal?.throwIfAborted();
       if (!(await this.#foldersExist(key))) return null;
       const found = await this.#stat(key);
-      return found === null ? null : { key, sizeBytes: found.size, storedAt: found.mtime.toISOString() };
+      if (found === null) return null;
+      return {
+        ...{ key, sizeBytes: found.size, storedAt: found.mtime.toISOString() },
+        ...{ versionId: null, lockedUntil: null },
+      };
     });
+  }
+
+  lock(key: ObjectKey): Promise<void> {
+    return Promise.reject(refuseLock(key, this.address));
   }
 
   async *list(prefix: string, signal?: AbortSignal): AsyncGenerator<ObjectInfo> {

@@ -21,6 +21,16 @@ export function checkRange(key: ObjectKey, start: number, end: number, address: 
   });
 }
 
+/** The error of a store whose objects cannot be locked. */
+export function refuseLock(key: ObjectKey, address: string): SkepError {
+  return new SkepError({
+    code: "SKEP_STORE_NO_LOCK",
+    message: `${key} at ${address} cannot be locked: the store has no object lock`,
+    permanent: true,
+    hint: "a bucket has object lock when it was made with it; else take retention.lockDays out of the policy",
+  });
+}
+
 /** The error for an object that holds more than its reader allows. */
 export function refuseLarger(key: ObjectKey, sizeBytes: number, maxBytes: number, address: string): SkepError {
   return tooLarge("get", key, sizeBytes, maxBytes, address);

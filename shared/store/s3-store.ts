@@ -10,7 +10,7 @@ import { SkepError } from "../errors.ts";
 import { checksumsOf, type Checksums } from "./body.ts";
 import { refuseTogether, type Refusal } from "./delete-errors.ts";
 import { checkKey, checkPrefix } from "./key.ts";
-import { checkRange, checkSize } from "./limits.ts";
+import { checkRange, checkSize, refuseLock } from "./limits.ts";
 import type { StoreCredentials } from "./location.ts";
 import { probeKey, raceCreation } from "./probe.ts";
 import { retried, withDeadline, type RetryPlan } from "./retry.ts";
@@ -24,7 +24,7 @@ import {
   type S3Version,
 } from "./s3.ts";
 import { Slots } from "./slots.ts";
-import type { ObjectInfo, ObjectKey, PutOptions, Store, StoreAbilities, Stored } from "./store.ts";
+import type { ObjectHead, ObjectInfo, ObjectKey, PutOptions, Store, StoreAbilities, Stored } from "./store.ts";
 
 export interface S3Patience extends RetryPlan {
   /** One request without its bytes. */
@@ -96,10 +96,20 @@ export class S3Store implements Store {
     );
   }
 
-  async head(key: ObjectKey, signal?: AbortSignal): Promise<ObjectInfo | null> {
+  async head(key: ObjectKey, signal?: AbortSignal): Promise<ObjectHead | null> {
     checkKey(key);
     const found = await this.#patiently(`look at ${key}`, 0, signal, (inner) => this.#door.head(key, inner));
-    return found === null ? null : { key, sizeBytes: found.sizeBytes, storedAt: found.storedAt };
+    if (found === null) return null;
+    const { sizeBytes, storedAt, versionId, lockedUntil } = found;
+    return { key, sizeBytes, storedAt, versionId, lockedUntil };
+  }
+
+  async lock(key: ObjectKey, versionId: string | null, until: number, signal?: AbortSignal): Promise<void> {
+    checkKey(key);
+    const isLocked = await this.#patiently(`lock ${key}`, 0, signal, (inner) =>
+      this.#door.lock(key, versionId, until, inner),
+    );
+    if (!isLocked) throw refuseLock(key, this.address);
   }
 
   async *list(prefix: string, signal?: AbortSignal): AsyncGenerator<ObjectInfo> {
@@ -176,7 +186,7 @@ export class S3Store implements Store {
       // By the store's clock, which tells whole seconds here: one more.
       const lockedUntil = new Date(Date.parse(found.storedAt) + 1000 + probeLockMs);
       await put("locked", { ifAbsent: false, lockedUntil });
-      const isLocked = (await look())?.isLocked === true;
+      const isLocked = (await look())?.lockedUntil != null;
       await sleep(probeLockMs + 1000, undefined, signal === undefined ? {} : { signal });
       return isLocked;
     } catch (error) {

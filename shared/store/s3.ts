@@ -14,16 +14,17 @@ import {
   ListObjectsV2Command,
   ListObjectVersionsCommand,
   PutObjectCommand,
+  PutObjectRetentionCommand,
   S3Client,
   type StorageClass,
 } from "@aws-sdk/client-s3";
 import { SkepError } from "../errors.ts";
 import { crc32Of, readBody, type Checksums } from "./body.ts";
-import { isKey } from "./key.ts";
 import { refuseLarger } from "./limits.ts";
 import type { StoreCredentials } from "./location.ts";
 import { explainS3Failure, readS3Failure } from "./s3-errors.ts";
-import type { ObjectInfo, ObjectKey } from "./store.ts";
+import { S3Names } from "./s3-names.ts";
+import type { ObjectHead, ObjectInfo, ObjectKey } from "./store.ts";
 
 export interface S3Settings {
   bucket: string;
@@ -59,10 +60,8 @@ export interface S3Put {
 export type S3PutOutcome =
   { outcome: "stored"; versionId: string | null } | { outcome: "taken" } | { outcome: "unconditional" };
 
-export interface S3ObjectInfo extends ObjectInfo {
+export interface S3ObjectInfo extends ObjectHead {
   token: string | null;
-  versionId: string | null;
-  isLocked: boolean;
 }
 
 export interface S3Page {
@@ -76,6 +75,8 @@ export interface S3Version {
   versionId: string;
 }
 
+/** What servers answer to a lock where the bucket was made without. */
+const lacksLock = new Set(["InvalidRequest", "ObjectLockConfigurationNotFoundError", "NotImplemented"]);
 const crcName = "skep-crc32";
 const tokenName = "skep-put";
 
@@ -83,12 +84,14 @@ export class S3Door {
   readonly address: string;
   readonly #settings: S3Settings;
   readonly #client: S3Client;
+  readonly #names: S3Names;
   readonly #secrets: readonly string[];
 
   constructor(settings: S3Settings, credentials: StoreCredentials) {
     const { bucket, prefix, endpoint } = settings;
     this.address = `s3://${bucket}${prefix === "" ? "" : `/${prefix}`} at ${endpoint}`;
     this.#settings = settings;
+    this.#names = new S3Names(prefix);
     const { accessKeyId, secretAccessKey, sessionToken } = credentials;
     this.#secrets = [secretAccessKey, sessionToken ?? "", accessKeyId];
     this.#client = makeClient(settings, credentials);
@@ -182,7 +185,8 @@ export class S3Door {
         storedAt: storedAt(answer.LastModified),
         token: answer.Metadata?.[tokenName] ?? null,
         versionId: realVersion(answer.VersionId),
-        isLocked: answer.ObjectLockMode === "COMPLIANCE",
+        lockedUntil:
+          answer.ObjectLockMode === "COMPLIANCE" ? (answer.ObjectLockRetainUntilDate?.toISOString() ?? null) : null,
       };
     } catch (error) {
       const { status } = readS3Failure(error);
@@ -193,18 +197,35 @@ export class S3Door {
     }
   }
 
+  /** Compliance mode. False where the bucket, or the server, has no object lock. */
+  async lock(key: ObjectKey, versionId: string | null, until: number, signal: AbortSignal): Promise<boolean> {
+    try {
+      const command = new PutObjectRetentionCommand({
+        ...this.#object(key),
+        ...(versionId === null ? {} : { VersionId: versionId }),
+        Retention: { Mode: "COMPLIANCE", RetainUntilDate: new Date(until) },
+      });
+      await this.#client.send(command, { abortSignal: signal });
+      return true;
+    } catch (error) {
+      const { name, status } = readS3Failure(error);
+      if (lacksLock.has(name) || status === 501) return false;
+      throw this.#explain(error, `lock ${key}`);
+    }
+  }
+
   /** Up to 1,000 objects, from the beginning where `next` is null. What has no key's name is left out. */
   async listPage(prefix: string, next: string | null, signal: AbortSignal): Promise<S3Page> {
     try {
       const command = new ListObjectsV2Command({
         Bucket: this.#settings.bucket,
-        Prefix: this.#fullKey(prefix),
+        Prefix: this.#names.full(prefix),
         EncodingType: "url",
         ...(next === null ? {} : { ContinuationToken: next }),
       });
       const answer = await this.#client.send(command, { abortSignal: signal });
       const objects = (answer.Contents ?? []).flatMap((found) => {
-        const key = this.#listedKey(found.Key);
+        const key = this.#names.ofList(found.Key);
         return key === null ? [] : [{ key, sizeBytes: found.Size ?? 0, storedAt: storedAt(found.LastModified) }];
       });
       const continued = answer.IsTruncated === true ? (answer.NextContinuationToken ?? "") : null;
@@ -220,12 +241,12 @@ export class S3Door {
     try {
       const command = new ListObjectVersionsCommand({
         Bucket: this.#settings.bucket,
-        Prefix: this.#fullKey(prefix),
+        Prefix: this.#names.full(prefix),
         EncodingType: "url",
       });
       const answer = await this.#client.send(command, { abortSignal: signal });
       return [...(answer.Versions ?? []), ...(answer.DeleteMarkers ?? [])].flatMap(({ Key, VersionId }) => {
-        const key = this.#listedKey(Key);
+        const key = this.#names.ofList(Key);
         return key === null || VersionId === undefined ? [] : [{ key, versionId: VersionId }];
       });
     } catch (error) {
@@ -245,14 +266,14 @@ export class S3Door {
         Delete: {
           Quiet: true,
           Objects: keys.map((object) => ({
-            Key: this.#fullKey(object.key),
+            Key: this.#names.full(object.key),
             ...("versionId" in object ? { VersionId: object.versionId } : {}),
           })),
         },
       });
       const { Errors } = await this.#client.send(command, { abortSignal: signal });
       return (Errors ?? []).map(({ Key, Code, Message }) => {
-        const key = this.#ownKey(Key ?? "") ?? "an unknown key";
+        const key = this.#names.own(Key ?? "") ?? "an unknown key";
         const failure = { name: Code ?? "", status: null, message: Message ?? "", requestId: null };
         return { key, error: explainS3Failure(failure, `delete ${key}`, this.address, this.#secrets) };
       });
@@ -270,7 +291,7 @@ export class S3Door {
     try {
       const command = new ListObjectsV2Command({
         Bucket: this.#settings.bucket,
-        Prefix: this.#fullKey(key),
+        Prefix: this.#names.full(key),
         MaxKeys: 1,
       });
       await this.#client.send(command, { abortSignal: signal });
@@ -281,28 +302,7 @@ export class S3Door {
   }
 
   #object(key: ObjectKey): { Bucket: string; Key: string } {
-    return { Bucket: this.#settings.bucket, Key: this.#fullKey(key) };
-  }
-
-  #fullKey(key: string): string {
-    return this.#settings.prefix === "" ? key : `${this.#settings.prefix}/${key}`;
-  }
-
-  /** Null for what is no key of ours. Keys come URL-encoded in lists, by Ceph their slashes too. */
-  #listedKey(encodedKey: string | undefined): ObjectKey | null {
-    let fullKey: string;
-    try {
-      fullKey = decodeURIComponent(encodedKey ?? "");
-    } catch {
-      return null; // not UTF-8, so not ours
-    }
-    return this.#ownKey(fullKey);
-  }
-
-  #ownKey(fullKey: string): ObjectKey | null {
-    const start = this.#fullKey("");
-    const key = fullKey.slice(start.length);
-    return fullKey.startsWith(start) && isKey(key) ? key : null;
+    return { Bucket: this.#settings.bucket, Key: this.#names.full(key) };
   }
 
   #checkLength(key: ObjectKey, bytes: Uint8Array, expectedBytes: number): void {

@@ -22,6 +22,13 @@ export interface ObjectInfo {
   storedAt: string;
 }
 
+export interface ObjectHead extends ObjectInfo {
+  /** Of what is there now; null where the store keeps no versions. */
+  versionId: string | null;
+  /** Until then nobody deletes this version, ISO 8601 UTC; null: it is not locked, or these credentials may not see it. */
+  lockedUntil: string | null;
+}
+
 export interface Stored {
   sizeBytes: number;
   /** Where the store keeps versions: the version that this put made; else null. */
@@ -47,7 +54,7 @@ export interface StoreAbilities {
 /**
  * Every method rejects with a SkepError: SKEP_STORE_DENIED, SKEP_STORE_BUCKET_MISSING, SKEP_STORE_UNREACHABLE,
  * SKEP_STORE_FULL, SKEP_STORE_CORRUPT (a checksum or length did not fit), SKEP_STORE_TOO_LARGE, SKEP_STORE_KEY,
- * SKEP_STORE_RANGE, SKEP_STORE_FAILED (anything else), with the key and the store's address in the message;
+ * SKEP_STORE_RANGE, SKEP_STORE_NO_LOCK, SKEP_STORE_FAILED (anything else), with the key and the store's address in the message;
  * docs/STORES.md lists all. Aborting rejects with the signal's reason, also out of a back-off.
  */
 export interface Store {
@@ -62,11 +69,16 @@ export interface Store {
   /** Bytes [start, end) of an object; shorter only where the object ends; null where there is none. */
   getRange(key: ObjectKey, start: number, end: number, signal?: AbortSignal): Promise<Uint8Array | null>;
   /** Null where there is none. */
-  head(key: ObjectKey, signal?: AbortSignal): Promise<ObjectInfo | null>;
+  head(key: ObjectKey, signal?: AbortSignal): Promise<ObjectHead | null>;
   /** All objects whose key starts with the prefix, which may end anywhere in a key. What has no key's name is skipped. */
   list(prefix: string, signal?: AbortSignal): AsyncIterable<ObjectInfo>;
   /** Deleting what is not there is no error. What could not be deleted is named in one error, after all were tried. */
   delete(keys: readonly ObjectKey[], signal?: AbortSignal): Promise<void>;
+  /**
+   * Lets nobody delete that version before `until` (ms since 1970; whole seconds count). A lock that is there gets
+   * longer, never shorter. Throws SKEP_STORE_NO_LOCK where the store has no locks.
+   */
+  lock(key: ObjectKey, versionId: string | null, until: number, signal?: AbortSignal): Promise<void>;
   /** Finds out by trying, under a probe key of its own that it removes again. */
   probe(signal?: AbortSignal): Promise<StoreAbilities>;
   close(): Promise<void>;

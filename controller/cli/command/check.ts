@@ -1,10 +1,14 @@
 // skep check: is everything that the runs need there, and is it what it was?
 import { InvalidArgumentError, type Command } from "commander";
 import { randomBytes } from "node:crypto";
+import { readProtection } from "../../../shared/repository/catalogue.ts";
 import { layout } from "../../../shared/repository/layout.ts";
 import { openWith } from "../../../shared/repository/open/check-opened.ts";
 import { checkRepository, type CheckPhase, type CheckResult } from "../../../shared/repository/upkeep/check.ts";
 import { makeContentCheck } from "../../../shared/repository/upkeep/check-content.ts";
+import { compareLocks } from "../../../shared/repository/upkeep/check-locks.ts";
+import { protectRuns } from "../../../shared/repository/upkeep/protect.ts";
+import { readStoreClock } from "../../../shared/store/clock.ts";
 import {
   addIdentityOption,
   addKitOption,
@@ -61,11 +65,12 @@ async function look(
 ): Promise<CheckResult> {
   const { signal, output } = session;
   const { store, catalogue, repository } = opened;
-  const progress = makeUpkeepProgress<CheckPhase>(output, `Check of ${store.address}`, {
+  const progress = makeUpkeepProgress<CheckPhase | "locks">(output, `Check of ${store.address}`, {
     lists: "packs listed",
     index: "index objects read",
     runs: "runs looked through",
     content: "packs read",
+    locks: "locks looked at",
   });
   const content =
     readData === undefined
@@ -78,7 +83,7 @@ async function look(
           signal,
         });
   try {
-    return await checkRepository({
+    const result = await checkRepository({
       catalogue,
       keys: catalogueKeysOf(opened),
       keyObjects: [
@@ -89,6 +94,16 @@ async function look(
       signal,
       onProgress: progress.update,
     });
+    const recorded = await readProtection(catalogue, signal);
+    if (recorded === null) return result;
+    const { lockDays } = recorded;
+    const locks = { catalogue, keys: catalogueKeysOf(opened), repository, lockDays, known: null, lookOnly: true };
+    const onProgress = (phase: string, done: number): void => {
+      if (phase === "objects") progress.update("locks", done);
+    };
+    const found = await protectRuns({ ...locks, signal, onProgress });
+    const now = await readStoreClock(store, signal);
+    return { ...result, findings: [...result.findings, ...compareLocks(recorded, found, now)] };
   } finally {
     progress.close();
   }

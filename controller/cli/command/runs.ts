@@ -1,5 +1,6 @@
 // skep runs: what runs there are, newest first; from the controller, or from the store itself.
 import type { Command } from "commander";
+import { readProtection } from "../../../shared/repository/catalogue.ts";
 import { readRuns } from "../../../shared/repository/run-chain.ts";
 import { runsSchema } from "../../api/schemas.ts";
 import {
@@ -50,6 +51,9 @@ async function runs(session: Session, options: FromStoreOptions & { limit: numbe
   output.document(document);
   if (document.runs.length > 0) output.print(renderRuns(output, document.runs, Date.now()));
   else output.say("there is no run yet: `skep backup --wait` makes one");
+  for (const { id, protection } of document.runs) {
+    if (protection?.fault != null) output.warn(format.visible(`run ${id} is not protected: ${protection.fault}`));
+  }
   for (const fault of document.faults) output.warn(format.visible(`${fault.key}: ${fault.message}`));
   return document.faults.length > 0 ? exitCodes.partial : exitCodes.done;
 }
@@ -66,11 +70,12 @@ async function runsOfController(
 async function runsOfStore(session: Session, options: FromStoreOptions & { limit: number }): Promise<RunsDocument> {
   return await withCatalogue(session, options, async ({ catalogue }) => {
     const document: RunsDocument = { runs: [], faults: [] };
+    const protection = await readProtection(catalogue, session.signal);
     const onFault = ({ code, message }: { code: string; message: string }, key: string): void => {
       document.faults.push({ key, code, message });
     };
     for await (const { run: found, key, chain } of readRuns(catalogue, { signal: session.signal, onFault })) {
-      document.runs.push(summaryOf(found));
+      document.runs.push(summaryOf(found, protection));
       if (chain === "broken") {
         onFault({ code: "SKEP_RUN_CHAIN_BROKEN", message: "the run before it is missing, or another one" }, key);
       }

@@ -74,6 +74,7 @@ describe("docs/FORMAT.md", () => {
       layout.repositoryKey(1),
       layout.epochKey(2, 1),
       layout.policy(1),
+      layout.protection(1),
       layout.agent("the-writer", 1),
       layout.pack(pack),
       layout.index("the-writer", "the-object"),

@@ -7,12 +7,20 @@
 //   }
 import { setTimeout as sleep } from "node:timers/promises";
 import { SkepError } from "../../../shared/errors.ts";
-import type { ObjectInfo, ObjectKey, PutOptions, Store, StoreAbilities, Stored } from "../../../shared/store/store.ts";
+import type {
+  ObjectHead,
+  ObjectInfo,
+  ObjectKey,
+  PutOptions,
+  Store,
+  StoreAbilities,
+  Stored,
+} from "../../../shared/store/store.ts";
 
 export interface Call {
   /** From 1, over all methods. */
   number: number;
-  method: "put" | "putIfAbsent" | "get" | "getRange" | "head" | "list" | "delete" | "probe";
+  method: "put" | "putIfAbsent" | "get" | "getRange" | "head" | "lock" | "list" | "delete" | "probe";
   /** The key, the prefix of a list, the first key of a deletion; "" for a probe. */
   key: string;
 }
@@ -57,8 +65,12 @@ export class FaultyStore implements Store {
     return await this.#call("getRange", key, signal, (inner) => this.#inner.getRange(key, start, end, inner));
   }
 
-  async head(key: ObjectKey, signal?: AbortSignal): Promise<ObjectInfo | null> {
+  async head(key: ObjectKey, signal?: AbortSignal): Promise<ObjectHead | null> {
     return await this.#call("head", key, signal, (inner) => this.#inner.head(key, inner));
+  }
+
+  async lock(key: ObjectKey, versionId: string | null, until: number, signal?: AbortSignal): Promise<void> {
+    await this.#call("lock", key, signal, (inner) => this.#inner.lock(key, versionId, until, inner));
   }
 
   async *list(prefix: string, signal?: AbortSignal): AsyncGenerator<ObjectInfo> {

@@ -20,6 +20,7 @@ export function dyingStore(store: Store, nth: number, before: boolean, die: () =
     get: (key, maxBytes, signal) => store.get(key, maxBytes, signal),
     getRange: (key, start, end, signal) => store.getRange(key, start, end, signal),
     head: (key, signal) => store.head(key, signal),
+    lock: (key, versionId, until, signal) => write(() => store.lock(key, versionId, until, signal)),
     list: (prefix, signal) => store.list(prefix, signal),
     delete: async (keys, signal) => {
       for (const key of keys) await write(() => store.delete([key], signal));

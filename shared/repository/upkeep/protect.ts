@@ -1,0 +1,213 @@
+// Keeps the store itself from deleting what kept runs need, for so long as the policy says: every object that a run names,
+// the pages and packs of its refs, and what all runs need (keys, index, the chain, the policy). A run is protected only
+// when all of it is locked. Locks only ever get longer, so this goes on beside runs and prunes; killed anywhere, the next pass
+// does the rest. A pack that no kept run needs any more is locked no longer, and free when its time is over.
+import { SkepError, toErrorRecord } from "../../errors.ts";
+import { readStoreClock } from "../../store/clock.ts";
+import type { Store } from "../../store/store.ts";
+import { digest } from "../blake3.ts";
+import { listSequences } from "../chain.ts";
+import type { Catalogue } from "../catalogue.ts";
+import { epochsOf, type RepositoryObject } from "../repository-object.ts";
+import { layout } from "../layout.ts";
+import type { Protection, RunProtection } from "../protection.ts";
+import { decodePackLine } from "../refs.ts";
+import type { Run } from "../run.ts";
+import { getChecked } from "../stored-object.ts";
+import { surveyChain } from "./chain-survey.ts";
+import { LockLedger } from "./lock-ledger.ts";
+import { objectsOfPart } from "./part-objects.ts";
+import { openRefs, type CatalogueKeys } from "./refs-lines.ts";
+
+const dayMs = 24 * 3_600_000;
+/** Locked for so much longer than asked, so that not every pass has to write every lock anew. */
+const slackShare = 0.25;
+const atOnce = 8;
+/** What a store takes. */
+const maxObjectBytes = 64 * 1024 * 1024;
+
+export interface ProtectOptions {
+  catalogue: Catalogue;
+  keys: CatalogueKeys;
+  repository: RepositoryObject;
+  lockDays: number;
+  /** What the last pass found: a run that is locked for long enough is not looked at again. Null: all are. */
+  known: Protection | null;
+  /** Locks nothing: tells what is locked. */
+  lookOnly?: boolean;
+  signal: AbortSignal;
+  onProgress?: (phase: ProtectPhase, done: number) => void;
+}
+export type ProtectPhase = "common" | "objects" | "runs";
+
+/** An object that must be locked. `sizeBytes` null: any will do. */
+interface Wanted {
+  key: string;
+  sizeBytes: number | null;
+  /** As the run names it. */
+  digest?: string;
+  versionId?: string | null;
+}
+
+/** Throws only what may pass: the store is not reached, or slow. What stays is in the answer, as a fault. */
+export async function protectRuns(options: ProtectOptions): Promise<Protection> {
+  const ledger = new LockLedger();
+  try {
+    return await new Pass(options, ledger, await readStoreClock(options.keys.store, options.signal)).run();
+  } finally {
+    ledger.close();
+  }
+}
+
+class Pass {
+  readonly #options: ProtectOptions;
+  readonly #ledger: LockLedger;
+  readonly #store: Store;
+  readonly #now: number;
+  readonly #leastUntil: number;
+  readonly #lockUntil: number;
+  #looked = 0;
+
+  constructor(options: ProtectOptions, ledger: LockLedger, now: number) {
+    this.#options = options;
+    this.#ledger = ledger;
+    this.#store = options.keys.store;
+    this.#now = now;
+    this.#leastUntil = now + options.lockDays * dayMs;
+    this.#lockUntil = now + Math.ceil(options.lockDays * dayMs * (1 + slackShare));
+  }
+
+  async run(): Promise<Protection> {
+    const { catalogue, known, lockDays, lookOnly = false, signal, onProgress } = this.#options;
+    const writtenAt = new Date(this.#now).toISOString();
+    const runs: RunProtection[] = [];
+    const common = await this.#hold(this.#commonObjects(), "common");
+    if (typeof common !== "number") return { format: 1, writtenAt, lockDays, fault: toErrorRecord(common), runs };
+    const before = new Map((known?.fault === null ? known.runs : []).map((each) => [each.id, each]));
+    await surveyChain(catalogue, {
+      signal,
+      use: async (run) => {
+        const last = before.get(run.id);
+        const refs = digest(Buffer.from(run.parts.map((part) => part.refs?.key ?? "").join("\n")));
+        const isSame = last?.until != null && last.refs === refs;
+        const holds = isSame && Date.parse(last.until ?? "") >= this.#leastUntil && !lookOnly;
+        runs.push(holds ? last : { id: run.id, refs, ...(await this.#protect(run, common)) });
+        onProgress?.("runs", runs.length);
+      },
+    });
+    return { format: 1, writtenAt, lockDays, fault: null, runs };
+  }
+
+  async #protect(run: Run, common: number): Promise<Pick<RunProtection, "until" | "fault">> {
+    const found = await this.#hold(this.#objectsOf(run), "objects");
+    if (typeof found !== "number") return { until: null, fault: toErrorRecord(found) };
+    const until = Math.min(found, common);
+    if (until > this.#now) return { until: new Date(until).toISOString(), fault: null };
+    const fault = new SkepError({
+      code: "SKEP_RUN_NOT_PROTECTED",
+      message: `not all that run ${run.id} needs is locked at ${this.#store.address}`,
+      permanent: true,
+      hint: "the controller locks it within minutes after a run; or `skep protect`",
+    });
+    return { until: null, fault: toErrorRecord(fault) };
+  }
+
+  /** Until when all of them are locked, ms since 1970; or why one is not. */
+  async #hold(objects: AsyncGenerator<Wanted>, phase: ProtectPhase): Promise<number | SkepError> {
+    let least: number | SkepError = this.#lockUntil;
+    const work = async (): Promise<void> => {
+      for (;;) {
+        const next = typeof least === "number" ? await objects.next() : { done: true as const };
+        if (next.done === true) return;
+        const found = await this.#lockOf(next.value);
+        this.#options.onProgress?.(phase, ++this.#looked);
+        if (typeof found !== "number") least = found;
+        else if (typeof least === "number") least = Math.min(least, found);
+      }
+    };
+    try {
+      await Promise.all(Array.from({ length: atOnce }, work));
+      return least;
+    } catch (error) {
+      if (error instanceof SkepError && error.permanent) return error; // refs that cannot be read, say
+      throw error;
+    } finally {
+      await objects.return(undefined);
+    }
+  }
+
+  async #lockOf(wanted: Wanted): Promise<number | SkepError> {
+    const known = this.#ledger.find(wanted.key);
+    if (known !== null) return known;
+    let found: number | SkepError;
+    try {
+      found = await this.#lock(wanted);
+    } catch (error) {
+      if (!(error instanceof SkepError) || !error.permanent) throw error;
+      found = error;
+    }
+    this.#ledger.add(wanted.key, found);
+    return found;
+  }
+
+  async #lock({ key, sizeBytes, digest: named, versionId }: Wanted): Promise<number> {
+    const { lookOnly = false, signal } = this.#options;
+    const place = `${key} at ${this.#store.address}`;
+    const found = await this.#store.head(key, signal);
+    if (found === null) throw unfit("SKEP_OBJECT_MISSING", `${place} is missing`);
+    if (sizeBytes !== null && found.sizeBytes !== sizeBytes) {
+      throw unfit("SKEP_OBJECT_DAMAGED", `${place} has ${found.sizeBytes} bytes, not ${sizeBytes}`);
+    }
+    // Another version than the run names: put over it, or the bucket was copied. What lies there now must be the same.
+    if (versionId != null && found.versionId !== versionId && named !== undefined) {
+      await getChecked(
+        this.#store,
+        { key, sizeBytes: found.sizeBytes, digest: named, versionId },
+        maxObjectBytes,
+        signal,
+      );
+    }
+    const lockedUntil = found.lockedUntil === null ? 0 : Date.parse(found.lockedUntil);
+    if (lookOnly || lockedUntil >= this.#leastUntil) return lockedUntil;
+    await this.#store.lock(key, found.versionId, this.#lockUntil, signal);
+    return this.#lockUntil;
+  }
+
+  async *#commonObjects(): AsyncGenerator<Wanted> {
+    const { repository, signal } = this.#options;
+    const named = [
+      layout.repository(repository.version),
+      layout.repositoryKey(repository.repositoryKeyVersion),
+      ...epochsOf(repository).map(({ number, keyVersion }) => layout.epochKey(number, keyVersion)),
+      ...(await listSequences(this.#store, signal)).map(layout.run),
+    ];
+    for (const key of named) yield { key, sizeBytes: null };
+    for (const prefix of [layout.policyPrefix, "index/"]) {
+      for await (const { key } of this.#store.list(prefix, signal)) yield { key, sizeBytes: null };
+    }
+  }
+
+  async *#objectsOf(run: Run): AsyncGenerator<Wanted> {
+    yield { key: layout.run(run.sequence), sizeBytes: null };
+    for (const part of run.parts) {
+      for (const object of objectsOfPart(part)) yield object;
+      if (part.refs === undefined) continue;
+      const { keys, signal } = this.#options;
+      const { header, lines } = await openRefs(keys, { runId: run.id, writerId: part.nodeId, refs: part.refs }, signal);
+      for (const { object, sizeBytes } of header.pages) yield { key: layout.refs(run.id, object), sizeBytes };
+      for await (const { line, place } of lines) {
+        const { pack, sizeBytes } = decodePackLine(line, place);
+        yield { key: layout.pack(pack), sizeBytes };
+      }
+    }
+  }
+}
+
+function unfit(code: "SKEP_OBJECT_MISSING" | "SKEP_OBJECT_DAMAGED", message: string): SkepError {
+  return new SkepError({
+    code,
+    message,
+    permanent: true,
+    hint: "look for it in the store's former versions; `skep check` tells what else it hurts",
+  });
+}

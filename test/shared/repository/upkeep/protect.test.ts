@@ -1,0 +1,134 @@
+import { expect } from "chai";
+import { randomBytes } from "node:crypto";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { SkepError } from "../../../../shared/errors.ts";
+import { protectionOf, type Protection } from "../../../../shared/repository/protection.ts";
+import { putProtection, readProtection } from "../../../../shared/repository/catalogue.ts";
+import { compareLocks } from "../../../../shared/repository/upkeep/check-locks.ts";
+import { protectRuns, type ProtectOptions } from "../../../../shared/repository/upkeep/protect.ts";
+import type { ObjectHead, Store } from "../../../../shared/store/store.ts";
+import { makePlace, type Place } from "../snapshots.ts";
+import { backUpRun, catalogueOf, keysOf, keysUnder, makeNode, type Home, type Node } from "./repository-of-runs.ts";
+
+const dayMs = 24 * 3_600_000;
+
+/** A store in a folder that takes locks down beside, and refuses those of some keys; what a real one does is in test/e2e. */
+function withLocks(store: Store): { store: Store; locks: Map<string, number>; refused: Set<string> } {
+  const locks = new Map<string, number>();
+  const refused = new Set<string>();
+  const locking = Object.create(store, {
+    head: {
+      value: async (key: string, signal?: AbortSignal): Promise<ObjectHead | null> => {
+        const found = await store.head(key, signal);
+        const until = locks.get(key);
+        return found && { ...found, lockedUntil: until === undefined ? null : new Date(until).toISOString() };
+      },
+    },
+    lock: {
+      value: (key: string, _versionId: string | null, until: number): Promise<void> => {
+        if (refused.has(key))
+          return Promise.reject(new SkepError({ code: "SKEP_STORE_DENIED", message: key, permanent: true }));
+        locks.set(key, Math.max(until, locks.get(key) ?? 0));
+        return Promise.resolve();
+      },
+    },
+  }) as Store;
+  // Private fields want the store itself.
+  for (const name of ["put", "putIfAbsent", "get", "getRange", "list", "delete", "probe", "close"] as const) {
+    Object.defineProperty(locking, name, { value: (store[name] as () => unknown).bind(store) });
+  }
+  Object.defineProperty(locking, "address", { value: store.address });
+  return { store: locking, locks, refused };
+}
+
+describe("locks on what kept runs need", () => {
+  let place: Place;
+  let node: Node;
+  let home: Home;
+  let kept: ReturnType<typeof withLocks>;
+
+  beforeEach(async () => {
+    place = await makePlace();
+    kept = withLocks(place.store);
+    home = { store: kept.store, made: place.made };
+    node = makeNode(place, "node1");
+  });
+  afterEach(async () => {
+    await place.remove();
+  });
+  const write = (): void => {
+    writeFileSync(join(node.source, "a"), randomBytes(100_000));
+  };
+  const protect = (more: Partial<ProtectOptions> = {}): Promise<Protection> =>
+    protectRuns({
+      ...{ catalogue: catalogueOf(home), keys: keysOf(home), repository: place.made.repositoryObject },
+      ...{ lockDays: 8, known: null, signal: new AbortController().signal, ...more },
+    });
+
+  it("cover every object of the store, for the days asked for and a quarter more", async () => {
+    write();
+    const run = await backUpRun(home, node);
+    const found = await protect();
+    const until = Date.parse(found.runs[0]?.until ?? "");
+    expect(until).to.be.within(Date.now() + 9.9 * dayMs, Date.now() + 10.1 * dayMs);
+    expect([...kept.locks.keys()].sort()).to.deep.equal(await keysUnder(place.store, ""));
+    expect(protectionOf(found, run.id)).to.deep.equal({ until: found.runs[0]?.until, fault: null });
+  });
+
+  it("get longer only when their time gets short, and those of new runs come at once", async () => {
+    write();
+    await backUpRun(home, node);
+    const first = await protect();
+    kept.locks.clear(); // as if the store were asked: nothing is
+    write();
+    await backUpRun(home, node);
+    const second = await protect({ known: first });
+    expect(second.runs[1]).to.deep.equal(first.runs[0]);
+    expect([...kept.locks.keys()].filter((key) => key.startsWith("packs/"))).to.have.length(1);
+    const third = await protect({ known: second, lockDays: 30 });
+    expect(third.runs.every(({ until }) => Date.parse(until ?? "") > Date.now() + 30 * dayMs)).to.be.true;
+  });
+
+  it("leave a run that one object could not be locked for unprotected, with the reason, and the others protected", async () => {
+    write();
+    const first = await backUpRun(home, node);
+    write();
+    const second = await backUpRun(home, node);
+    const pack = (await keysUnder(place.store, "manifests/")).find((key) => key.includes(second.id)) ?? "";
+    kept.refused.add(pack);
+    const found = await protect();
+    expect(found.runs.map(({ id, until, fault }) => [id, until !== null, fault?.code])).to.deep.equal([
+      [second.id, false, "SKEP_STORE_DENIED"],
+      [first.id, true, undefined],
+    ]);
+    kept.refused.clear();
+    expect((await protect({ known: found })).runs.map(({ fault }) => fault)).to.deep.equal([null, null]);
+  });
+
+  it("are recorded in the store, and a check tells of one that is not there", async () => {
+    write();
+    const run = await backUpRun(home, node);
+    const recorded = await protect();
+    await putProtection(catalogueOf(home), recorded);
+    expect(await readProtection(catalogueOf(home))).to.deep.equal(recorded);
+    expect(compareLocks(recorded, await protect({ lookOnly: true }), Date.now())).to.deep.equal([]);
+    const [pack = ""] = await keysUnder(place.store, "packs/");
+    kept.locks.delete(pack);
+    const [finding, ...more] = compareLocks(recorded, await protect({ lookOnly: true }), Date.now());
+    expect(more).to.deep.equal([]);
+    expect(finding).to.deep.include({ level: "error", code: "SKEP_LOCK_MISSING", hurts: [run.id] });
+    expect(kept.locks.has(pack)).to.be.false;
+  });
+
+  it("protect no run in a store that has none", async () => {
+    write();
+    const run = await backUpRun(home, node);
+    const found = await protectRuns({
+      ...{ catalogue: { ...catalogueOf(home), store: place.store }, keys: { ...keysOf(home), store: place.store } },
+      ...{ repository: place.made.repositoryObject, lockDays: 8, known: null, signal: new AbortController().signal },
+    });
+    expect(found.fault?.code).to.equal("SKEP_STORE_NO_LOCK");
+    expect(protectionOf(found, run.id)?.until).to.equal(null);
+  });
+});
