@@ -273,6 +273,22 @@ export const forgetDocument = z.strictObject({
 });
 export type ForgetDocument = z.infer<typeof forgetDocument>;
 
+/** skep compact. */
+export const compactDocument = z.strictObject({
+  dryRun: z.boolean(),
+  /** False in a dry run, where nothing is mostly dead, and where it was not agreed to. */
+  changed: z.boolean(),
+  /** That a later prune frees. */
+  packs: z.int(),
+  packBytes: z.int(),
+  /** What kept runs need of them. */
+  liveBytes: z.int(),
+  storedBytes: z.int(),
+  /** Whose refs were written anew. */
+  snapshots: z.int(),
+});
+export type CompactDocument = z.infer<typeof compactDocument>;
+
 /** skep protect. Exit code 3 where a run is not protected. `fault`: none is. */
 export const protectDocument = z.strictObject({
   dryRun: z.boolean(),

@@ -29,6 +29,7 @@ const commands = new Map<string, () => Promise<CommandFile>>([
   ["check", () => import("./command/check.ts")],
   ["forget", () => import("./command/forget.ts")],
   ["prune", () => import("./command/prune.ts")],
+  ["compact", () => import("./command/compact.ts")],
   ["protect", () => import("./command/protect.ts")],
   ["service", () => import("./command/service.ts")],
   ["recover", () => import("./command/recover.ts")],

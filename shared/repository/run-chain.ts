@@ -14,6 +14,7 @@ import {
   type ChainEntry,
 } from "./chain.ts";
 import type { ControllerKey } from "./controller-key.ts";
+import { applyMovedRefs, type MovedRefs } from "./moved-refs.ts";
 import type { Run } from "./run.ts";
 import type { ForgottenSpan, UpkeepEntry } from "./upkeep-entry.ts";
 
@@ -118,12 +119,13 @@ export interface ReadRunsOptions {
 
 export type ReadEntry = ChainEntry & { chain: ReadRun["chain"] };
 
-/** Newest first, what was forgotten left out. Each is opened, its signature checked, and its link to the one before it. */
+/** Newest first, what was forgotten left out, with the refs that count since a compaction. Each is opened, its signature checked, and its link to the one before it. */
 export async function* readChain(catalogue: Catalogue, options: ReadRunsOptions = {}): AsyncGenerator<ReadEntry> {
   const { signal, onFault } = options;
   const sequences = await listSequences(catalogue.store, signal);
   // The newest upkeep entry speaks for all before it.
   let spans: readonly ForgottenSpan[] | null = null;
+  let moved: ReadonlyMap<string, MovedRefs> = new Map();
   let newer: ChainEntry | null = null;
   for (const sequence of sequences.reverse()) {
     if (spans !== null && isForgotten(spans, sequence)) continue;
@@ -137,8 +139,10 @@ export async function* readChain(catalogue: Catalogue, options: ReadRunsOptions 
     }
     if (entry === null) continue;
     if (newer !== null) yield link(newer, entry, spans);
-    newer = entry;
-    if (entry.kind === "upkeep") spans ??= entry.upkeep.forgotten;
+    newer = entry.kind === "run" ? { ...entry, run: applyMovedRefs(entry.run, moved) } : entry;
+    if (entry.kind !== "upkeep" || spans !== null) continue;
+    spans = entry.upkeep.forgotten;
+    moved = new Map(entry.upkeep.movedRefs.map((each) => [each.from, each]));
   }
   if (newer !== null) yield link(newer, null, spans);
 }

@@ -2,6 +2,7 @@
 // forgotten on purpose, so that the gap that they leave is no fault, and which packs nobody may name any more. Its
 // place in the chain is the fence: a run that was checked before it cannot be appended after it.
 import { z } from "zod";
+import { movedRefsSchema } from "./moved-refs.ts";
 import { digestPattern, repositoryIdPattern, runIdPattern } from "./layout.ts";
 
 const digest = z.string().regex(digestPattern);
@@ -29,6 +30,9 @@ export type ForgottenRun = z.infer<typeof forgottenRunSchema>;
 export const maxForgottenRuns = 1000;
 /** Bound of all lists of packs in an entry: 1.6 TB of packs; the next entry takes what is left. */
 export const maxListedPacks = 100_000;
+
+/** Snapshots whose refs a compaction replaced. */
+export const maxMovedRefs = 100_000;
 
 /** Packs of one writer; "" where no index names them. */
 export const packGroupSchema = z.strictObject({
@@ -62,6 +66,8 @@ export const upkeepEntrySchema = z.strictObject({
   retired: packGroups,
   /** Deleted, or about to be: no run after this entry may name one. */
   doomed: packGroups,
+  /** Refs that count in the place of those that kept runs name: a compaction wrote them. */
+  movedRefs: z.array(movedRefsSchema).max(maxMovedRefs),
 });
 export type UpkeepEntry = z.infer<typeof upkeepEntrySchema>;
 

@@ -4,10 +4,13 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { rmSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { compact } from "../../shared/repository/open/compact.ts";
+import { prune } from "../../shared/repository/upkeep/prune.ts";
 import { makePlace, type Place } from "../shared/repository/snapshots.ts";
 import { checkAll } from "../shared/repository/upkeep/check-all.ts";
 import { manyWritersAndOnePruner } from "../shared/repository/upkeep/many-writers.ts";
-import { runsOf } from "../shared/repository/upkeep/repository-of-runs.ts";
+import { compactOptions, makeSparse } from "../shared/repository/upkeep/compact-work.ts";
+import { pruneOptions, restored, runsOf } from "../shared/repository/upkeep/repository-of-runs.ts";
 import { makeUpkeepWork } from "../shared/repository/upkeep/upkeep-work.ts";
 
 const child = fileURLToPath(new URL("./upkeep-killed.ts", import.meta.url));
@@ -28,7 +31,7 @@ describe("upkeep, for long", () => {
       const [nth, before] = [Math.ceil(step / 2), step % 2 === 1];
       const home = work.copy(`copy-${step}`);
       const killed = spawn(process.execPath, [child], { stdio: ["pipe", "inherit", "inherit"] });
-      const given = { path: home.path, made: place.made, goneRuns: work.goneRuns, nth, before };
+      const given = { path: home.path, made: place.made, goneRuns: work.goneRuns, nth, before, act: "prune" };
       killed.stdin.end(JSON.stringify(given));
       const [code, signal] = (await once(killed, "exit")) as [number | null, string | null];
       expect((await checkAll(home)).findings, `write ${nth}`).to.deep.equal([]);
@@ -41,6 +44,33 @@ describe("upkeep, for long", () => {
       if (signal === "SIGKILL") continue;
       expect(code).to.equal(0);
       expect(nth).to.be.greaterThan(15);
+      break;
+    }
+  }).timeout(1_800_000);
+
+  it("leaves at every write of a compaction, killed before and after it, a repository that checks clean", async () => {
+    const sparse = await makeSparse(place);
+    const before = await Promise.all((await runsOf(place)).map((run) => restored(place, run, sparse.node)));
+    for (let step = 1; ; step++) {
+      const [nth, isBefore] = [Math.ceil(step / 2), step % 2 === 1];
+      const home = sparse.copy(`copy-${step}`);
+      const killed = spawn(process.execPath, [child], { stdio: ["pipe", "inherit", "inherit"] });
+      const given = { path: home.path, made: place.made, goneRuns: [], nth, before: isBefore, act: "compact" };
+      killed.stdin.end(JSON.stringify(given));
+      const [code, signal] = (await once(killed, "exit")) as [number | null, string | null];
+      expect((await checkAll(home)).findings, `write ${nth}`).to.deep.equal([]);
+      await compact({ ...(await compactOptions(home)), exclusive: true });
+      await prune({ ...pruneOptions(home), exclusive: true });
+      const after = await checkAll(home);
+      expect(after.findings).to.deep.equal([]);
+      expect(after.unneededPacks).to.equal(0);
+      for (const [at, run] of (await runsOf(home)).entries()) {
+        expect(await restored({ ...place, store: home.store }, run, sparse.node)).to.deep.equal(before[at]);
+      }
+      home.remove();
+      if (signal === "SIGKILL") continue;
+      expect(code).to.equal(0);
+      expect(nth).to.be.greaterThan(6);
       break;
     }
   }).timeout(1_800_000);

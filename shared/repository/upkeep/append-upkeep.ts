@@ -7,7 +7,7 @@ import type { UpkeepEntry } from "../upkeep-entry.ts";
 
 export type UpkeepContent = Pick<
   UpkeepEntry,
-  "writtenAt" | "forgotten" | "forgottenRuns" | "fencedBefore" | "retired" | "doomed"
+  "writtenAt" | "forgotten" | "forgottenRuns" | "fencedBefore" | "retired" | "doomed" | "movedRefs"
 >;
 
 /** Who may append: the controller, or the CLI with its key. */

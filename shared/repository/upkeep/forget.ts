@@ -4,6 +4,7 @@ import { SkepError } from "../../errors.ts";
 import { readStoreClock } from "../../store/clock.ts";
 import { catalogueToAppend } from "../chain.ts";
 import { layout } from "../layout.ts";
+import { runIdOfRefs } from "../moved-refs.ts";
 import { maxForgottenRuns } from "../upkeep-entry.ts";
 import { appendUpkeep, type Appender, type UpkeepContent } from "./append-upkeep.ts";
 import { refuseGaps, surveyChain, type ChainSurvey, type RunBrief } from "./chain-survey.ts";
@@ -57,6 +58,8 @@ export function carryOn(
 ): UpkeepContent {
   const { upkeep, upkeepLinks, gaps } = survey;
   const accepted = acceptGaps ? gaps.flatMap(({ newer, older }) => spanOfGap(newer, older) ?? []) : [];
+  const gone = new Set(chosen.map(({ id }) => id));
+  const kept = new Set(survey.runs.flatMap(({ id }) => (gone.has(id) ? [] : [id])));
   const lost = chosen.map(({ id, sequence }) => ({ id, sequence, forgottenAt: writtenAt }));
   return {
     writtenAt,
@@ -65,6 +68,7 @@ export function carryOn(
     fencedBefore: upkeep?.fencedBefore ?? null,
     retired: upkeep?.retired ?? [],
     doomed: upkeep?.doomed ?? [],
+    movedRefs: (upkeep?.movedRefs ?? []).filter(({ from }) => kept.has(runIdOfRefs(from))),
   };
 }
 

@@ -103,9 +103,9 @@ export function fenceAt(ms: number): string {
   return `${day.replaceAll("-", "")}-${time.replaceAll(":", "")}`;
 }
 
-function isSparse(
+export function isSparse(
   { sizeBytes, liveBytes, storedAtMs }: LedgerPack,
-  { now, graceMs, sparseShare }: PruneTerms,
+  { now, graceMs, sparseShare }: Pick<PruneTerms, "now" | "graceMs" | "sparseShare">,
 ): boolean {
   if (sizeBytes === null || sizeBytes < leastSparseBytes) return false;
   return liveBytes < sizeBytes * sparseShare && storedAtMs <= now - graceMs;

@@ -5,22 +5,19 @@
 import { SkepError } from "../../errors.ts";
 import { readStoreClock } from "../../store/clock.ts";
 import type { ObjectInfo, Store } from "../../store/store.ts";
-import type { Catalogue } from "../catalogue.ts";
 import { catalogueToAppend } from "../chain.ts";
 import { putIndex } from "../index-object.ts";
 import { layout, runIdPattern } from "../layout.ts";
-import type { Run } from "../run.ts";
 import { packsOf } from "../upkeep-entry.ts";
 import { appendUpkeep, type Appender } from "./append-upkeep.ts";
-import { refuseGaps, surveyChain, type ChainSurvey } from "./chain-survey.ts";
+import { refuseGaps } from "./chain-survey.ts";
 import { carryOn } from "./forget.ts";
 import { readIndexes } from "./index-objects.ts";
-import { objectsOfPart } from "./part-objects.ts";
+import { markNeeded, type MarkPhase } from "./mark-needed.ts";
 import { PackLedger } from "./pack-ledger.ts";
 import { fenceAt, planPrune, type PrunePlan, type PruneTerms } from "./prune-plan.ts";
-import { openRefs, type CatalogueKeys } from "./refs-lines.ts";
+import type { CatalogueKeys } from "./refs-lines.ts";
 
-const packsPrefix = "packs/";
 const runFolders = ["refs/", "manifests/", "archives/"] as const;
 const deletedAtOnce = 1000;
 /** Others may append in between, each time one run. */
@@ -40,7 +37,7 @@ export interface PruneOptions extends Appender {
   onProgress?: (phase: PrunePhase, done: number) => void;
 }
 
-export type PrunePhase = "runs" | "packs" | "index" | "deleting";
+export type PrunePhase = MarkPhase | "deleting";
 
 export interface PruneResult extends Pick<
   PrunePlan,
@@ -58,7 +55,7 @@ export interface PruneResult extends Pick<
  */
 export async function prune(options: PruneOptions): Promise<PruneResult> {
   const { store, exclusive, signal } = options;
-  if (!exclusive && !(await store.probe(signal)).conditionalWrites) throw notExclusive(store);
+  await refuseShared(store, exclusive, signal);
   for (let round = 1; round <= maxRounds; round++) {
     const ledger = new PackLedger();
     try {
@@ -81,7 +78,7 @@ async function pruneOnce(options: PruneOptions, ledger: PackLedger): Promise<Pru
   const { store, key, dryRun = false, acceptGaps = false, signal } = options;
   const now = await readStoreClock(store, signal);
   const terms = { ...options.terms, now };
-  const survey = await mark(options, ledger, await catalogueToAppend(store, key, options.incarnation, signal));
+  const survey = await markNeeded(await catalogueToAppend(store, key, options.incarnation, signal), ledger, options);
   if (!acceptGaps) refuseGaps(survey, store.address);
   const plan = planPrune(ledger.packs(), survey.upkeep, terms);
   const fence = fenceAt(now - terms.graceMs);
@@ -112,43 +109,6 @@ async function pruneOnce(options: PruneOptions, ledger: PackLedger): Promise<Pru
   await pruneIndexes(options, ledger, new Set(packsOf(plan.doomed)), now - terms.graceMs, sweep);
   await sweep.flush();
   return { ...result, deletedOthers: sweep.deleted - plan.toDelete.length };
-}
-
-async function mark(options: PruneOptions, ledger: PackLedger, catalogue: Catalogue): Promise<ChainSurvey> {
-  const { store, keys, signal, onProgress } = options;
-  let runs = 0;
-  const survey = await surveyChain(catalogue, {
-    signal,
-    use: async (run) => {
-      await markRun(run, ledger, keys, signal);
-      onProgress?.("runs", ++runs);
-    },
-  });
-  let packs = 0;
-  for await (const { key, sizeBytes, storedAt } of store.list(packsPrefix, signal)) {
-    const pack = key.slice(key.lastIndexOf("/") + 1);
-    if (key === layout.pack(pack) && /^[0-9a-f]{64}$/.test(pack)) {
-      ledger.addListed(pack, sizeBytes, Date.parse(storedAt));
-      if (++packs % 1000 === 0) onProgress?.("packs", packs);
-    }
-  }
-  let indexes = 0;
-  for await (const index of readIndexes(keys, signal)) {
-    for (const { pack } of index.packs ?? []) ledger.addIndexed(index.writerId, pack);
-    onProgress?.("index", ++indexes);
-  }
-  return survey;
-}
-
-/** What the run's refs need, and every object that it names. A failed part's too: it names what it has. */
-async function markRun(run: Run, ledger: PackLedger, keys: CatalogueKeys, signal: AbortSignal): Promise<void> {
-  for (const part of run.parts) {
-    for (const { key } of objectsOfPart(part)) ledger.addObject(key);
-    if (part.refs === undefined) continue;
-    const { header, lines } = await openRefs(keys, { runId: run.id, writerId: part.nodeId, refs: part.refs }, signal);
-    for (const { object } of header.pages) ledger.addObject(layout.refs(run.id, object));
-    for await (const { line, place } of lines) ledger.addNeeded(part.nodeId, line, place);
-  }
 }
 
 /** True for an object of a run that is not kept and can no longer be, or that its run does not name. */
@@ -215,8 +175,10 @@ class Sweep {
   }
 }
 
-function notExclusive(store: Store): SkepError {
-  return new SkepError({
+/** Throws SKEP_PRUNE_NOT_EXCLUSIVE. */
+export async function refuseShared(store: Store, exclusive: boolean, signal: AbortSignal): Promise<void> {
+  if (exclusive || (await store.probe(signal)).conditionalWrites) return;
+  throw new SkepError({
     code: "SKEP_PRUNE_NOT_EXCLUSIVE",
     message: `creations at ${store.address} do not exclude each other: a run could be committed while its packs are deleted`,
     permanent: true,
