@@ -2,7 +2,7 @@
 // something needs their volumes quiet; and giving them back. What is done is written down before (hold-book.ts), so
 // that whoever comes next can undo it. Whoever changes a held service meanwhile wins (verdict.ts).
 import { setTimeout as sleep } from "node:timers/promises";
-import { heldSpec, type HoldRecord, type SpecJson } from "../../shared/contract/hold-record.ts";
+import { heldSpec, sameSpec, type HoldRecord, type SpecJson } from "../../shared/contract/hold-record.ts";
 import type { TaskOf, TaskResultOf } from "../../shared/contract/job.ts";
 import { SkepError } from "../../shared/errors.ts";
 import type { Docker } from "../docker.ts";
@@ -107,14 +107,18 @@ function recordOf(
   last: KeptRecord | null,
   serviceVersion: number,
 ): HoldRecord {
-  const { ID: serviceId, Spec, UpdateStatus } = service;
+  const { ID: serviceId, Spec, PreviousSpec, UpdateStatus } = service;
+  const earlier = last?.record ?? null;
+  // Then the present status is that of the release, and tells nothing of its owner's last update.
+  const asReleased =
+    earlier !== null && sameSpec(Spec, earlier.former) && sameSpec(PreviousSpec, heldSpec(earlier.former));
   return {
     version: 1,
     ...hold,
     serviceId,
     former: Spec,
-    previous: previousOf(service, last?.record ?? null),
-    updateStatus: UpdateStatus ?? null,
+    previous: previousOf(service, earlier),
+    updateStatus: (asReleased ? earlier.updateStatus : UpdateStatus) ?? null,
     serviceVersion,
   };
 }
