@@ -96,7 +96,18 @@ export async function killCgroup(name: string): Promise<void> {
         if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
       }
     }
+    await thaw(name);
     await sleep(20);
+  }
+}
+
+/** With cgroup v1 what is frozen, a paused container say, ends by no signal before it is thawed. */
+async function thaw(name: string): Promise<void> {
+  for (const hierarchy of hierarchies().filter((path) => path.endsWith("/freezer"))) {
+    for (const path of await tree(join(hierarchy, name))) {
+      const file = join(path, "freezer.state");
+      if ((await orNull(readFile(file, "utf8")))?.trim() === "FROZEN") await orNull(writeFile(file, "THAWED"));
+    }
   }
 }
 
