@@ -48,6 +48,7 @@ export default {
       ["ssh2", "^controller/recovery/ssh\\.ts$"],
       ["@aws-sdk/", "^shared/store/s3\\.ts$"],
       ["bullmq", "^(agent/worker|controller/queue(-children)?)\\.ts$"],
+      ["prom-client", "^controller/api/metrics\\.ts$"],
       ["age-encryption", "^shared/repository/(age|passphrase|open/age)\\.ts$"],
       ["@napi-rs/blake-hash", "^shared/repository/blake3\\.ts$"],
       ["koffi", "^shared/foreign-library\\.ts$"],

@@ -5,11 +5,13 @@ import { SkepError, toErrorRecord } from "../shared/errors.ts";
 import type { Logger } from "../shared/log.ts";
 import { Agents } from "./agents.ts";
 import type { Backend } from "./api/backend.ts";
+import type { MetricFacts } from "./api/metrics.ts";
 import type { Agent, Restore, RolledBack, RunAnswer, RunSummary, StartRestore } from "./api/schemas.ts";
 import { examine } from "./doctor.ts";
 import { Caretaker } from "./caretaker.ts";
 import { Enrolments } from "./enrolments.ts";
 import type { FlowView } from "./flow.ts";
+import { gatherMetrics } from "./metric-facts.ts";
 import { Policies, type PolicyInForce } from "./policies.ts";
 import type { JobQueue } from "./queue.ts";
 import type { Repository } from "./repository.ts";
@@ -227,6 +229,11 @@ export class Controller implements Backend {
     const [repository, agents, enrolments] = [this.#repository, this.#agents, this.#enrolments];
     const [policies, book, queue] = [this.#policies, this.#book, this.#queue];
     return examine({ repository, agents, enrolments, policies, book, queue }, Date.now());
+  }
+
+  async metrics(): Promise<MetricFacts> {
+    const [book, queue, agents] = [this.#book, this.#queue, this.#agents];
+    return gatherMetrics({ book, queue, agents, listed: await this.agents() });
   }
 
   async rollBackService(name: string): Promise<RolledBack> {

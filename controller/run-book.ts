@@ -6,6 +6,7 @@ import { readProtection } from "../shared/repository/catalogue.ts";
 import { protectionOf, type Protection } from "../shared/repository/protection.ts";
 import type { Run } from "../shared/repository/run.ts";
 import type { RunSummary } from "./api/schemas.ts";
+import { LastSuccesses } from "./last-successes.ts";
 import type { Repository } from "./repository.ts";
 
 /** Most that are read at start and listed. */
@@ -21,6 +22,7 @@ export class RunBook {
   #runs: Run[] = [];
   /** Which runs are locked; null where none was looked at. */
   protection: Protection | null = null;
+  readonly successes = new LastSuccesses();
   /** Objects under runs/ that are no runs of ours. */
   readonly faults = new Map<string, SkepError>();
 
@@ -39,6 +41,7 @@ export class RunBook {
     for await (const { run, chain, key } of readRuns(this.#repository.catalogue, { onFault })) {
       if (chain === "broken") onFault(chainBroken(key, this.#repository.store.address), key);
       summaries.push(summaryOf(run));
+      this.successes.add(run);
       if (runs.length < keptRuns) runs.push(run);
       if (summaries.length >= keptSummaries) break;
     }
@@ -70,6 +73,7 @@ export class RunBook {
     if (!this.has(written.id)) {
       this.#summaries = [summaryOf(written), ...this.#summaries].slice(0, keptSummaries);
       this.#runs = [written, ...this.#runs].slice(0, keptRuns);
+      this.successes.add(written);
     }
     return written;
   }

@@ -1,4 +1,5 @@
 // What the API asks of the rest of the controller. Everything throws SkepErrors, which the API tells as they are.
+import type { MetricFacts } from "./metrics.ts";
 import type { Agent, Finding, Restore, RolledBack, RunAnswer, RunSummary, StartRestore } from "./schemas.ts";
 
 export interface Backend {
@@ -15,6 +16,7 @@ export interface Backend {
   /** Throws SKEP_POLICY_INVALID with all faults. */
   setPolicy(yaml: string): Promise<{ version: number; policy: unknown }>;
   doctor(): Promise<Finding[]>;
+  metrics(): Promise<MetricFacts>;
   /** Throws SKEP_SERVICE_…, once a manager's agent answered. */
   rollBackService(name: string): Promise<RolledBack>;
   startRestore(request: StartRestore): Promise<string>;

@@ -4,6 +4,7 @@ import { z } from "zod";
 import { restoreIdSchema } from "../../shared/contract/job.ts";
 import { runIdPattern, writerIdPattern } from "../../shared/repository/layout.ts";
 import type { Backend } from "./backend.ts";
+import { metricsContentType, renderMetrics } from "./metrics.ts";
 import { approveAgentSchema, restoreKeysRequestSchema, startRestoreSchema, startRunSchema } from "./schemas.ts";
 
 const runParams = z.object({ id: z.string().regex(runIdPattern).or(z.literal("latest")) });
@@ -38,6 +39,11 @@ export function addRoutes(api: FastifyInstance, backend: Backend): void {
   );
 
   api.get("/v1/doctor", async () => ({ findings: await backend.doctor() }));
+
+  api.get("/metrics", async (_request, reply) => {
+    reply.header("content-type", metricsContentType);
+    return renderMetrics(await backend.metrics());
+  });
 
   api.post("/v1/services/:name/rollback", async ({ params }) =>
     backend.rollBackService(serviceParams.parse(params).name),

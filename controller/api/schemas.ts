@@ -11,6 +11,7 @@
 //   GET  /v1/policy                        policyAnswerSchema
 //   PUT  /v1/policy    (YAML text)         policyAnswerSchema
 //   GET  /v1/doctor                        findingsSchema
+//   GET  /metrics                          text for Prometheus (metrics.ts)
 //   POST /v1/restores                      startRestoreSchema → 202 restoreStartedSchema
 //   GET  /v1/restores                      restoresSchema, newest first
 //   GET  /v1/restores/:id                  restoreSchema
