@@ -3,12 +3,14 @@
 import { BlockList, isIP } from "node:net";
 import { nodeGone, nodeSurvives } from "./inventory.ts";
 import type { MachineFacts } from "./machine-facts.ts";
+import { examineNeeds } from "./machine-needs.ts";
 import { mayMeet, parseConstraint, renameConstraint } from "./placement.ts";
 import type { ExaminedPlan, Finding } from "./recovery-plan.ts";
 import { kitArchitecture } from "./runtime-kit.ts";
 
 /** Docker's ports between nodes (docs.docker.com, "Open protocols and ports between the hosts"). */
-const clusterPorts = [2377, 7946];
+const gossipPort = 7946;
+const clusterPorts = [2377, gossipPort];
 const mostClockOffsetMs = 30_000;
 /** Room for folders, inodes, the filesystem's reserve. */
 const roomFactor = 1.05;
@@ -27,6 +29,7 @@ export function examine(plan: ExaminedPlan): Finding[] {
   examineClocks(plan, say);
   examineVolumes(plan, say);
   examineServices(plan, say);
+  examineNeeds(plan, say);
   examineNetworks(plan, say);
   const order = ["error", "warning", "note"];
   return findings.sort((a, b) => order.indexOf(a.severity) - order.indexOf(b.severity));
@@ -42,6 +45,11 @@ function examineRebuild({ subnets, view }: ExaminedPlan, say: Say): void {
     const network = view.networks.find((one) => one.subnets.includes(from));
     if (network === undefined) say("error", "subnet-unknown", `no network has the subnet ${from} of --remap-subnet`);
     else say("note", "subnet-moved", `network ${network.name} gets ${to} in place of ${from}`);
+    for (const { name, subnets: taken } of view.networks) {
+      const other = taken.find((subnet) => subnet !== from && overlap(subnets.get(subnet) ?? subnet, to));
+      if (other !== undefined)
+        say("error", "subnet-clash", `${to} of --remap-subnet overlaps ${other} of network ${name}`);
+    }
   }
 }
 
@@ -86,10 +94,13 @@ function examineNodes(plan: ExaminedPlan, say: Say): void {
     const [, ...more] = machine.replaces;
     if (more.length > 0) {
       const taken = machine.replaces.map(({ hostname }) => hostname).join(", ");
+      say("note", "nodes-merged", `${machine.name} takes the place of ${taken}: it gets the labels of all`);
+    }
+    for (const { label, values, taken } of machine.dress.clashes) {
       say(
-        "note",
-        "nodes-merged",
-        `${machine.name} takes the place of ${taken}; labels and availability are those of the first`,
+        "warning",
+        "label-clash",
+        `the nodes whose place ${machine.name} takes had label ${label} as ${values.join(" and ")}; it gets ${taken}`,
       );
     }
     for (const { hostname } of machine.replaces) {
@@ -133,9 +144,13 @@ function examineMachine(plan: ExaminedPlan, facts: MachineFacts, say: Say): void
     );
   }
   if (facts.swarmState === "inactive") {
-    for (const port of clusterPorts) {
-      if (facts.listening.includes(port))
-        say("error", "port-taken", `on ${name} somebody listens on port ${port}, which the swarm needs`);
+    const ports = [
+      ...clusterPorts.map((port) => ({ port, protocol: "tcp", taken: facts.listening })),
+      ...[gossipPort, plan.view.dataPathPort].map((port) => ({ port, protocol: "udp", taken: facts.listeningUdp })),
+    ];
+    for (const { port, protocol, taken } of ports) {
+      if (!taken.includes(port)) continue;
+      say("error", "port-taken", `on ${name} somebody has port ${port}/${protocol}, which the swarm needs`);
     }
   }
   const oldVersions = plan.machines.find((machine) => machine.name === name)?.replaces ?? [];
@@ -212,11 +227,11 @@ function examineServices(plan: ExaminedPlan, say: Say): void {
     // What a constraint on an id becomes is known once the nodes have joined; here the machine's name stands for it.
     const ids = new Map(machines.flatMap(({ name, replaces }) => replaces.map(({ id }) => [id, name] as const)));
     const constraints = service.constraints.map((text) => renameConstraint(text, { ids, hostnames: renamed }));
-    const places = machines.map(({ name, role, facts, replaces }) => ({
+    const places = machines.map(({ name, role, facts, dress }) => ({
       id: name,
       hostname: facts.hostname,
       role,
-      labels: replaces[0]?.labels ?? {},
+      labels: dress.labels,
     }));
     if (service.constraints.length > 0 && !places.some((place) => mayMeet(place, constraints))) {
       say(

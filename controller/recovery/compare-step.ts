@@ -89,7 +89,7 @@ export async function compareNodes(
 ): Promise<ComparedObject[]> {
   const listed = await list(manager, "/nodes", context.signal);
   const ids = nodeIdsOf(tools, context);
-  return tools.plan.machines.flatMap(({ name, role, replaces }): ComparedObject[] => {
+  return tools.plan.machines.flatMap(({ name, role, replaces, dress }): ComparedObject[] => {
     const [old] = replaces;
     if (old === undefined) return [];
     const found = listed.find(({ ID }) => ID === ids.get(name));
@@ -97,8 +97,8 @@ export async function compareNodes(
     if (found === undefined) return [{ ...at, state: "missing", detail: "" }];
     const spec = found["Spec"] as { Labels?: unknown; Role?: unknown; Availability?: unknown };
     const other = [
-      ...(sameSpec(spec.Labels ?? {}, old.labels) ? [] : ["Labels"]),
-      ...(spec.Availability === old.availability ? [] : ["Availability"]),
+      ...(sameSpec(spec.Labels ?? {}, dress.labels) ? [] : ["Labels"]),
+      ...(spec.Availability === dress.availability ? [] : ["Availability"]),
       ...(spec.Role === role ? [] : ["Role"]),
     ];
     if (other.length > 0) return [{ ...at, state: "different", detail: other.join(", ") }];

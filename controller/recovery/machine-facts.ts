@@ -16,7 +16,7 @@ export interface MachineFacts {
   dataRoot: string;
   freeBytes: number;
   volumes: string[];
-  /** `TYPE NAME` of volume and network drivers. */
+  /** `TYPE NAME` of volume, network and log drivers. */
   drivers: string[];
   /** Repository tags and digests. */
   images: string[];
@@ -24,6 +24,10 @@ export interface MachineFacts {
   clockOffsetMs: number;
   /** Local TCP ports on which somebody listens. */
   listening: number[];
+  /** Local UDP ports that somebody has. */
+  listeningUdp: number[];
+  memoryBytes: number;
+  cpus: number;
   /** Networks that it reaches directly, as CIDR; not the default route, not Docker's own. */
   routes: string[];
 }
@@ -33,7 +37,15 @@ const infoSchema = z.looseObject({
   ServerVersion: z.string(),
   Architecture: z.string(),
   DockerRootDir: z.string(),
-  Plugins: z.looseObject({ Volume: z.array(z.string()).nullish(), Network: z.array(z.string()).nullish() }).optional(),
+  MemTotal: z.int(),
+  NCPU: z.int(),
+  Plugins: z
+    .looseObject({
+      Volume: z.array(z.string()).nullish(),
+      Network: z.array(z.string()).nullish(),
+      Log: z.array(z.string()).nullish(),
+    })
+    .optional(),
   Swarm: z.looseObject({
     LocalNodeState: z.string(),
     NodeID: z.string(),
@@ -47,7 +59,7 @@ const imagesSchema = z.array(
 
 const mark = "--8<--";
 /** One round trip; fixed text, the data root is its argument. */
-const script = `date -u +%s; echo '${mark}'; stat -f -c '%a %S' "$1"; echo '${mark}'; cat /proc/net/tcp /proc/net/tcp6 2>/dev/null; echo '${mark}'; cat /proc/net/route`;
+const script = `date -u +%s; echo '${mark}'; stat -f -c '%a %S' "$1"; echo '${mark}'; cat /proc/net/tcp /proc/net/tcp6 2>/dev/null; echo '${mark}'; cat /proc/net/route; echo '${mark}'; cat /proc/net/udp /proc/net/udp6 2>/dev/null`;
 
 /** Throws what SSH and the engine throw, SKEP_RECOVERY_COMMAND. `now` in ms since 1970. */
 export async function readMachineFacts(
@@ -60,7 +72,7 @@ export async function readMachineFacts(
   const images = await machine.engine(imagesSchema, { path: "/images/json" }, signal);
   const asked = now();
   const said = await machine.mustRun(["/bin/sh", "-c", script, "facts", info.DockerRootDir], { signal });
-  const [date = "", disk = "", tcp = "", route = ""] = said.split(`${mark}\n`);
+  const [date = "", disk = "", tcp = "", route = "", udp = ""] = said.split(`${mark}\n`);
   const [blocks, blockBytes] = disk.trim().split(" ").map(Number);
   return {
     name: machine.name,
@@ -76,19 +88,32 @@ export async function readMachineFacts(
     drivers: [
       ...(info.Plugins?.Volume ?? []).map((driver) => `volume ${driver}`),
       ...(info.Plugins?.Network ?? []).map((driver) => `network ${driver}`),
+      ...(info.Plugins?.Log ?? []).map((driver) => `log ${driver}`),
     ],
     images: images.flatMap(({ RepoTags, RepoDigests }) => [...(RepoTags ?? []), ...(RepoDigests ?? [])]),
     clockOffsetMs: Number(date.trim()) * 1000 - (asked + now()) / 2,
     listening: parseListening(tcp),
+    listeningUdp: parseBound(udp),
+    memoryBytes: info.MemTotal,
+    cpus: info.NCPU,
     routes: parseRoutes(route),
   };
 }
 
 /** proc(5), /proc/net/tcp: local address in hex, state 0A is LISTEN. */
 export function parseListening(text: string): number[] {
+  return portsIn(text, /^\s*\d+: [0-9A-F]+:([0-9A-F]{4}) [0-9A-F]+:[0-9A-F]{4} 0A /);
+}
+
+/** proc(5), /proc/net/udp: state 07 is a socket that is bound and not connected. */
+export function parseBound(text: string): number[] {
+  return portsIn(text, /^\s*\d+: [0-9A-F]+:([0-9A-F]{4}) [0-9A-F]+:[0-9A-F]{4} 07 /);
+}
+
+function portsIn(text: string, pattern: RegExp): number[] {
   const ports = new Set<number>();
   for (const line of text.split("\n")) {
-    const [, port] = /^\s*\d+: [0-9A-F]+:([0-9A-F]{4}) [0-9A-F]+:[0-9A-F]{4} 0A /.exec(line) ?? [];
+    const [, port] = pattern.exec(line) ?? [];
     if (port !== undefined) ports.add(Number.parseInt(port, 16));
   }
   return [...ports].sort((a, b) => a - b);

@@ -2,6 +2,7 @@
 // is to be said about it before anything is touched. Pure: nothing is asked or done here.
 import { examine } from "./checks.ts";
 import { advertisedAddress, nodeGone, nodeSurvives, type Inventory } from "./inventory.ts";
+import { mergedNode } from "./merged-node.ts";
 import { planSteps } from "./plan-steps.ts";
 import { defaultDockerSocket } from "./remote-machine.ts";
 import type { PlanInput, PlannedMachine, RecoveryPlan } from "./recovery-plan.ts";
@@ -60,9 +61,11 @@ function planMachines(
   { inventory, view, facts, copiedNodeId }: PlanInput,
   homes: ReadonlyMap<string, string>,
 ): PlannedMachine[] {
+  const constraints = view.services.flatMap((service) => service.constraints);
   const machines = Object.entries(inventory.machines).flatMap(([name, machine]): PlannedMachine[] => {
     const known = facts.get(name);
     if (known === undefined) return [];
+    const replaces = view.nodes.filter(({ id }) => homes.get(id) === name);
     return [
       {
         name,
@@ -71,7 +74,8 @@ function planMachines(
         dataPath: machine.dataPath ?? null,
         dockerSocket: machine.dockerSocket ?? defaultDockerSocket,
         role: machine.role,
-        replaces: view.nodes.filter(({ id }) => homes.get(id) === name),
+        replaces,
+        dress: mergedNode(replaces, constraints),
         facts: known,
       },
     ];

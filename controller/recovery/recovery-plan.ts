@@ -2,6 +2,7 @@
 import type { Inventory } from "./inventory.ts";
 import type { RecoveryMode } from "./journal.ts";
 import type { MachineFacts } from "./machine-facts.ts";
+import type { MergedNode } from "./merged-node.ts";
 import type { VolumeSource } from "./recovery-source.ts";
 import type { PlannedStep } from "./steps.ts";
 import type { OldNode, OldService, SwarmView } from "./swarm-view.ts";
@@ -14,8 +15,10 @@ export interface PlannedMachine {
   dataPath: string | null;
   dockerSocket: string;
   role: "manager" | "worker";
-  /** Old nodes whose place it takes; the first gives labels and availability. */
+  /** Old nodes whose place it takes. */
   replaces: OldNode[];
+  /** Labels and availability that it gets from them. */
+  dress: MergedNode;
   facts: MachineFacts;
 }
 

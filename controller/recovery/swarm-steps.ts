@@ -180,9 +180,8 @@ export async function dressNodes(tools: RecoveryTools, context: StepContext): Pr
   const { signal } = context;
   const manager = machineOf(tools, firstMachine(tools).name);
   const ids = nodeIdsOf(tools, context);
-  for (const { name, role, replaces } of tools.plan.machines) {
-    const [old] = replaces;
-    const spec = { Labels: old?.labels ?? {}, Role: role, Availability: old?.availability ?? "active" };
+  for (const { name, role, dress } of tools.plan.machines) {
+    const spec = { Labels: dress.labels, Role: role, Availability: dress.availability };
     await updateNode(manager, ids.get(name) ?? "", spec, signal);
   }
   const removed: string[] = [];

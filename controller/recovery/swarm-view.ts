@@ -1,6 +1,7 @@
 // The parts of a swarm's state that a recovery decides by, taken from the copy. Shapes are those of the Engine API.
 import { z } from "zod";
 import type { OpenedSwarm } from "../../shared/raft/open-swarm.ts";
+import { copiedSettings } from "./rebuild/settings.ts";
 import { serviceSpecSchema, type ServiceSpec } from "../objects/portable.ts";
 
 const textMap = z.record(z.string(), z.string()).nullish();
@@ -11,6 +12,7 @@ const nodeSchema = z.looseObject({
   Description: z.looseObject({
     Hostname: z.string().optional(),
     Engine: z.looseObject({ EngineVersion: z.string().optional() }).optional(),
+    Platform: z.looseObject({ Architecture: z.string().optional() }).optional(),
   }),
 });
 
@@ -60,6 +62,8 @@ export interface OldNode {
   availability: string;
   labels: Record<string, string>;
   engineVersion: string;
+  /** As Docker says it: x86_64, aarch64; "" where it is not known. */
+  architecture: string;
 }
 
 export interface OldService {
@@ -85,7 +89,12 @@ export interface SwarmView {
   nodes: OldNode[];
   services: OldService[];
   networks: { name: string; driver: string; subnets: string[] }[];
+  /** UDP port of overlay traffic. */
+  dataPathPort: number;
 }
+
+/** Docker's, where the swarm was made without another (docker swarm init --data-path-port). */
+const usualDataPathPort = 4789;
 
 export const ownLabel = "io.skep.own";
 const livingStates = new Set(["new", "allocated", "pending", "assigned", "accepted", "preparing", "ready"]);
@@ -103,7 +112,9 @@ export function viewSwarm(swarm: OpenedSwarm): SwarmView {
       availability: node.Spec.Availability,
       labels: node.Spec.Labels ?? {},
       engineVersion: node.Description.Engine?.EngineVersion ?? "",
+      architecture: node.Description.Platform?.Architecture ?? "",
     })),
+    dataPathPort: copiedSettings(swarm.state)?.dataPathPort ?? usualDataPathPort,
     services: all(serviceSchema, "service").map((service) => viewService(service, tasks)),
     networks: all(networkSchema, "network").map(({ Name, Driver, IPAM }) => ({
       name: Name,

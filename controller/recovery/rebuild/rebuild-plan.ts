@@ -12,6 +12,7 @@ import type { PresentObjects } from "../../objects/present-objects.ts";
 import { withNodes, withSubnets, type NodeMapping } from "../../objects/renaming.ts";
 import { selectAll } from "../../objects/selection.ts";
 import { z } from "zod";
+import { mergedNode } from "../merged-node.ts";
 import { copiedSettings, settingsChange, type SettingsChange, type SwarmSettings } from "./settings.ts";
 import { releaseWaves, type Released } from "./waves.ts";
 
@@ -95,7 +96,7 @@ export function planRebuild(copied: CopiedSwarm, present: PresentSwarm, options:
       copied.settings === null
         ? { spec: null, changes: [], notes: ["the copy has no settings of the swarm"] }
         : settingsChange(copied.settings, present.swarm),
-    nodes: nodeChanges(copied.nodes, present.nodes, options.nodes),
+    nodes: nodeChanges(copied.nodes, present.nodes, options.nodes, constraintsOf(services)),
     ingress,
     objects,
     waves: releaseWaves(released, isOfSkep(services)).map((wave) => wave.map(({ name }) => name)),
@@ -123,19 +124,22 @@ function nodeChanges(
   copied: readonly CopiedNode[],
   present: readonly EngineNode[],
   nodes: ReadonlyMap<string, string>,
+  constraints: readonly string[],
 ): NodeChange[] {
-  const given = new Set<string>();
-  return copied.flatMap(({ id, labels, availability }) => {
-    const there = present.find(({ ID }) => ID === nodes.get(id));
-    // One that takes the place of several gets what the first of them had.
-    if (there === undefined || given.has(there.ID)) return [];
-    given.add(there.ID);
+  return present.flatMap((there) => {
+    const former = copied.filter(({ id }) => nodes.get(id) === there.ID);
+    if (former.length === 0) return [];
+    const { labels, availability } = mergedNode(former, constraints);
     const { Labels, Availability } = there.Spec;
     const wantedLabels = { ...Labels, ...labels };
     const same = Object.entries(wantedLabels).every(([key, value]) => Labels?.[key] === value);
     if (same && Availability === availability) return [];
     return [{ id: there.ID, hostname: there.Description?.Hostname ?? "", labels: wantedLabels, availability }];
   });
+}
+
+function constraintsOf(services: readonly ServiceStep[]): string[] {
+  return services.flatMap(({ spec }) => spec.TaskTemplate.Placement?.Constraints ?? []);
 }
 
 function ingressChange(wanted: CopiedObjects["networks"], present: PresentObjects): { remove: string } | null {

@@ -53,6 +53,9 @@ function facts(name: string, more: Partial<MachineFacts> = {}): MachineFacts {
     images: [],
     clockOffsetMs: 0,
     listening: [22],
+    listeningUdp: [],
+    memoryBytes: 2 ** 33,
+    cpus: 4,
     routes: ["192.0.2.0/24"],
     ...more,
   };
@@ -88,6 +91,7 @@ const oldNode = (hostname: string, role = "manager") => ({
   availability: "active",
   labels: { zone: hostname },
   engineVersion: "26.1.5",
+  architecture: "x86_64",
 });
 
 function planOf(change: { inventory?: string; facts?: MachineFacts[]; input?: Partial<PlanInput> } = {}): RecoveryPlan {
@@ -103,7 +107,13 @@ nodes: { a: m1, b: m2 }
   return planRecovery({
     run: { id: "r1", startedAt: "2026-11-26T03:00:00.000Z" },
     copiedNodeId: "ida",
-    view: { clusterId: "cluster", nodes: [oldNode("a"), oldNode("b", "worker")], services: [], networks: [] },
+    view: {
+      clusterId: "cluster",
+      nodes: [oldNode("a"), oldNode("b", "worker")],
+      services: [],
+      networks: [],
+      dataPathPort: 4789,
+    },
     volumes: volumeSources(runOf("r1", [volumePart("a", "data", 1000), volumePart("b", "data", 2000)]), []),
     inventory: decodeInventory(text, "inventory.yml").inventory,
     facts: new Map(all.map((one) => [one.name, one])),
@@ -127,6 +137,7 @@ describe("the plan of a recovery", () => {
           nodes: [oldNode("a"), oldNode("b", "worker")],
           services: [service("db"), after("web", "db"), service("skep_agent", { own: true })],
           networks: [],
+          dataPathPort: 4789,
         },
       },
     });
@@ -149,6 +160,7 @@ describe("the plan of a recovery", () => {
       nodes: [oldNode("a"), oldNode("b", "worker")],
       services: [service("db"), service("migration", { mode: "job", ended: true }), service("skep", { own: true })],
       networks: [{ name: "inside", driver: "overlay", subnets: ["10.0.1.0/24"] }],
+      dataPathPort: 4789,
     };
     const subnets = new Map([["10.0.1.0/24", "10.7.7.0/24"]]);
     const [raft, rebuild] = [planOf({ input: { view } }), planOf({ input: { view, mode: "rebuild", subnets } })];
@@ -165,11 +177,19 @@ describe("the plan of a recovery", () => {
 
   it("refuses a subnet that nobody has, and a new one that a machine reaches directly", () => {
     const networks = [{ name: "inside", driver: "overlay", subnets: ["10.0.1.0/24"] }];
-    const view = { clusterId: "cluster", nodes: [oldNode("a"), oldNode("b", "worker")], services: [], networks };
+    const view = {
+      clusterId: "cluster",
+      nodes: [oldNode("a"), oldNode("b", "worker")],
+      services: [],
+      networks,
+      dataPathPort: 4789,
+    };
     const moved = (from: string, to: string): string[] =>
       codes(planOf({ input: { view, mode: "rebuild", subnets: new Map([[from, to]]) } }));
     expect(moved("10.0.2.0/24", "10.7.7.0/24")).to.deep.equal(["subnet-unknown"]);
     expect(new Set(moved("10.0.1.0/24", "192.0.2.0/25"))).to.deep.equal(new Set(["subnet"]));
+    networks.push({ name: "outside", driver: "overlay", subnets: ["10.8.0.0/16"] });
+    expect(moved("10.0.1.0/24", "10.8.1.0/24")).to.deep.equal(["subnet-clash"]);
   });
 
   it("takes machines that are in a swarm for its own only once it has begun one", () => {
@@ -195,8 +215,15 @@ describe("the plan of a recovery", () => {
       freeBytes: 100,
       clockOffsetMs: 90_000,
     });
-    const plan = planOf({ facts: [ill, facts("m2", { listening: [2377], routes: ["10.0.1.0/25"] })] });
-    expect(codes(plan)).to.have.members(["swarm-active", "architecture", "disk-room", "clock", "port-taken"]);
+    const plan = planOf({ facts: [ill, facts("m2", { listening: [2377], listeningUdp: [4789], routes: [] })] });
+    expect(codes(plan)).to.have.members([
+      "swarm-active",
+      "architecture",
+      "disk-room",
+      "clock",
+      "port-taken",
+      "port-taken",
+    ]);
     const subnets = planOf({
       facts: [facts("m1"), facts("m2", { routes: ["10.0.1.0/25"] })],
       input: {
@@ -205,6 +232,7 @@ describe("the plan of a recovery", () => {
           nodes: [oldNode("a"), oldNode("b", "worker")],
           services: [],
           networks: [{ name: "inside", driver: "overlay", subnets: ["10.0.1.0/24"] }],
+          dataPathPort: 4789,
         },
       },
     });
@@ -266,7 +294,13 @@ nodes: { a: m1, b: gone }
     ];
     const plan = planOf({
       input: {
-        view: { clusterId: "cluster", nodes: [oldNode("a"), oldNode("b", "worker")], services, networks: [] },
+        view: {
+          clusterId: "cluster",
+          nodes: [oldNode("a"), oldNode("b", "worker")],
+          services,
+          networks: [],
+          dataPathPort: 4789,
+        },
       },
     });
     expect(plan.endedJobs).to.deep.equal(["idmigration"]);
