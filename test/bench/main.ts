@@ -2,20 +2,21 @@
 // kind of store. Prints medians and ratios as tables, or with --json as JSON on stdout.
 //
 //   npm run bench -- --case raft [--megabytes 64] [--rounds 5] [--json]      (raft.ts: nobody to compare with)
-//   npm run bench -- [--case NAME]… [--rounds 3] [--scale 1] [--without-s3] [--json]
+//   npm run bench -- [--case NAME]… [--rounds 3] [--scale 1] [--without-s3] [--json] [--markdown FILE]
 //
 // Installs what is missing, and takes away all that it made. Wall time tells what a user waits; on a machine that does
 // other things at the same time, look at the CPU time and at the load.
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, release, tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { cases, filesBelow, type Case } from "./cases.ts";
 import { setTimes } from "./data.ts";
+import { toMarkdown } from "./markdown.ts";
 import { measure, median, type Measured } from "./measure.ts";
-import { printCase, summarise, type CaseReport } from "./report.ts";
+import { printCase, summarise, type CaseReport, type Limit } from "./report.ts";
 import { withBucket, type Bucket } from "./s3-bucket.ts";
 import { installTools, toolEnvironment, tools as allTools, type Tool } from "./tools.ts";
 
@@ -27,6 +28,7 @@ const { values } = parseArgs({
     "without-s3": { type: "boolean", default: false },
     megabytes: { type: "string" },
     json: { type: "boolean", default: false },
+    markdown: { type: "string" },
   },
 });
 if (values.case?.includes("raft") === true) {
@@ -41,14 +43,6 @@ const chosen = cases.filter(({ name, store }) => {
 });
 if (chosen.length === 0) throw new Error(`no such case; there are ${cases.map(({ name }) => name).join(", ")}`);
 const limitProgram = `${process.execPath} ${fileURLToPath(new URL("./limit.ts", import.meta.url))} $SRC`;
-
-interface Limit {
-  wallS: number;
-  cpuS: number;
-  /** Of the limit's speed that Skep's first backup has. */
-  wallShare: number;
-  cpuShare: number;
-}
 
 installTools();
 const scratch = mkdtempSync(join(tmpdir(), "skep-bench-"));
@@ -93,7 +87,7 @@ async function runCase(it: Case, bucket: Bucket | null): Promise<CaseReport> {
     for (const tool of tools) rmSync(folderOf(tool), { recursive: true });
   }
   const smallest = Math.min(...["restic", "borg"].flatMap((peer) => storedBytes[peer] ?? []));
-  const report: CaseReport & { limit?: Limit } = {
+  const report: CaseReport = {
     name: it.name,
     ...made,
     rounds,
@@ -167,10 +161,8 @@ const report = {
   versions: Object.fromEntries(allTools().map(({ name, version }) => [name, version])),
   cases: reports,
 };
-if (values.json) process.stdout.write(`${JSON.stringify(report)}\n`);
-else {
-  const { machine, versions } = report;
-  process.stdout.write(
-    `\n${machine.cpus} × ${machine.model}, ${machine.fileSystem}; ${Object.values(versions).join(", ")}\n`,
-  );
-}
+const { machine, versions } = report;
+const tested = Object.values(versions).join(", ");
+const heading = `${machine.cpus} × ${machine.model}, ${machine.fileSystem}; ${tested}`;
+if (values.markdown !== undefined) writeFileSync(values.markdown, toMarkdown(heading, reports));
+process.stdout.write(values.json ? `${JSON.stringify(report)}\n` : `\n${heading}\n`);

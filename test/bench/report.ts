@@ -31,6 +31,16 @@ export interface CaseReport {
   storedRatio: number | null;
   results: StepResult[];
   ratios: Ratio[];
+  /** Of the case that is measured against the limit. */
+  limit?: Limit;
+}
+
+export interface Limit {
+  wallS: number;
+  cpuS: number;
+  /** Of the limit's speed that Skep's first backup has. */
+  wallShare: number;
+  cpuShare: number;
 }
 
 export function summarise(runs: ReadonlyMap<string, { step: string; tool: string; all: Measured[] }>): {
