@@ -97,7 +97,7 @@ export async function restoreVolume(
     });
     const tree = await writeTree(
       beside,
-      { entries: snapshot.entries(), pieces: (entry) => snapshot.pieces(entry) },
+      { entries: snapshot.entries(), pieces: (entry) => snapshot.writablePieces(entry) },
       signal,
       ({ bytes, files }) => {
         attempt.onProgress({ phase: "restore", doneBytes: bytes, totalBytes: task.sourceBytes, doneFiles: files });

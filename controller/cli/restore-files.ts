@@ -159,7 +159,7 @@ async function writeBeside(
   };
   const source = {
     entries: moved(snapshot, path, name, leftOut),
-    pieces: (entry: FileEntry) => (entry.source === null ? nothing() : snapshot.pieces(entry.source)),
+    pieces: (entry: FileEntry) => (entry.source === null ? nothing() : snapshot.writablePieces(entry.source)),
   };
   let done = { bytes: 0, files: 0 };
   try {

@@ -9,16 +9,16 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { SkepError } from "../errors.ts";
 import { withReach } from "../deep-path.ts";
 import type { ManifestEntry } from "../repository/manifest.ts";
-import type { ContentPiece } from "../repository/open/snapshot-reader.ts";
+import { lengthOf, type ContentPiece, type WritablePiece } from "../repository/open/snapshot-reader.ts";
 import type { Warning } from "../repository/run.ts";
 import { makeNode } from "../system-calls.ts";
 import { setMetadata, setMetadataAt } from "./entry-metadata.ts";
-import { FileWriter, isSmall } from "./file-writer.ts";
+import { FileWriter } from "./file-writer.ts";
 
 export interface TreeSource<E extends ManifestEntry> {
   entries: AsyncIterable<E>;
   /** The content of a file, in order, exactly its sizeBytes; zero bytes that become a hole as their number. */
-  pieces: (entry: E) => AsyncIterable<ContentPiece>;
+  pieces: (entry: E) => AsyncIterable<ContentPiece | WritablePiece>;
 }
 
 export interface WrittenTree {
@@ -183,16 +183,14 @@ class TreeWriter<E extends ManifestEntry> {
     const sizeBytes = entry.sizeBytes ?? 0;
     for await (const piece of this.#source.pieces(entry)) {
       this.#check();
-      if (isSmall(sizeBytes) && "bytes" in piece && piece.bytes.length === sizeBytes && file.sizeBytes === 0) {
-        file.writeSmall(piece.bytes);
-      } else await file.write(piece);
-      this.#tree.restoredBytes += "bytes" in piece ? piece.bytes.length : piece.zeroBytes;
+      await file.write(piece);
+      this.#tree.restoredBytes += lengthOf(piece);
       this.#report();
     }
     if (file.sizeBytes !== sizeBytes) {
       throw invalid(path, `has ${file.sizeBytes} bytes of content, not the ${sizeBytes} that it names`);
     }
-    await file.end();
+    file.end();
     setMetadata(descriptor, entry, this.#leftOut(path));
   }
 

@@ -51,7 +51,7 @@ function dataOf(path: Buffer, sizeBytes: number): [number, number][] {
 async function restore(place: Place, result: SnapshotResult, target: string): Promise<WrittenTree> {
   const snapshot = await openBack(place, result);
   try {
-    const source = { entries: snapshot.entries(), pieces: snapshot.pieces.bind(snapshot) };
+    const source = { entries: snapshot.entries(), pieces: snapshot.writablePieces.bind(snapshot) };
     return await writeTree(target, source, patient, () => undefined);
   } finally {
     snapshot.close();
@@ -184,6 +184,39 @@ describe("a volume's tree", () => {
       { numRuns: 8 },
     );
   }).timeout(120_000);
+
+  it("of more content than is held at once comes back, written by the threads that opened it", async () => {
+    const first = randomBytes(24 * KiB * KiB);
+    writeFileSync(join(place.source, "first"), first);
+    writeFileSync(join(place.source, "second"), Buffer.concat([randomBytes(20 * KiB * KiB), first.subarray(12_345)]));
+    writeFileSync(join(place.source, "third"), first);
+    const result = await backUp(place);
+    const target = join(place.path, "out");
+    mkdirSync(target);
+    await restore(place, result, target);
+    for (const name of ["first", "second", "third"]) {
+      expect(readFileSync(join(target, name)).equals(readFileSync(join(place.source, name))), name).to.equal(true);
+    }
+  });
+
+  it("tells the full disk that a thread met by the error's name", async () => {
+    writeFileSync(join(place.source, "large"), randomBytes(12 * KiB * KiB));
+    const snapshot = await openBack(place, await backUp(place));
+    const full = openSync("/dev/full", "w");
+    const met: unknown[] = [];
+    try {
+      for await (const entry of snapshot.entries()) {
+        for await (const piece of snapshot.writablePieces(entry)) {
+          if ("writeTo" in piece) await piece.writeTo(full, 0).catch((error: unknown) => met.push(error));
+        }
+      }
+    } finally {
+      closeSync(full);
+      snapshot.close();
+    }
+    expect(met).to.have.length.greaterThan(4);
+    expect(met.map((error) => (error as NodeJS.ErrnoException).code)).to.deep.equal(met.map(() => "ENOSPC"));
+  });
 
   it("comes back from paths beyond what the kernel takes at once", async () => {
     // 20 folders of 250 bytes: 5,000 bytes, with a file, another name of it, and an empty folder at the end.

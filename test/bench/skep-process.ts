@@ -83,7 +83,7 @@ async function openLast(onlyPart: boolean): Promise<Snapshot> {
 
 async function restore(): Promise<void> {
   const snapshot = await openLast(false);
-  const source = { entries: snapshot.entries(), pieces: snapshot.pieces.bind(snapshot) };
+  const source = { entries: snapshot.entries(), pieces: snapshot.writablePieces.bind(snapshot) };
   await writeTree(tree, source, new AbortController().signal, () => undefined);
   snapshot.close();
 }

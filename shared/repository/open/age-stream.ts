@@ -1,7 +1,8 @@
 // Reading one age v1 file as it comes, from a pipe or a row of objects: every piece is authenticated before it is given
 // on, and the last one must say that it is the last, so that a file cut between two pieces is noticed.
 import { fileKeyBytes, payloadKey, payloadNonceBytes, sealedPieceBytes } from "../age-payload.ts";
-import { damaged, findHeaderEnd, maxHeaderBytes, openPiece } from "./age.ts";
+import { findHeaderEnd, maxHeaderBytes } from "./age.ts";
+import { damaged, openPiece } from "./payload-opener.ts";
 
 /**
  * The plaintext. `unlock` gives the file key (16 bytes) of a whole header; `place` names the file. Throws what `unlock` and the

@@ -1,12 +1,13 @@
 // Gets chunks by name for a reader that goes through a tree in order: what it asks for lies in a few packs, mostly one
 // after the other. So a read takes the following chunks along, twice as many each time that proves right, and once
-// reading is steady the next stretch is fetched and opened ahead. Holds so many bytes of opened chunks.
+// reading is steady the next stretch is fetched and opened ahead. Holds so many bytes of opened chunks, most of them in
+// the threads that opened them.
 import { SkepError } from "../../errors.ts";
 import { Slots } from "../../store/slots.ts";
 import type { Store } from "../../store/store.ts";
 import type { KeyBytes } from "../keys.ts";
 import type { ChunkPlace, ChunkPlaces } from "./chunk-places.ts";
-import { OpeningCrew } from "./opening-crew.ts";
+import { OpeningCrew, type OpenedWindow } from "./opening-crew.ts";
 import { PackReader } from "./pack-reader.ts";
 
 /** Of a window, sealed and opened, unless one chunk has more. */
@@ -21,9 +22,12 @@ const windowsAtOnce = 4;
 
 interface Window {
   plainBytes: number;
-  names: string[];
-  /** By name. */
-  opened: Promise<Map<string, Buffer>>;
+  /** By name: where the chunk lies in the window's content. */
+  chunks: Map<string, { start: number; end: number }>;
+  opened: Promise<OpenedWindow>;
+  /** Who is at it now: it is let go when it was dropped and nobody is. */
+  users: number;
+  isDropped: boolean;
 }
 
 interface OpenedPack {
@@ -59,11 +63,51 @@ export class ChunkFetcher {
 
   /** Its content, not to be changed. Throws SKEP_CHUNK_UNKNOWN where the refs don't name it, and what reading throws. */
   async get(name: string): Promise<Buffer> {
+    return await this.#use(name, async (window, { start, end }) => {
+      const content = await window.content();
+      return Buffer.from(content.buffer, content.byteOffset + start, end - start);
+    });
+  }
+
+  /** How long it is; begins to get it. */
+  prepare(name: string): number {
+    const { start, end } = placeIn(this.#windowOf(name), name);
+    return end - start;
+  }
+
+  /** Its bytes [from, from + length) into an open file; false where they read back otherwise. Throws as get. */
+  async write(
+    name: string,
+    { from, length }: { from: number; length: number },
+    descriptor: number,
+    position: number,
+  ): Promise<boolean> {
+    return await this.#use(name, (window, { start }) =>
+      window.write(start + from, start + from + length, descriptor, position),
+    );
+  }
+
+  async #use<T>(
+    name: string,
+    act: (window: OpenedWindow, place: { start: number; end: number }) => Promise<T>,
+  ): Promise<T> {
+    const window = this.#windowOf(name);
+    window.users++;
+    try {
+      return await act(await window.opened, placeIn(window, name));
+    } finally {
+      window.users--;
+      letGo(window);
+    }
+  }
+
+  /** That has the chunk, or will. */
+  #windowOf(name: string): Window {
     const held = this.#byName.get(name);
     if (held !== undefined) {
       this.#windows.delete(held);
       this.#windows.add(held);
-      return await chunkOf(held, name);
+      return held;
     }
     const chunk = this.#places.find(name);
     if (chunk === null) {
@@ -77,30 +121,26 @@ export class ChunkFetcher {
     const pack = this.#openPack(chunk.pack);
     const window = this.#read(pack, chunk);
     if (pack.windowBytes === maxWindowBytes) this.#readAhead(pack);
-    return await chunkOf(window, name);
+    return window;
   }
 
   /** Begins to read the window that starts with `chunk`. */
   #read(pack: OpenedPack, chunk: ChunkPlace): Window {
     const frames = this.#chooseFrames(pack, chunk);
-    const opened = this.#slots.use(this.#signal, async () => {
-      const content = await this.#crew.open(await pack.reader.read(frames));
-      const chunks = new Map<string, Buffer>();
-      let at = 0;
-      for (const { name, plainBytes } of frames) {
-        chunks.set(name, Buffer.from(content.buffer, at, plainBytes));
-        at += plainBytes;
-      }
-      return chunks;
-    });
-    const plainBytes = frames.reduce((sum, frame) => sum + frame.plainBytes, 0);
-    const window: Window = { plainBytes, names: frames.map(({ name }) => name), opened };
+    const opened = this.#slots.use(this.#signal, async () => this.#crew.open(await pack.reader.read(frames)));
+    const chunks: Window["chunks"] = new Map();
+    let plainBytes = 0;
+    for (const frame of frames) {
+      chunks.set(frame.name, { start: plainBytes, end: plainBytes + frame.plainBytes });
+      plainBytes += frame.plainBytes;
+    }
+    const window: Window = { plainBytes, chunks, opened, users: 0, isDropped: false };
     // Whoever waits for it learns of it; of one that was read ahead perhaps nobody does, who asks again reads again.
     opened.catch(() => {
       this.#drop(window);
     });
     this.#windows.add(window);
-    for (const name of window.names) this.#byName.set(name, window);
+    for (const name of chunks.keys()) this.#byName.set(name, window);
     this.#heldBytes += plainBytes;
     for (const oldest of this.#windows) {
       if (this.#heldBytes <= maxHeldBytes || oldest === window) break;
@@ -120,7 +160,9 @@ export class ChunkFetcher {
   #drop(window: Window): void {
     if (!this.#windows.delete(window)) return;
     this.#heldBytes -= window.plainBytes;
-    for (const name of window.names) if (this.#byName.get(name) === window) this.#byName.delete(name);
+    for (const name of window.chunks.keys()) if (this.#byName.get(name) === window) this.#byName.delete(name);
+    window.isDropped = true;
+    letGo(window);
   }
 
   #chooseFrames(pack: OpenedPack, chunk: ChunkPlace): ChunkPlace[] {
@@ -156,8 +198,18 @@ export class ChunkFetcher {
   }
 }
 
-async function chunkOf(window: Window, name: string): Promise<Buffer> {
-  const chunk = (await window.opened).get(name);
-  if (chunk === undefined) throw new TypeError(`chunk ${name} is not in its window`);
-  return chunk;
+function placeIn(window: Window, name: string): { start: number; end: number } {
+  const place = window.chunks.get(name);
+  if (place === undefined) throw new TypeError(`chunk ${name} is not in its window`);
+  return place;
+}
+
+function letGo({ isDropped, users, opened }: Window): void {
+  if (!isDropped || users > 0) return;
+  void opened.then(
+    (window) => {
+      window.drop();
+    },
+    () => undefined, // there is nothing to let go
+  );
 }

@@ -1,8 +1,10 @@
-// Opens windows of packs on all cores. The first few are opened where they are asked for: who wants one file pays for
-// no threads.
+// Opens windows of packs on all cores. What was opened stays with its thread, which writes it into files itself: content
+// that nobody else looks at never crosses to the main thread. The first few are opened where they are asked for: who
+// wants one file pays for no threads.
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import { fromErrorRecord, type ErrorRecord } from "../../errors.ts";
+import { writeVerified } from "../../verified-write.ts";
 import type { KeyBytes } from "../keys.ts";
 import { openWindow, type SealedWindow } from "./sealed-window.ts";
 
@@ -10,81 +12,173 @@ const maxThreads = Math.min(4, availableParallelism());
 /** Opened here before threads are started: some 20 ms. */
 const openedHereBytes = 4 * 1024 * 1024;
 
-export interface ToOpeningThread {
-  id: number;
-  window: SealedWindow;
-}
-export type FromOpeningThread = { id: number; content: Uint8Array<ArrayBuffer> } | { id: number; error: ErrorRecord };
+export type ToOpeningThread =
+  | { kind: "open"; id: number; window: number; sealed: SealedWindow }
+  | { kind: "write"; id: number; window: number; start: number; end: number; descriptor: number; position: number }
+  | { kind: "take"; id: number; window: number }
+  | { kind: "drop"; window: number };
 
-interface Member {
-  thread: Worker;
-  tasks: Map<number, PromiseWithResolvers<Uint8Array<ArrayBuffer>>>;
+export type FromOpeningThread =
+  | { kind: "done"; id: number }
+  | { kind: "written"; id: number; isVerified: boolean }
+  | { kind: "taken"; id: number; content: Uint8Array<ArrayBuffer> }
+  /** `systemError`: ENOSPC, say; null where no system call failed. */
+  | { kind: "failed"; id: number; error: ErrorRecord; systemError: string | null };
+
+/** The content of a window's chunks, one after the other. */
+export interface OpenedWindow {
+  /** Its bytes [start, end) into an open file; false where they read back otherwise. Throws what the file system throws. */
+  write(start: number, end: number, descriptor: number, position: number): Promise<boolean>;
+  /** All of it, and perhaps more behind it; not to be changed. */
+  content(): Promise<Uint8Array<ArrayBuffer>>;
+  /** Once, when nothing is under way and nothing more is asked. */
+  drop(): void;
+}
+
+type Answer = Exclude<FromOpeningThread, { kind: "failed" }>;
+
+class Member {
+  readonly thread: Worker;
+  readonly #tasks = new Map<number, PromiseWithResolvers<Answer>>();
+  #nextId = 1;
+
+  constructor(chunkNameKey: KeyBytes) {
+    this.thread = new Worker(new URL("./opening-thread.ts", import.meta.url), {
+      workerData: chunkNameKey,
+      resourceLimits: { maxYoungGenerationSizeMb: 4 },
+    });
+    this.thread.on("message", (answer: FromOpeningThread) => {
+      const task = this.#tasks.get(answer.id);
+      this.#tasks.delete(answer.id);
+      // A thread that has nothing to do keeps no process alive.
+      if (this.#tasks.size === 0) this.thread.unref();
+      if (answer.kind === "failed") task?.reject(toError(answer));
+      else task?.resolve(answer);
+    });
+    this.thread.on("error", (error: Error) => {
+      this.fail(error);
+    });
+    this.thread.on("exit", (code) => {
+      this.fail(new Error(`a thread that opens packs ended with ${code}`));
+    });
+  }
+
+  get tasks(): number {
+    return this.#tasks.size;
+  }
+
+  async ask(makeOrder: (id: number) => ToOpeningThread, transfer: ArrayBuffer[] = []): Promise<Answer> {
+    const id = this.#nextId++;
+    const task = Promise.withResolvers<Answer>();
+    this.#tasks.set(id, task);
+    this.thread.ref();
+    this.thread.postMessage(makeOrder(id), transfer);
+    return await task.promise;
+  }
+
+  fail(error: Error): void {
+    for (const { reject } of this.#tasks.values()) reject(error);
+    this.#tasks.clear();
+  }
+}
+
+function toError({ error, systemError }: Extract<FromOpeningThread, { kind: "failed" }>): Error {
+  return systemError === null ? fromErrorRecord(error) : Object.assign(new Error(error.message), { code: systemError });
 }
 
 export class OpeningCrew {
   readonly #chunkNameKey: KeyBytes;
   readonly #members: Member[] = [];
   #openedHere = 0;
-  #nextId = 1;
+  #nextWindow = 1;
   #isClosed = false;
 
   constructor(chunkNameKey: KeyBytes) {
     this.#chunkNameKey = chunkNameKey;
   }
 
-  /** The content of the window's chunks, one after the other; the window's bytes are given away. Throws as openWindow. */
-  async open(window: SealedWindow): Promise<Uint8Array<ArrayBuffer>> {
+  /** The window's bytes are given away. Throws as openWindow. */
+  async open(sealed: SealedWindow): Promise<OpenedWindow> {
     if (this.#isClosed) throw new Error("the snapshot was closed");
     if (this.#openedHere < openedHereBytes) {
-      this.#openedHere += window.sealed.length;
-      return openWindow(window, this.#chunkNameKey);
+      this.#openedHere += sealed.sealed.length;
+      return new WindowHere(openWindow(sealed, this.#chunkNameKey));
     }
     const member = this.#leastBusy();
-    const id = this.#nextId++;
-    const task = Promise.withResolvers<Uint8Array<ArrayBuffer>>();
-    member.tasks.set(id, task);
-    member.thread.ref();
-    member.thread.postMessage({ id, window } satisfies ToOpeningThread, [window.sealed.buffer]);
-    return await task.promise;
+    const window = this.#nextWindow++;
+    await member.ask((id) => ({ kind: "open", id, window, sealed }), [sealed.sealed.buffer]);
+    return new WindowThere(member, window);
   }
 
   /** Ends the threads; what is under way fails. */
   close(): void {
     this.#isClosed = true;
     for (const member of this.#members) {
-      this.#fail(member, new Error("the snapshot was closed"));
+      member.fail(new Error("the snapshot was closed"));
       void member.thread.terminate();
     }
   }
 
   #leastBusy(): Member {
-    const [least] = this.#members.toSorted((a, b) => a.tasks.size - b.tasks.size);
-    if (least !== undefined && (least.tasks.size === 0 || this.#members.length >= maxThreads)) return least;
-    const thread = new Worker(new URL("./opening-thread.ts", import.meta.url), {
-      workerData: this.#chunkNameKey,
-      resourceLimits: { maxYoungGenerationSizeMb: 4 },
-    });
-    const member: Member = { thread, tasks: new Map() };
-    thread.on("message", (answer: FromOpeningThread) => {
-      const task = member.tasks.get(answer.id);
-      member.tasks.delete(answer.id);
-      // A thread that has nothing to do keeps no process alive.
-      if (member.tasks.size === 0) thread.unref();
-      if ("content" in answer) task?.resolve(answer.content);
-      else task?.reject(fromErrorRecord(answer.error));
-    });
-    thread.on("error", (error: Error) => {
-      this.#fail(member, error);
-    });
-    thread.on("exit", (code) => {
-      this.#fail(member, new Error(`a thread that opens packs ended with ${code}`));
-    });
+    const [least] = this.#members.toSorted((a, b) => a.tasks - b.tasks);
+    if (least !== undefined && (least.tasks === 0 || this.#members.length >= maxThreads)) return least;
+    const member = new Member(this.#chunkNameKey);
     this.#members.push(member);
     return member;
   }
+}
 
-  #fail(member: Member, error: Error): void {
-    for (const { reject } of member.tasks.values()) reject(error);
-    member.tasks.clear();
+class WindowHere implements OpenedWindow {
+  readonly #content: Uint8Array<ArrayBuffer>;
+
+  constructor(content: Uint8Array<ArrayBuffer>) {
+    this.#content = content;
+  }
+
+  async write(start: number, end: number, descriptor: number, position: number): Promise<boolean> {
+    return Promise.resolve(writeVerified(descriptor, this.#content.subarray(start, end), position));
+  }
+
+  async content(): Promise<Uint8Array<ArrayBuffer>> {
+    return Promise.resolve(this.#content);
+  }
+
+  drop(): void {
+    // It goes with the last who looks at it.
+  }
+}
+
+class WindowThere implements OpenedWindow {
+  readonly #member: Member;
+  readonly #window: number;
+  #here: Promise<WindowHere> | null = null;
+
+  constructor(member: Member, window: number) {
+    this.#member = member;
+    this.#window = window;
+  }
+
+  async write(start: number, end: number, descriptor: number, position: number): Promise<boolean> {
+    if (this.#here !== null) return (await this.#here).write(start, end, descriptor, position);
+    const window = this.#window;
+    const answer = await this.#member.ask((id) => ({ kind: "write", id, window, start, end, descriptor, position }));
+    return answer.kind === "written" && answer.isVerified;
+  }
+
+  async content(): Promise<Uint8Array<ArrayBuffer>> {
+    this.#here ??= this.#take();
+    return (await this.#here).content();
+  }
+
+  drop(): void {
+    if (this.#here === null) {
+      this.#member.thread.postMessage({ kind: "drop", window: this.#window } satisfies ToOpeningThread);
+    }
+  }
+
+  async #take(): Promise<WindowHere> {
+    const answer = await this.#member.ask((id) => ({ kind: "take", id, window: this.#window }));
+    if (answer.kind !== "taken") throw new TypeError("a window was asked for and not given");
+    return new WindowHere(answer.content);
   }
 }

@@ -3,7 +3,7 @@ import { SkepError } from "../../errors.ts";
 import type { Store } from "../../store/store.ts";
 import { payloadNonceBytes } from "../age-payload.ts";
 import { layout } from "../layout.ts";
-import { PayloadOpener } from "./age.ts";
+import { PayloadOpener } from "./payload-opener.ts";
 import type { FrameToRead, SealedWindow } from "./sealed-window.ts";
 
 /** Where a pack lies and how its payload begins; the file key opens it, and is asked for once, when it is first read. */

@@ -7,7 +7,7 @@ import type { KeyBytes } from "../keys.ts";
 import { maxFrameBytes } from "../pack-format.ts";
 import { pieceBytes } from "../age-payload.ts";
 import { codec } from "../native-codec.ts";
-import { PayloadOpener } from "./age.ts";
+import { PayloadOpener } from "./payload-opener.ts";
 
 export interface FrameToRead {
   name: string;
@@ -34,14 +34,21 @@ export interface SealedWindow {
 /** Of this thread, for the plaintext of a window; as long as the longest so far. */
 let plainBuffer = Buffer.alloc(0);
 
-/** The chunks' content, one after the other, as the frames come. Throws SKEP_AGE_INVALID, SKEP_CHUNK_DAMAGED. */
-export function openWindow(window: SealedWindow, chunkNameKey: KeyBytes): Uint8Array<ArrayBuffer> {
+/**
+ * The chunks' content, one after the other, as the frames come; at the beginning of a buffer that `take` gives for so many
+ * bytes. Throws SKEP_AGE_INVALID, SKEP_CHUNK_DAMAGED.
+ */
+export function openWindow(
+  window: SealedWindow,
+  chunkNameKey: KeyBytes,
+  take = (bytes: number): Uint8Array<ArrayBuffer> => new Uint8Array(bytes),
+): Uint8Array<ArrayBuffer> {
   const { place, fileKey, nonce, payloadBytes, sealed, firstPiece, frames } = window;
   for (const frame of frames) checkBounds(frame, place);
   if (plainBuffer.length < sealed.length) plainBuffer = Buffer.allocUnsafeSlow(sealed.length);
   const plain = new PayloadOpener(fileKey, nonce, payloadBytes, place).open(sealed, firstPiece, plainBuffer);
   const from = firstPiece * pieceBytes;
-  const content = new Uint8Array(frames.reduce((sum, { plainBytes }) => sum + plainBytes, 0));
+  const content = take(frames.reduce((sum, { plainBytes }) => sum + plainBytes, 0));
   let filled = 0;
   for (const frame of frames) {
     const bytes = plain.subarray(frame.start - from, frame.start - from + frame.frameBytes);

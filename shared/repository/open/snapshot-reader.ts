@@ -24,6 +24,16 @@ const zeros = Buffer.alloc(256 * 1024);
 /** Content comes as bytes, or as a number of zero bytes that may become a hole. */
 export type ContentPiece = { bytes: Uint8Array } | { zeroBytes: number };
 
+/** Bytes that lie with the thread that opened them, which writes them into a file by itself. */
+export interface WritablePiece {
+  writableBytes: number;
+  /** False where they read back otherwise. Throws what reading and the file system throw. */
+  writeTo: (descriptor: number, position: number) => Promise<boolean>;
+}
+
+/** A shorter stretch is sooner handed over than ordered to be written. */
+const minWritableBytes = 128 * 1024;
+
 export interface SnapshotEntry extends ManifestEntry {
   /** Where the line after this entry's first one begins, in the manifest's lines: leads to further extents. */
   nextLineAt: number;
@@ -42,6 +52,8 @@ export interface Snapshot {
   content(entry: SnapshotEntry): AsyncIterable<Uint8Array>;
   /** The same; zero bytes that lie nowhere come as their number. */
   pieces(entry: SnapshotEntry): AsyncIterable<ContentPiece>;
+  /** The same for who writes a file: long stretches come as what can be written. */
+  writablePieces(entry: SnapshotEntry): AsyncIterable<ContentPiece | WritablePiece>;
   /** Where the file's content lies, some thousand extents at a time; reads none of it. */
   extents(entry: SnapshotEntry): AsyncIterable<Extent[]>;
   /** What one extent, or a stretch of one, stands for. */
@@ -201,23 +213,43 @@ class OpenedSnapshot implements Snapshot {
   }
 
   async *pieces(entry: SnapshotEntry): AsyncGenerator<ContentPiece> {
-    let read = 0;
+    yield* this.#inOrder(entry, (extent) => this.read(extent));
+  }
+
+  async *writablePieces(entry: SnapshotEntry): AsyncGenerator<ContentPiece | WritablePiece> {
+    yield* this.#inOrder(entry, async (extent) => {
+      const [name, offset, length] = extent;
+      if (name === null || length < minWritableBytes) return await this.read(extent);
+      this.#checkWithin(extent, this.#fetcher.prepare(name));
+      const writeTo: WritablePiece["writeTo"] = (descriptor, position) =>
+        this.#fetcher.write(name, { from: offset, length }, descriptor, position);
+      return { writableBytes: length, writeTo };
+    });
+  }
+
+  /** What `read` makes of the entry's extents, some of them ahead. */
+  async *#inOrder<P extends ContentPiece | WritablePiece>(
+    entry: SnapshotEntry,
+    read: (extent: Extent) => Promise<P>,
+  ): AsyncGenerator<P> {
+    let sizeBytes = 0;
     for await (const extents of this.extents(entry)) {
-      const ahead: Promise<ContentPiece>[] = [];
+      const ahead: Promise<P>[] = [];
       for (let next = 0; next < extents.length || ahead.length > 0;) {
         for (; next < extents.length && ahead.length < extentsAhead; next++) {
-          const piece = this.read(extents[next] as Extent);
+          const piece = read(extents[next] as Extent);
           piece.catch(() => undefined); // known when its turn comes
           ahead.push(piece);
         }
-        const piece = await (ahead.shift() as Promise<ContentPiece>);
-        read += "bytes" in piece ? piece.bytes.length : piece.zeroBytes;
+        const piece = await (ahead.shift() as Promise<P>);
+        sizeBytes += lengthOf(piece);
         yield piece;
       }
     }
-    if (read !== (entry.sizeBytes ?? 0)) {
+    if (sizeBytes !== (entry.sizeBytes ?? 0)) {
       const path = entry.path ?? entry.pathBase64 ?? "";
-      throw manifestInvalid(this.#place, `the extents of ${path} add up to ${read} bytes, not ${entry.sizeBytes ?? 0}`);
+      const sum = `the extents of ${path} add up to ${sizeBytes} bytes, not ${entry.sizeBytes ?? 0}`;
+      throw manifestInvalid(this.#place, sum);
     }
   }
 
@@ -234,10 +266,13 @@ class OpenedSnapshot implements Snapshot {
   async read([name, offset, length]: Extent): Promise<ContentPiece> {
     if (name === null) return { zeroBytes: length };
     const chunk = await this.#fetcher.get(name);
-    if (offset + length > chunk.length) {
-      throw manifestInvalid(this.#place, `an extent reaches beyond the ${chunk.length} bytes of chunk ${name}`);
-    }
+    this.#checkWithin([name, offset, length], chunk.length);
     return { bytes: chunk.subarray(offset, offset + length) };
+  }
+
+  #checkWithin([name, offset, length]: Extent, chunkBytes: number): void {
+    if (offset + length <= chunkBytes) return;
+    throw manifestInvalid(this.#place, `an extent reaches beyond the ${chunkBytes} bytes of chunk ${name ?? ""}`);
   }
 
   /** Lines from a byte on, each with the place of the byte after its end. */
@@ -264,6 +299,12 @@ class OpenedSnapshot implements Snapshot {
     }
     if (rest.length > 0) throw manifestInvalid(this.#place, "its last line has no end");
   }
+}
+
+/** Bytes of content that it stands for. */
+export function lengthOf(piece: ContentPiece | WritablePiece): number {
+  if ("bytes" in piece) return piece.bytes.length;
+  return "zeroBytes" in piece ? piece.zeroBytes : piece.writableBytes;
 }
 
 function checkEntry(entry: ManifestEntry, place: string): void {

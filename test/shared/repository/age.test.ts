@@ -20,8 +20,8 @@ import {
   isAgeFile,
   openAgeHeader,
   openAgePayload,
-  PayloadOpener,
 } from "../../../shared/repository/open/age.ts";
+import { PayloadOpener } from "../../../shared/repository/open/payload-opener.ts";
 import { expectCode } from "./expect-code.ts";
 import { makeScratch } from "./scratch.ts";
 
