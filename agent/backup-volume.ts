@@ -7,11 +7,11 @@ import { SkepError } from "../shared/errors.ts";
 import { ChunkCache } from "../shared/repository/chunk-cache.ts";
 import type { Part, Warning } from "../shared/repository/run.ts";
 import { writeSnapshot } from "../shared/repository/snapshot-writer.ts";
-import type { AgentContext, Attempt } from "./context.ts";
+import type { AgentContext, Attempt, QuietTools } from "./context.ts";
 import type { Volume } from "./docker-objects.ts";
 import { runInHelper } from "./helper-container.ts";
 import { resolveHostPath } from "./host-path.ts";
-import type { Journal } from "./journal.ts";
+import type { Moment, MomentRequest } from "./moment/moments.ts";
 import { cutWarnings, partOf } from "./part.ts";
 import { QuietWatch } from "./quiesce/quiet-watch.ts";
 import { walkVolume } from "./source/volume.ts";
@@ -25,13 +25,23 @@ export async function backupVolume(
   job: Job,
   task: TaskOf<"volume">,
   context: AgentContext,
-  journal: Journal,
+  tools: QuietTools,
   attempt: Attempt,
 ): Promise<TaskResultOf<"volume">> {
   const { quiet, volume } = task;
   // In a helper container: the one that started it watches.
-  if (quiet === null || context.mountedAt !== null) return takeVolume(job, task, context, attempt);
-  const watch = await QuietWatch.begin(context.docker, journal, volume, quiet);
+  if (context.mountedAt !== null) return withMoment(job, task, context, attempt, () => Promise.resolve(null));
+  const find: FindMoment = async (place) => {
+    const { excludePaths } = task;
+    return (await (await tools.moments.prepare({ ...place, excludePaths, isQuiet: quiet !== null }))?.take()) ?? null;
+  };
+  if (quiet === null) return withMoment(job, task, context, attempt, find);
+  const kept = tools.moments.claim(quiet.id, volume);
+  if (kept !== null) {
+    const { part } = await withMoment(job, task, context, attempt, () => Promise.resolve(kept));
+    return { kind: "volume", part: { ...part, consistency: "quiet" } };
+  }
+  const watch = await QuietWatch.begin(context.docker, tools.journal, volume, quiet);
   try {
     const proof: { made: Promise<string | null> | null } = { made: null };
     const onProgress: Attempt["onProgress"] = (progress) => {
@@ -46,7 +56,7 @@ export async function backupVolume(
       };
       proof.made.then(tell, tell);
     };
-    const { part } = await takeVolume(job, task, context, { ...attempt, onProgress });
+    const { part } = await withMoment(job, task, context, { ...attempt, onProgress }, find);
     const broken = await (proof.made ?? watch.prove(attempt.signal));
     return {
       kind: "volume",
@@ -68,7 +78,37 @@ function unquiet(part: Part, volume: string, why: string): Part {
     permanent: false,
     hint: "it was taken as it was, which may mix states; see what runs on it, and whether limits.quietMinutes is enough",
   };
-  return { ...part, status: "partial", error };
+  return { ...part, status: "partial", consistency: "not-atomic", error };
+}
+
+/** Null: the volume itself is to be read. */
+type FindMoment = (place: Pick<MomentRequest, "root" | "dataRoot">) => Promise<Moment | null>;
+
+/** Takes the volume from the moment that `find` gives, and lets that one go however it ends. */
+async function withMoment(
+  job: Job,
+  task: TaskOf<"volume">,
+  context: AgentContext,
+  attempt: Attempt,
+  find: FindMoment,
+): Promise<TaskResultOf<"volume">> {
+  const found: { moment: Moment | null } = { moment: null };
+  const result = await takeVolume(
+    job,
+    task,
+    context,
+    attempt,
+    async (place) => (found.moment = await find(place)),
+  ).then(
+    ({ part }) => part,
+    async (error: unknown) => {
+      await found.moment?.remove();
+      throw error;
+    },
+  );
+  const kept = (await found.moment?.remove()) ?? null;
+  const warnings = kept === null ? {} : cutWarnings([kept, ...result.warnings], result.warningsLeftOut);
+  return { kind: "volume", part: { ...result, ...warnings } };
 }
 
 async function takeVolume(
@@ -76,6 +116,7 @@ async function takeVolume(
   task: TaskOf<"volume">,
   context: AgentContext,
   attempt: Attempt,
+  find: FindMoment,
 ): Promise<TaskResultOf<"volume">> {
   const startedAt = new Date();
   const { docker, store, writerKeys, writerId, epoch, repositoryId } = context;
@@ -100,10 +141,20 @@ async function takeVolume(
   }
   root ??= await resolveHostPath(context.hostRoot, kind.kind === "bind" ? kind.hostPath : volume.Mountpoint);
   const info = await docker.info(attempt.signal);
-  const walk = walkVolume(root, task.excludePaths, attempt.signal);
-  const { dev, ino } = await lstat(root, { bigint: true }).catch((error: unknown) => {
+  const { dev } = await lstat(root, { bigint: true }).catch((error: unknown) => {
     throw gone(volume, error);
   });
+  const dataRoot = await resolveHostPath(context.hostRoot, info.DockerRootDir);
+  const moment = await find({ root, dataRoot });
+  const onProgress: Attempt["onProgress"] = (progress) => {
+    // All of it is there already, and stays as it is: for whoever waits for the end of the reading it has come.
+    const isRead = moment !== null && progress.phase === "reading";
+    attempt.onProgress(isRead ? { ...progress, phase: "storing" } : progress);
+  };
+  if (moment !== null) onProgress({ phase: "reading", doneBytes: 0, totalBytes: null, doneFiles: 0 });
+  const read = moment === null ? root : moment.root;
+  const walk = moment?.walk(attempt.signal) ?? walkVolume(root, task.excludePaths, attempt.signal);
+  const before = read === null ? null : await inodeOf(read);
   const cacheFile = path.join(context.stateDir, "chunks.sqlite");
   const cache = ChunkCache.open(cacheFile, { repositoryId, writerId, incarnation: context.incarnation });
   const snapshot = await writeSnapshot({
@@ -118,7 +169,7 @@ async function takeVolume(
     entries: walk.entries,
     cache,
     signal: attempt.signal,
-    onProgress: attempt.onProgress,
+    onProgress,
     maxBytesPerSecond: task.maxBytesPerSecond,
     ...(task.absentPacks === undefined ? {} : { absentPacks: task.absentPacks }),
     now: () => Date.now(),
@@ -126,10 +177,7 @@ async function takeVolume(
     cache.close();
   });
   // The walk runs ahead of the reading: a volume that went in between gave names, and no longer all files.
-  const after = await lstat(root, { bigint: true }).catch((error: unknown) => {
-    throw removed(root, error);
-  });
-  if (after.dev !== dev || after.ino !== ino) throw removed(root);
+  if (read !== null && (await inodeOf(read)) !== before) throw removed(root);
   const { findings } = walk;
   const complete = findings.complete && snapshot.complete;
   const warnings = [...findings.warnings, ...snapshot.warnings];
@@ -145,9 +193,19 @@ async function takeVolume(
       manifest: snapshot.manifest,
       refs: snapshot.refs,
       volume: volumeFacts(volume),
-      consistency: "not-atomic",
+      // File after file, a copy is of one moment only while nothing is written: whoever made it quiet says so.
+      consistency: moment?.how === "btrfs" ? "atomic" : "not-atomic",
+      ...(moment === null ? {} : { moment: moment.how }),
     },
   };
+}
+
+/** Device and number of a folder. */
+async function inodeOf(folder: string): Promise<string> {
+  const { dev, ino } = await lstat(folder, { bigint: true }).catch((error: unknown) => {
+    throw removed(folder, error);
+  });
+  return `${dev} ${ino}`;
 }
 
 function incomplete(volume: string, warnings: readonly Warning[]): NonNullable<Part["error"]> {

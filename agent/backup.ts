@@ -10,11 +10,10 @@ import { decodeUnlockKey } from "../shared/raft/unlock-key.ts";
 import { backupDump } from "./backup-dump.ts";
 import { backupImage } from "./backup-image.ts";
 import { backupVolume } from "./backup-volume.ts";
-import type { AgentContext, Attempt } from "./context.ts";
+import type { AgentContext, Attempt, QuietTools } from "./context.ts";
 import type { Docker } from "./docker.ts";
 import type { EngineInfo, SwarmNode } from "./docker-objects.ts";
 import { resolveHostPath } from "./host-path.ts";
-import type { Journal } from "./journal.ts";
 import { nodeIdentity } from "./node-identity.ts";
 import { findOwnContainer } from "./own-container.ts";
 import { cutWarnings, partOf, storeArchive } from "./part.ts";
@@ -29,7 +28,7 @@ export function backup(
   job: Job,
   task: BackupTask,
   context: AgentContext,
-  journal: Journal,
+  tools: QuietTools,
   attempt: Attempt,
 ): Promise<TaskResult> {
   switch (task.kind) {
@@ -40,7 +39,7 @@ export function backup(
     case "node":
       return backupNode(task, context, attempt);
     case "volume":
-      return backupVolume(job, task, context, journal, attempt);
+      return backupVolume(job, task, context, tools, attempt);
     case "dump":
       return backupDump(task, context, attempt);
     case "image":

@@ -4,6 +4,8 @@ import type { WriterKeys } from "../shared/repository/keys.ts";
 import type { StoreCredentials, StoreLocation } from "../shared/store/location.ts";
 import type { Store } from "../shared/store/store.ts";
 import type { Docker } from "./docker.ts";
+import type { Journal } from "./journal.ts";
+import type { Moments } from "./moment/moments.ts";
 
 export interface AgentContext {
   docker: Docker;
@@ -35,4 +37,10 @@ export interface Attempt {
   signal: AbortSignal;
   /** May be called often; whoever gets it thins it out. */
   onProgress: (progress: JobProgress) => void;
+}
+
+/** What is quiet, and what was taken of it, in this agent's life. */
+export interface QuietTools {
+  journal: Journal;
+  moments: Moments;
 }

@@ -1,7 +1,7 @@
 // Carries out one job, whichever door it came through.
 import type { Job, TaskResult } from "../shared/contract/job.ts";
 import { backup } from "./backup.ts";
-import type { AgentContext, Attempt } from "./context.ts";
+import type { AgentContext, Attempt, QuietTools } from "./context.ts";
 import { hold, release } from "./quiesce/hold.ts";
 import { pause, unpause } from "./quiesce/pause.ts";
 import { rollBack } from "./quiesce/rollback.ts";
@@ -18,7 +18,7 @@ import {
 export async function executeJob(
   job: Job,
   context: AgentContext,
-  tools: RestoreTools,
+  tools: RestoreTools & QuietTools,
   attempt: Attempt,
 ): Promise<TaskResult> {
   const { task } = job;
@@ -29,9 +29,9 @@ export async function executeJob(
     case "volume":
     case "dump":
     case "image":
-      return backup(job, task, context, tools.journal, attempt);
+      return backup(job, task, context, tools, attempt);
     case "pause":
-      return pause(task, context.docker, tools.journal, attempt.signal);
+      return pause(task, context, tools, attempt.signal);
     case "unpause":
       return unpause(task, context.docker, tools.journal, attempt.signal);
     case "restore-prepare":

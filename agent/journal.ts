@@ -38,6 +38,9 @@ export class Journal {
         CREATE TABLE IF NOT EXISTS pauses (
           pause_id TEXT PRIMARY KEY, record TEXT NOT NULL
         ) STRICT;
+        CREATE TABLE IF NOT EXISTS moments (
+          name TEXT PRIMARY KEY, record TEXT NOT NULL
+        ) STRICT;
         CREATE TABLE IF NOT EXISTS swaps (
           restore_id TEXT PRIMARY KEY, record TEXT NOT NULL
         ) STRICT;
@@ -141,6 +144,24 @@ export class Journal {
 
   removePause(pauseId: string): void {
     this.#database.prepare("DELETE FROM pauses WHERE pause_id = ?").run(pauseId);
+  }
+
+  /** JSON texts of moments that are, or may be, there; moment/moments.ts says what is in them. */
+  moments(): string[] {
+    const rows = this.#database.prepare("SELECT record FROM moments ORDER BY name").all();
+    return z
+      .array(z.object({ record: z.string() }))
+      .parse(rows)
+      .map((row) => row.record);
+  }
+
+  /** Durable when it returns. */
+  putMoment(name: string, record: string): void {
+    this.#database.prepare("INSERT OR REPLACE INTO moments (name, record) VALUES (?, ?)").run(name, record);
+  }
+
+  removeMoment(name: string): void {
+    this.#database.prepare("DELETE FROM moments WHERE name = ?").run(name);
   }
 
   close(): void {

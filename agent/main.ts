@@ -19,6 +19,7 @@ import { aliveFile, startHeartbeat } from "./heartbeat.ts";
 import { reapHelpers } from "./helper-container.ts";
 import { JobDesk } from "./job-desk.ts";
 import { Journal } from "./journal.ts";
+import { Moments } from "./moment/moments.ts";
 import { nodeIdentity, type NodeIdentity } from "./node-identity.ts";
 import { unpauseOverdue } from "./quiesce/pause.ts";
 import { reconcileHolds } from "./quiesce/reconcile.ts";
@@ -58,7 +59,8 @@ async function runAgent(settings: Settings<typeof agentSettings>, log: Logger, s
 
   const docker = connectDocker(dockerSocket);
   const me: { node: NodeIdentity } = { node: await firstLook(docker, log, stop.signal) };
-  await tidyUp(docker, journal, log, stop.signal);
+  const moments = new Moments(journal);
+  await tidyUp(docker, journal, moments, log, stop.signal);
 
   const store = openStore(storeLocation, credentials);
   const { repository: repositoryId, rootPublicKey } = cluster;
@@ -142,7 +144,7 @@ async function runAgent(settings: Settings<typeof agentSettings>, log: Logger, s
           epoch: repository.epoch,
           mountedAt: null,
         },
-        { journal, keyring, identityKeys: null },
+        { journal, moments, keyring, identityKeys: null },
         attempt,
       ),
   });
@@ -177,6 +179,7 @@ async function runAgent(settings: Settings<typeof agentSettings>, log: Logger, s
   const unpauseLate = async (): Promise<void> => {
     const names = await unpauseOverdue(docker, journal, Date.now());
     if (names.length > 0) log.warn({ containers: names }, "unpaused containers whose deadline had passed");
+    await moments.removeUnclaimed(Date.now());
   };
 
   const loops = [
@@ -234,11 +237,20 @@ async function firstLook(docker: Docker, log: Logger, signal: AbortSignal): Prom
 }
 
 /** What a former life of this agent left behind. */
-async function tidyUp(docker: Docker, journal: Journal, log: Logger, signal: AbortSignal): Promise<void> {
+async function tidyUp(
+  docker: Docker,
+  journal: Journal,
+  moments: Moments,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<void> {
   const reaped = await reapHelpers(docker, signal);
   if (reaped.length > 0) log.warn({ containers: reaped }, "removed containers that a crash left");
   const unpaused = await unpauseOverdue(docker, journal, Infinity);
   if (unpaused.length > 0) log.warn({ containers: unpaused }, "unpaused containers that a crash left");
+  const { removed, warnings } = await moments.removeLeft();
+  if (removed.length > 0) log.warn({ moments: removed }, "removed the filesystem's copies that a crash left");
+  for (const { code, message } of warnings) log.error({ code }, message);
   for (const record of readSwaps(journal)) {
     try {
       for (const { outcome } of await recoverRestores([record], docker, journal)) {

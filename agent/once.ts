@@ -10,6 +10,7 @@ import { openStore } from "../shared/store/open.ts";
 import { connectDocker } from "./docker.ts";
 import { executeJob } from "./execute.ts";
 import { Journal } from "./journal.ts";
+import { Moments } from "./moment/moments.ts";
 import { RestoreKeyring } from "./restore-keys.ts";
 import { recoverRestores } from "./restore.ts";
 import { ProgressThinner } from "./progress-thinner.ts";
@@ -106,7 +107,12 @@ async function runOnce(input: OnceInput, stop: AbortSignal): Promise<TaskResult>
         epoch: input.epoch,
         mountedAt: input.mountedAt ?? null,
       },
-      { journal, keyring: new RestoreKeyring(), identityKeys: input.identityKeys ?? null },
+      {
+        journal,
+        moments: new Moments(null),
+        keyring: new RestoreKeyring(),
+        identityKeys: input.identityKeys ?? null,
+      },
       {
         jobId: job.id,
         number: input.attempt ?? 1,

@@ -19,6 +19,8 @@ export interface UnitNode {
   volumes: string[];
   before: Hook[];
   after: Hook[];
+  /** All of the unit, where it lies on this node and is no more than paused: the filesystem may give a moment of each. */
+  moments: { volume: string; exclude: readonly string[] }[];
 }
 
 export interface QuietUnit {
@@ -42,6 +44,27 @@ const dumpSeconds = 4 * 3600;
 export function commandOf(command: Command, volume: string, defaultSeconds = dumpSeconds): TaskOf<"dump">["command"] {
   const { command: argv, container = null, user = null, timeout = defaultSeconds } = command;
   return { volume, argv, container, user, timeoutSeconds: timeout };
+}
+
+/** What takes a volume: by itself, or as the dump that its words want. `unitId`: of the unit that makes it quiet. */
+export function volumeTask(
+  job: VolumeJob,
+  unitId: string | null,
+  excludePaths: readonly string[],
+  all: Pick<TaskOf<"volume">, "runId" | "maxBytesPerSecond" | "absentPacks">,
+): TaskOf<"volume" | "dump"> {
+  const { volume, words } = job;
+  const { dump, load, exclude = [] } = words;
+  if (dump !== undefined) {
+    const back = load === undefined ? null : commandOf(load, volume.name);
+    return { kind: "dump", ...all, command: commandOf(dump, volume.name), load: back };
+  }
+  const how = quietOf(job);
+  return {
+    ...{ kind: "volume", ...all, volume: volume.name },
+    quiet: how === null || unitId === null ? null : { how, id: unitId },
+    excludePaths: [...excludePaths, ...exclude],
+  };
 }
 
 /** `jobs` by child id. Those without any word on quiet are in no unit. */
@@ -94,7 +117,7 @@ function unitOf(runId: string, members: string[], jobs: ReadonlyMap<string, Volu
       nodeId,
       pauseId: childId(runId, "pause", nodeId, id),
       unpauseId: childId(runId, "unpause", nodeId, id),
-      ...{ volumes: [], before: [], after: [] },
+      ...{ volumes: [], before: [], after: [], moments: [] },
     };
     nodes.set(nodeId, node);
     if (how === "pause") node.volumes.push(volume.name);
@@ -109,6 +132,12 @@ function unitOf(runId: string, members: string[], jobs: ReadonlyMap<string, Volu
           releaseId: childId(runId, "release", undefined, id),
           serviceIds: [...serviceIds].sort(),
         };
+  const own = members.flatMap((member) => jobs.get(member) ?? []);
+  const [only, ...others] = nodes.values();
+  if (only !== undefined && others.length === 0 && hold === null) {
+    const isAlone = own.every((job) => job.nodeId === only.nodeId && quietOf(job) === "pause");
+    if (isAlone) only.moments = own.map(({ volume, words }) => ({ volume: volume.name, exclude: words.exclude ?? [] }));
+  }
   return { id, members, nodes: [...nodes.values()], hold };
 }
 
@@ -155,6 +184,7 @@ export function unitOrder(
   id: string,
   deadlineAt: string,
   sharedVolumes: readonly string[],
+  excludePaths: readonly string[],
 ): UnitOrder | null {
   for (const unit of units) {
     const attempts = childrenOf(unit).find((child) => child.id === id)?.attempts;
@@ -170,9 +200,13 @@ export function unitOrder(
     if (unit.hold?.releaseId === id) {
       return { nodeId: null, task: { kind: "release", holdId: unit.id }, timeoutMs: holdTimeoutMs, attempts };
     }
-    for (const { nodeId, pauseId, unpauseId, volumes, before, after } of unit.nodes) {
+    for (const { nodeId, pauseId, unpauseId, volumes, before, after, moments } of unit.nodes) {
       if (id === pauseId) {
-        const task: Task = { kind: "pause", pauseId: unit.id, volumes, before, deadlineAt };
+        const wanted = moments.map(({ volume, exclude }) => ({ volume, excludePaths: [...excludePaths, ...exclude] }));
+        const task: Task = {
+          ...{ kind: "pause", pauseId: unit.id, volumes, before, deadlineAt },
+          ...(wanted.length === 0 ? {} : { moments: wanted }),
+        };
         return { nodeId, task, timeoutMs: secondsOf(before) * 1000 + graceMs, attempts };
       }
       if (id === unpauseId) {

@@ -26,7 +26,7 @@ import type { Policies } from "./policies.ts";
 import type { Policy } from "./policy.ts";
 import type { JobQueue } from "./queue.ts";
 import { layQuiet } from "./quiet-results.ts";
-import { childrenOf, commandOf, planUnits, quietOf, unitOrder, type QuietUnit } from "./quiet-units.ts";
+import { childrenOf, planUnits, unitOrder, volumeTask, type QuietUnit } from "./quiet-units.ts";
 import type { Repository } from "./repository.ts";
 import type { RunBook } from "./run-book.ts";
 import { childId, concludeRun, jobBytesPerSecond, nodesToAsk, type VolumeJob } from "./run-plan.ts";
@@ -289,7 +289,7 @@ export class Runs {
   #unitOrder({ units, jobs, policy }: RunPlan, id: string, now: number): Signed | null {
     const deadlineAt = new Date(now + policy.limits.quietMinutes * 60_000).toISOString();
     const shared = [...jobs.values()].filter(({ isShared }) => isShared).map(({ volume }) => volume.name);
-    const ordered = unitOrder(units, id, deadlineAt, [...new Set(shared)]);
+    const ordered = unitOrder(units, id, deadlineAt, [...new Set(shared)], policy.select.excludePaths);
     if (ordered === null) return null;
     const { nodeId, task, timeoutMs } = ordered;
     const target = nodeId === null ? ({ kind: "managers" } as const) : ({ kind: "node", nodeId } as const);
@@ -340,26 +340,6 @@ export class Runs {
     this.#log.info({ run: runId, status, sequence }, "run ended");
     return { next: "done", result: { runId, status } };
   }
-}
-
-function volumeTask(
-  job: VolumeJob,
-  unitId: string | null,
-  excludePaths: readonly string[],
-  all: Pick<TaskOf<"volume">, "runId" | "maxBytesPerSecond" | "absentPacks">,
-): Task {
-  const { volume, words } = job;
-  const { dump, load, exclude = [] } = words;
-  if (dump !== undefined) {
-    const back = load === undefined ? null : commandOf(load, volume.name);
-    return { kind: "dump", ...all, command: commandOf(dump, volume.name), load: back };
-  }
-  const how = quietOf(job);
-  return {
-    ...{ kind: "volume", ...all, volume: volume.name },
-    quiet: how === null || unitId === null ? null : { how, id: unitId },
-    excludePaths: [...excludePaths, ...exclude],
-  };
 }
 
 function imageTask(

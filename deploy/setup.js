@@ -24,6 +24,9 @@ const packages = [
   ["busybox-static", "busybox"],
   // mkfs.ext4 and debugfs: for a disk with faults.
   ["e2fsprogs"],
+  // mkfs.btrfs, mkfs.xfs: data roots on filesystems that give snapshots and reflinks.
+  ["btrfs-progs"],
+  ["xfsprogs"],
   ["age"],
   ["zstd"],
 ];

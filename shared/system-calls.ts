@@ -1,5 +1,5 @@
 // System calls of Linux that Node has no API for: extended attributes (POSIX ACLs and capabilities among them), times in
-// nanoseconds, device nodes, holes. All calls are synchronous.
+// nanoseconds, device nodes, holes, clones of files. All calls are synchronous.
 //
 // A failure is thrown as node:fs throws it: `code`, `errno` (negative), `syscall`, `path`.
 import { getSystemErrorName } from "node:util";
@@ -11,6 +11,7 @@ const noLinkFollowed = 0x100; // AT_SYMLINK_NOFOLLOW, fcntl.h
 const atWorkingFolder = -100; // AT_FDCWD, fcntl.h
 const seekData = 3; // SEEK_DATA, unistd.h
 const seekHole = 4;
+const ficlone = 0x40049409; // FICLONE, linux/fs.h
 
 const llistxattr = declare("long llistxattr(const void *path, void *list, unsigned long size)");
 const lgetxattr = declare("long lgetxattr(const void *path, const void *name, void *value, unsigned long size)");
@@ -23,6 +24,8 @@ const fsetxattr = declare(
 const utimensat = declare("int utimensat(int folder, const void *path, const void *times, int flags)");
 const futimens = declare("int futimens(int file, const void *times)");
 const lseek = declare("int64_t lseek(int file, int64_t offset, int whence)");
+const ioctl = declare("int ioctl(int file, unsigned long request, int source)");
+const syncfs = declare("int syncfs(int file)");
 const mknod = findMknod();
 
 // Reused, since making a buffer costs as much as the call.
@@ -85,6 +88,16 @@ export function findData(descriptor: number, offset: number): number | null {
 /** Where the data at `offset` ends, in a hole or the end of the file; null where the file ended before. */
 export function findHole(descriptor: number, offset: number): number | null {
   return seek(descriptor, offset, seekHole);
+}
+
+/** Open files: `target`, which is empty, gets the content of `source` by sharing its extents. */
+export function cloneFile(target: number, source: number): void {
+  check(ioctl(target, ficlone, source), "FICLONE");
+}
+
+/** Writes to disk what the filesystem of this open file or folder still has in memory. */
+export function flushFilesystem(descriptor: number): void {
+  check(syncfs(descriptor), "syncfs");
 }
 
 function seek(descriptor: number, offset: number, whence: number): number | null {

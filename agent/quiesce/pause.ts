@@ -1,34 +1,29 @@
 // Freezing the containers that use a volume, for as long as it is read. Which ones is in the agent's journal before
 // the first of them is frozen; they go on when they are told to, after their deadline, and when the agent starts:
 // what was read under another life of it is not proven anyway. None of this needs the controller.
-import { z } from "zod";
-import { restoreIdSchema, type TaskOf, type TaskResultOf } from "../../shared/contract/job.ts";
+//
+// Where the filesystem gives a moment of each volume that is to be taken, they go on as soon as it has.
+import type { TaskOf, TaskResultOf } from "../../shared/contract/job.ts";
 import { SkepError } from "../../shared/errors.ts";
 import { helperLabel, type Docker } from "../docker.ts";
+import type { AgentContext, QuietTools } from "../context.ts";
+import { resolveHostPath } from "../host-path.ts";
 import type { Journal } from "../journal.ts";
 import { containerName } from "../docker-objects.ts";
+import type { Moments, Prepared } from "../moment/moments.ts";
+import { volumeKind } from "../source/volume-kind.ts";
 import { runHooks } from "./hooks.ts";
-
-const pauseRecordSchema = z.strictObject({
-  pauseId: restoreIdSchema,
-  deadlineAt: z.iso.datetime(),
-  /** ISO 8601: before the first one was frozen. */
-  pausedAt: z.iso.datetime(),
-  containers: z.array(z.strictObject({ id: z.string(), name: z.string() })),
-});
-export type PauseRecord = z.infer<typeof pauseRecordSchema>;
-
-export function readPauses(journal: Journal): PauseRecord[] {
-  return journal.pauses().map((text) => pauseRecordSchema.parse(JSON.parse(text)));
-}
+import { readPauses, writePause, type PauseRecord } from "./pause-record.ts";
+import { QuietWatch } from "./quiet-watch.ts";
 
 /** Throws SKEP_PAUSE_OVER, SKEP_PAUSE_FAILED, and what a hook with on-error=fail throws; nothing is paused then. */
 export async function pause(
   task: TaskOf<"pause">,
-  docker: Docker,
-  journal: Journal,
+  context: Pick<AgentContext, "docker" | "hostRoot">,
+  { journal, moments }: QuietTools,
   signal: AbortSignal,
 ): Promise<TaskResultOf<"pause">> {
+  const { docker } = context;
   const { pauseId, deadlineAt, volumes } = task;
   if (Date.parse(deadlineAt) <= Date.now()) {
     throw new SkepError({
@@ -39,18 +34,24 @@ export async function pause(
     });
   }
   const commands = await runHooks("hook.pre", task.before, docker, signal);
-  const containers = [];
-  for (const container of await docker.containers({ status: ["running"] }, signal)) {
-    const uses = container.Mounts?.some(({ Type, Name = "" }) => Type === "volume" && volumes.includes(Name)) === true;
-    if (!uses || container.Labels?.[helperLabel] !== undefined) continue;
-    containers.push({ id: container.Id, name: containerName(container) });
+  const prepared = await prepareMoments(task, context, moments, signal);
+  let containers: PauseRecord["containers"];
+  try {
+    containers = await runningUsers(volumes, docker, signal);
+  } catch (error) {
+    for (const each of prepared ?? []) await each.drop();
+    throw error;
   }
   const record: PauseRecord = { pauseId, deadlineAt, pausedAt: new Date().toISOString(), containers };
-  journal.putPause(pauseId, JSON.stringify(record));
+  writePause(journal, record);
   try {
     await Promise.all(containers.map(({ id }) => docker.pauseContainer(id, signal)));
+    if (prepared !== null && (await takeMoments(task, prepared, docker, { journal, moments })))
+      await goOn(record, docker, journal);
   } catch (error) {
     await letGo(record, docker, journal);
+    for (const { volume } of task.moments ?? []) moments.claim(pauseId, volume);
+    for (const each of prepared ?? []) await each.drop();
     throw new SkepError({
       code: "SKEP_PAUSE_FAILED",
       message: `a container could not be paused: ${(error as Error).message}`,
@@ -60,6 +61,82 @@ export async function pause(
     });
   }
   return { kind: "pause", paused: containers.map(({ name }) => name), commands };
+}
+
+async function runningUsers(
+  volumes: readonly string[],
+  docker: Docker,
+  signal: AbortSignal,
+): Promise<PauseRecord["containers"]> {
+  const containers = [];
+  for (const container of await docker.containers({ status: ["running"] }, signal)) {
+    const uses = container.Mounts?.some(({ Type, Name = "" }) => Type === "volume" && volumes.includes(Name)) === true;
+    if (!uses || container.Labels?.[helperLabel] !== undefined) continue;
+    containers.push({ id: container.Id, name: containerName(container) });
+  }
+  return containers;
+}
+
+/** Null where not each of the volumes can have one. */
+async function prepareMoments(
+  { moments: wanted = [] }: TaskOf<"pause">,
+  { docker, hostRoot }: Pick<AgentContext, "docker" | "hostRoot">,
+  moments: Moments,
+  signal: AbortSignal,
+): Promise<Prepared[] | null> {
+  if (wanted.length === 0) return null;
+  const { DockerRootDir } = await docker.info(signal);
+  const dataRoot = await resolveHostPath(hostRoot, DockerRootDir);
+  const prepared = await Promise.all(
+    wanted.map(async ({ volume, excludePaths }) => {
+      const root = await volumeRoot(volume, docker, hostRoot, signal);
+      return root === null ? null : await moments.prepare({ root, dataRoot, excludePaths, isQuiet: true });
+    }),
+  );
+  const ready = prepared.filter((each) => each !== null);
+  if (ready.length === wanted.length) return ready;
+  for (const each of ready) await each.drop();
+  return null;
+}
+
+/** Null where only a container sees its bytes. */
+async function volumeRoot(name: string, docker: Docker, hostRoot: string, signal: AbortSignal): Promise<string | null> {
+  const volume = await docker.volume(name, signal);
+  if (volume === null) return null;
+  const kind = volumeKind(volume);
+  if (kind.kind !== "plain" && kind.kind !== "bind") return null;
+  return await resolveHostPath(hostRoot, kind.kind === "bind" ? kind.hostPath : volume.Mountpoint);
+}
+
+/** True where all were taken, and the quiet was proven for each: then they are kept for the jobs that read them. */
+async function takeMoments(
+  { pauseId, deadlineAt, moments: wanted = [] }: TaskOf<"pause">,
+  prepared: readonly Prepared[],
+  docker: Docker,
+  { journal, moments }: QuietTools,
+): Promise<boolean> {
+  const quiet = { how: "pause", id: pauseId } as const;
+  const watches = await Promise.all(wanted.map(({ volume }) => QuietWatch.begin(docker, journal, volume, quiet)));
+  const taken = await Promise.all(prepared.map((each) => each.take()));
+  const broken = await Promise.all(watches.map((watch) => watch.prove(AbortSignal.timeout(proofMs))));
+  for (const watch of watches) watch.close();
+  const isWhole = taken.every((moment) => moment !== null) && broken.every((why) => why === null);
+  for (const [at, moment] of taken.entries()) {
+    const volume = wanted[at]?.volume;
+    if (moment === null || volume === undefined) continue;
+    if (isWhole) moments.keep(pauseId, volume, moment, Date.parse(deadlineAt));
+    else await moment.remove();
+  }
+  return isWhole;
+}
+
+const proofMs = 30_000;
+
+/** They run; that they did not, and for how long, stays to be told. */
+async function goOn(record: PauseRecord, docker: Docker, journal: Journal): Promise<void> {
+  await Promise.all(record.containers.map(({ id }) => docker.unpauseContainer(id)));
+  const quietMs = Math.max(0, Date.now() - Date.parse(record.pausedAt));
+  writePause(journal, { ...record, quietMs });
 }
 
 /** Not aborted by anything: containers must go on. What is not paused any more is no error. */
@@ -79,14 +156,16 @@ export async function unpauseOverdue(docker: Docker, journal: Journal, now: numb
   const names: string[] = [];
   for (const record of readPauses(journal)) {
     if (Date.parse(record.deadlineAt) > now) continue;
-    names.push(...(await letGo(record, docker, journal)).map(({ container }) => container));
+    const quiet = await letGo(record, docker, journal);
+    if (record.quietMs === undefined) names.push(...quiet.map(({ container }) => container));
   }
   return names;
 }
 
 async function letGo(record: PauseRecord, docker: Docker, journal: Journal): Promise<TaskResultOf<"unpause">["quiet"]> {
-  await Promise.all(record.containers.map(({ id }) => docker.unpauseContainer(id)));
+  // One that went on may have been paused by somebody else since.
+  if (record.quietMs === undefined) await Promise.all(record.containers.map(({ id }) => docker.unpauseContainer(id)));
   journal.removePause(record.pauseId);
-  const quietMs = Math.max(0, Date.now() - Date.parse(record.pausedAt));
+  const quietMs = record.quietMs ?? Math.max(0, Date.now() - Date.parse(record.pausedAt));
   return record.containers.map(({ name }) => ({ container: name, quietMs }));
 }

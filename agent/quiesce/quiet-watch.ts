@@ -5,7 +5,7 @@ import type { TaskOf } from "../../shared/contract/job.ts";
 import { helperLabel, type Docker } from "../docker.ts";
 import type { Journal } from "../journal.ts";
 import { containerName } from "../docker-objects.ts";
-import { readPauses } from "./pause.ts";
+import { readPauses } from "./pause-record.ts";
 
 type Quiet = NonNullable<TaskOf<"volume">["quiet"]>;
 

@@ -98,6 +98,11 @@ const pauseTask = z.strictObject({
   pauseId: restoreIdSchema,
   volumes: z.array(volumeNameSchema).max(10_000),
   before: z.array(hookSchema).max(1000),
+  /** All that is to be taken within this pause, all of it here: where the filesystem gives a moment of each, they go on at once. */
+  moments: z
+    .array(z.strictObject({ volume: volumeNameSchema, excludePaths: volumeTask.shape.excludePaths }))
+    .max(1000)
+    .optional(),
   /** Unpaused by the agent itself after this. */
   deadlineAt: z.iso.datetime(),
 });

@@ -108,8 +108,10 @@ export const partSchema = z.strictObject({
   refs: storedObjectSchema.optional(),
   volume: volumeFactsSchema.optional(),
   image: imageFactsSchema.optional(),
-  /** `not-atomic`: read while it may have changed. `quiet`: nothing wrote while it was read. `atomic`: of one moment. */
+  /** `not-atomic`: read while it may have changed. `quiet`: nothing wrote while it was read. `atomic`: what a power loss would have left. */
   consistency: z.enum(["not-atomic", "quiet", "atomic"]).optional(),
+  /** How the filesystem kept its content while it was read; absent where the volume itself was read. */
+  moment: z.enum(["btrfs", "reflink"]).optional(),
   /** What was stopped or paused for it, and for how long: from the order to be quiet to the order to go on. */
   quiet: z
     .array(z.strictObject({ name: z.string().max(1024), how: z.enum(["pause", "stop"]), quietMs: z.int().min(0) }))

@@ -208,8 +208,10 @@ class SnapshotWriter {
       waiting.content = { read: { ...read, extents: known, contentDigest: null }, isCached: true };
       return;
     }
-    await this.#files.add(file, waiting.sortKey, (read) => {
-      waiting.content = { read, isCached: false };
+    const { standIn } = file;
+    await this.#files.add(standIn === undefined ? file : { ...file, ...standIn }, waiting.sortKey, (read) => {
+      const own = standIn === undefined ? {} : { mtimeNs, ctimeNs, inode };
+      waiting.content = { read: { ...read, ...own }, isCached: false };
     });
   }
 

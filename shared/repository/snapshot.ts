@@ -14,6 +14,8 @@ export interface SourceFile {
   mtimeNs: bigint;
   ctimeNs: bigint;
   inode: bigint;
+  /** A file of the same content that is read instead, as it is on disk. */
+  standIn?: { path: Buffer; mtimeNs: bigint; ctimeNs: bigint; inode: bigint };
 }
 
 export interface SourceEntry {

@@ -50,10 +50,10 @@ describe("the units of quiet in a run", () => {
     const jobs = new Map([job("n1", "a", { quiesce: "pause" }, ["s1"]), job("n2", "b", { quiesce: "stop" }, ["s2"])]);
     const units = planUnits(runId, jobs);
     const kinds = units.flatMap((unit) =>
-      childrenOf(unit).map(({ id }) => unitOrder(units, id, deadlineAt, [])?.task.kind),
+      childrenOf(unit).map(({ id }) => unitOrder(units, id, deadlineAt, [], [])?.task.kind),
     );
     expect(kinds.sort()).to.deep.equal(["hold", "pause", "release", "unpause"]);
-    expect(unitOrder(units, "other", deadlineAt, [])).to.equal(null);
+    expect(unitOrder(units, "other", deadlineAt, [], [])).to.equal(null);
   });
 
   it("go out in their order, end whatever fails or is slow, and never read before they are quiet", () => {

@@ -4,10 +4,12 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect } from "chai";
 import { backup } from "../../agent/backup.ts";
-import type { AgentContext, Attempt } from "../../agent/context.ts";
+import type { AgentContext, Attempt, QuietTools } from "../../agent/context.ts";
 import { connectDocker, type Docker } from "../../agent/docker.ts";
 import { Journal } from "../../agent/journal.ts";
-import { pause, readPauses, unpause, unpauseOverdue } from "../../agent/quiesce/pause.ts";
+import { Moments } from "../../agent/moment/moments.ts";
+import { pause, unpause, unpauseOverdue } from "../../agent/quiesce/pause.ts";
+import { readPauses } from "../../agent/quiesce/pause-record.ts";
 import type { TaskOf } from "../../shared/contract/job.ts";
 import { deriveWriterKeys } from "../../shared/repository/keys.ts";
 import type { Part } from "../../shared/repository/run.ts";
@@ -27,6 +29,7 @@ describe("a volume that is made quiet", function () {
   let engine: Docker;
   let rig: Rig;
   let journal: Journal;
+  let tools: QuietTools;
   let context: AgentContext;
 
   before(async () => {
@@ -35,6 +38,7 @@ describe("a volume that is made quiet", function () {
     engine = connectDocker(node.dockerSocketPath);
     rig = await Rig.make();
     journal = new Journal(join(rig.folder, "journal.sqlite"));
+    tools = { journal, moments: new Moments(journal) };
     const writerId = await rig.nodeId(node);
     const { repositoryId, epoch } = rig.repository.repositoryObject;
     const writerKey = rig.writerKey(writerId);
@@ -68,7 +72,7 @@ describe("a volume that is made quiet", function () {
   ): Promise<Part> {
     const job = rig.job(task, { kind: "node", nodeId: context.writerId });
     const attempt = { jobId: job.id, number: 1, signal: patient, onProgress };
-    const result = await backup(job, task, context, journal, attempt);
+    const result = await backup(job, task, context, tools, attempt);
     if (!("part" in result)) throw new Error(result.kind);
     return result.part;
   }
@@ -79,7 +83,7 @@ describe("a volume that is made quiet", function () {
 
   it("stands still while it is read, and goes on afterwards", async () => {
     const order = orderFor();
-    expect((await pause(order, engine, journal, patient)).paused).to.deep.equal(["cache"]);
+    expect((await pause(order, context, tools, patient)).paused).to.deep.equal(["cache"]);
     expect(await state()).to.equal("paused");
     const part = await take(quietTask("pause", order.pauseId));
     expect(part).to.include({ status: "done", consistency: "quiet" });
@@ -94,7 +98,7 @@ describe("a volume that is made quiet", function () {
     expect((await take(quietTask("stop", newId()))).error?.message).to.contain("cache uses it and runs");
 
     const order = orderFor();
-    await pause(order, engine, journal, patient);
+    await pause(order, context, tools, patient);
     let disturbed: Promise<unknown> | null = null;
     const disturb = (by: string[]) => (): void => {
       disturbed ??= node.run(["docker", ...by]);
@@ -118,7 +122,7 @@ describe("a volume that is made quiet", function () {
       await writeFile(node.hostPath("/var/lib/docker/volumes/data/_data/noise"), randomBytes(40_000_000));
       const job = rig.job(task, { kind: "node", nodeId: context.writerId });
       const attempt = { jobId: job.id, number: 1, signal: patient, onProgress: () => undefined };
-      const result = await backup(job, task, { ...context, store }, journal, attempt);
+      const result = await backup(job, task, { ...context, store }, tools, attempt);
       return "part" in result ? result.part : expect.fail(result.kind);
     };
     const other = await slow(["run", "-d", "--name", "other", "-v", "data:/data", image.tag, "sleep", "1000"]);
@@ -132,24 +136,24 @@ describe("a volume that is made quiet", function () {
   });
 
   it("goes on after its deadline, and whenever the agent starts", async () => {
-    await pause(orderFor(), engine, journal, patient);
+    await pause(orderFor(), context, tools, patient);
     expect(await unpauseOverdue(engine, journal, Date.now())).to.deep.equal([]);
     expect(await unpauseOverdue(engine, journal, Date.now() + 60_001)).to.deep.equal(["cache"]);
-    await pause(orderFor(), engine, journal, patient);
+    await pause(orderFor(), context, tools, patient);
     expect(await unpauseOverdue(engine, journal, Infinity)).to.deep.equal(["cache"]);
     expect(await state()).to.equal("running");
     const late = orderFor({ deadlineAt: new Date(0).toISOString() });
-    expect(await failureOf(pause(late, engine, journal, patient))).to.include({ code: "SKEP_PAUSE_OVER" });
+    expect(await failureOf(pause(late, context, tools, patient))).to.include({ code: "SKEP_PAUSE_OVER" });
   });
 
   it("is not paused where a hook before fails, and says what the hook wrote, without secrets", async () => {
     const command = { volume: "data", container: null, user: null, timeoutSeconds: 2, onError: "fail" as const };
     const argv = ["/bin/sh", "-c", "echo password=hunter2 is wrong; exit 4"];
-    const error = await failureOf(pause(orderFor({ before: [{ ...command, argv }] }), engine, journal, patient));
+    const error = await failureOf(pause(orderFor({ before: [{ ...command, argv }] }), context, tools, patient));
     expect(error).to.include({ code: "SKEP_COMMAND_FAILED", permanent: true });
     expect(error.message).to.contain("ended with 4").and.contain("is wrong").and.not.contain("hunter2");
     const slow = orderFor({ before: [{ ...command, argv: ["sleep", "100"] }] });
-    expect((await failureOf(pause(slow, engine, journal, patient))).message).to.contain("within 2 s");
+    expect((await failureOf(pause(slow, context, tools, patient))).message).to.contain("within 2 s");
     expect(await state()).to.equal("running");
   });
 

@@ -14,7 +14,7 @@ import { removeCgroup } from "./cgroup.ts";
 import type { LabImage } from "./image.ts";
 import { withLock } from "./lock.ts";
 import { createBridge, freeSubnet, hostAddress, removeBridge } from "./network.ts";
-import { createAccess, LabNode, operatorPassword, sshKeyPath } from "./node.ts";
+import { createAccess, type DataRoot, LabNode, operatorPassword, sshKeyPath } from "./node.ts";
 import { thisOwner } from "./owner.ts";
 import { ensureRootfs, nodeRecipe, s3Recipe } from "./rootfs.ts";
 import { RedisServer, sweepAlone } from "./redis.ts";
@@ -49,6 +49,8 @@ export interface LabOptions {
   engine?: Suite;
   /** What the nodes' engines have from the start (image.ts); without it they have none. */
   images?: readonly LabImage[];
+  /** The filesystem of the nodes' data roots, on disks of their own; without it they lie on the host's. */
+  dataRoot?: "btrfs" | "xfs";
   /** Starts an S3 server on the lab's network, too: `lab.s3`. */
   s3?: boolean;
   /** Starts a Redis server on the bridge's address, too: `lab.redis`. */
@@ -112,7 +114,7 @@ export class Lab {
     const lab = new Lab(state, rootfs, say);
     try {
       await createAccess(name);
-      const nodes = Array.from({ length: options.nodes ?? 0 }, () => lab.addNode({ ...(images && { images }) }));
+      const nodes = Array.from({ length: options.nodes ?? 0 }, () => lab.#addNode(undefined, images, options.dataRoot));
       const servers = [lab.#s3?.create(), lab.#redis?.create()].filter((server) => server !== undefined);
       await settled([...nodes, ...servers]);
       lab.nodes.sort((a, b) => a.index - b.index);
@@ -213,14 +215,17 @@ export class Lab {
 
   /** Makes and starts one more node, fresh from its installation. With the name of a burned node it also gets its address. */
   async addNode(options: { name?: string; images?: readonly LabImage[] } = {}): Promise<LabNode> {
-    const { images } = options;
-    const seed = images === undefined ? null : await ensureSeed(images, Lab.#seed(this.engine, this.#say));
-    return await this.#add(options.name, seed);
+    return await this.#addNode(options.name, options.images);
   }
 
-  async #add(name: string | undefined, seed: string | null, inMemory = false): Promise<LabNode> {
+  async #addNode(name?: string, images?: readonly LabImage[], dataRoot?: DataRoot): Promise<LabNode> {
+    const seed = images === undefined ? null : await ensureSeed(images, Lab.#seed(this.engine, this.#say));
+    return await this.#add(name, seed, dataRoot);
+  }
+
+  async #add(name: string | undefined, seed: string | null, dataRoot?: DataRoot): Promise<LabNode> {
     const node = await this.#reserve(name);
-    await node.create({ inMemory });
+    await node.create(dataRoot === undefined ? {} : { dataRoot });
     if (seed !== null) await plantSeed(seed, node);
     await node.start();
     this.nodes.push(node);
@@ -235,7 +240,7 @@ export class Lab {
         const lab = await Lab.up({ engine, say });
         try {
           // An engine waits for the disk at every step of a build: in memory a tenth of the time is enough.
-          await work(await lab.#add(undefined, seed, true));
+          await work(await lab.#add(undefined, seed, "memory"));
         } finally {
           await lab.down();
         }

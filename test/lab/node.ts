@@ -25,6 +25,7 @@ export interface SshAccess {
 }
 
 const dataRoot = "/var/lib/docker";
+export type DataRoot = "memory" | "btrfs" | "xfs";
 /** Folders of a running machine that live in its memory only. */
 const memoryFolders = ["/run", "/tmp", "/dev", "/proc", "/sys", "/var/run"];
 
@@ -81,13 +82,18 @@ export class LabNode {
 
   /**
    * Makes the node as a machine fresh from its installation: no swarm, no image, no volume. It is off.
-   * `inMemory`: its data root is kept in the host's memory, at most 4 GiB.
+   * `dataRoot`: it is kept in the host's memory, at most 4 GiB, or on a disk of its own with that filesystem.
    */
-  async create(options: { inMemory?: boolean } = {}): Promise<void> {
+  async create(options: { dataRoot?: DataRoot } = {}): Promise<void> {
     await createLeg(this.#lab.id, this.name, this.index, this.#lab.subnet);
     await this.#machine.create();
-    if (options.inMemory === true) {
+    if (options.dataRoot === "memory") {
       await command(["mount", "-t", "tmpfs", "-o", "size=4g,mode=710", "skep-lab", this.hostPath(dataRoot)]);
+    } else if (options.dataRoot !== undefined) {
+      const disk = join(this.#machine.spec.folder, "docker.disk");
+      await command(["truncate", "--size=8G", disk]);
+      await command([`mkfs.${options.dataRoot}`, "-q", disk]);
+      await command(["mount", "-o", "loop", disk, this.hostPath(dataRoot)]);
     }
     const at = (path: string) => join(this.#machine.root, path);
     const { subnet } = this.#lab;

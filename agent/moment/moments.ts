@@ -1,0 +1,193 @@
+// Moments: the content of a volume as its filesystem keeps it while the volume goes on (a snapshot of btrfs, a reflink
+// copy). Each stands in the agent's journal before it is made, and in no other place: what a life of the agent left
+// behind, the next one removes when it starts.
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import path from "node:path";
+import { Worker } from "node:worker_threads";
+import { z } from "zod";
+import { toErrorRecord } from "../../shared/errors.ts";
+import type { Part, Warning } from "../../shared/repository/run.ts";
+import type { Journal } from "../journal.ts";
+import { walkVolume, type Walk } from "../source/volume.ts";
+import { isBtrfs } from "./btrfs.ts";
+import { clonedEntries } from "./clone-tree.ts";
+import type { FromMomentThread, MomentOrder, ToMomentThread } from "./moment-thread.ts";
+
+/** In Docker's data root: one filesystem with its volumes, as a rule. */
+const placeName = "skep-moments";
+
+const recordSchema = z.strictObject({ name: z.string().regex(/^[0-9a-f]{16}$/), place: z.string().startsWith("/") });
+type MomentRecord = z.infer<typeof recordSchema>;
+
+export interface MomentRequest {
+  /** The volume's folder, no links in it. */
+  root: string;
+  /** Docker's data root, in this process's view, no links in it. */
+  dataRoot: string;
+  excludePaths: readonly string[];
+  /** The volume is quiet: then a copy file by file is of one moment too. */
+  isQuiet: boolean;
+}
+
+export interface Moment {
+  how: NonNullable<Part["moment"]>;
+  /** From the call to the filesystem to its answer, ms. */
+  tookMs: number;
+  /** Null for a copy, of which nothing else than its list can be walked. */
+  root: string | null;
+  walk: (signal: AbortSignal) => Walk;
+  /** Null: gone. Else what is to be said of it: it stays, and the next start of the agent tries again. */
+  remove: () => Promise<Warning | null>;
+}
+
+/** All is ready to take it. */
+export interface Prepared {
+  how: Moment["how"];
+  /** Null where the filesystem would not, after all: the volume has to be read itself. */
+  take: () => Promise<Moment | null>;
+  drop: () => Promise<void>;
+}
+
+export class Moments {
+  readonly #journal: Journal | null;
+  /** Taken by a pause, for the job that reads the volume; by what it will ask for. */
+  readonly #kept = new Map<string, { moment: Moment; deadlineAt: number }>();
+
+  /** Records of those that could not be removed: no more are made while there is one. */
+  readonly #stuck = new Set<string>();
+
+  /** `journal`: null where none outlives the process; then none is made, for nobody would remove what a kill leaves. */
+  constructor(journal: Journal | null) {
+    this.#journal = journal;
+  }
+
+  /** Null where the filesystem gives none, or where one of before could not be removed. */
+  async prepare(request: MomentRequest): Promise<Prepared | null> {
+    const { root, dataRoot, excludePaths, isQuiet } = request;
+    const journal = this.#journal;
+    if (journal === null || (!isQuiet && !isBtrfs(root))) return null;
+    if (journal.moments().some((text) => this.#stuck.has(text))) return null;
+    const record: MomentRecord = { name: randomBytes(8).toString("hex"), place: path.join(dataRoot, placeName) };
+    const text = JSON.stringify(record);
+    journal.putMoment(record.name, text);
+    const thread = new MomentThread({ kind: "take", ...{ root, excludePaths, mayClone: isQuiet }, ...record });
+    const drop = async (): Promise<void> => {
+      thread.end();
+      await this.#remove(record);
+    };
+    const ready = await thread.next();
+    if (ready.kind !== "ready" || ready.how === null) {
+      await drop();
+      return null;
+    }
+    const { how } = ready;
+    const take = async (): Promise<Moment | null> => {
+      thread.go();
+      const taken = await thread.next();
+      thread.end();
+      if (taken.kind !== "taken") {
+        await this.#remove(record);
+        return null;
+      }
+      const { findings, tookMs } = taken;
+      return {
+        ...{ how, tookMs, root: findings === null ? taken.root : null },
+        walk: (signal) =>
+          findings === null
+            ? walkVolume(taken.root, excludePaths, signal)
+            : { entries: clonedEntries(root, taken.root), findings },
+        remove: () => this.#remove(record),
+      };
+    };
+    return { how, take, drop };
+  }
+
+  /** For whoever claims it before the deadline, ms since 1970. */
+  keep(owner: string, volume: string, moment: Moment, deadlineAt: number): void {
+    this.#kept.set(keyOf(owner, volume), { moment, deadlineAt });
+  }
+
+  /** Null where none is kept under that name; else it is the caller's to remove. */
+  claim(owner: string, volume: string): Moment | null {
+    const key = keyOf(owner, volume);
+    const kept = this.#kept.get(key);
+    this.#kept.delete(key);
+    return kept?.moment ?? null;
+  }
+
+  /** Removes those that nobody claimed in time; `now`: ms since 1970. */
+  async removeUnclaimed(now: number): Promise<void> {
+    for (const [key, { moment, deadlineAt }] of this.#kept) {
+      if (deadlineAt > now) continue;
+      this.#kept.delete(key);
+      await moment.remove();
+    }
+  }
+
+  /** When the agent starts: what a former life of it left. Their places; what can't be removed is a warning. */
+  async removeLeft(): Promise<{ removed: string[]; warnings: Warning[] }> {
+    const removed: string[] = [];
+    const warnings: Warning[] = [];
+    for (const text of this.#journal?.moments() ?? []) {
+      const record = recordSchema.parse(JSON.parse(text));
+      const warning = await this.#remove(record);
+      if (warning === null) removed.push(path.join(record.place, record.name));
+      else warnings.push(warning);
+    }
+    return { removed, warnings };
+  }
+
+  async #remove(record: MomentRecord): Promise<Warning | null> {
+    const text = JSON.stringify(record);
+    const thread = new MomentThread({ kind: "remove", ...record });
+    const answer = await thread.next();
+    thread.end();
+    if (answer.kind === "removed") {
+      this.#stuck.delete(text);
+      this.#journal?.removeMoment(record.name);
+      return null;
+    }
+    this.#stuck.add(text);
+    const why = answer.kind === "failed" ? answer.error.message : "the thread ended";
+    const file = path.join(record.place, record.name);
+    return {
+      code: "SKEP_MOMENT_KEPT",
+      message: `the filesystem's copy ${file} could not be removed, and no other is made while it is there: ${why}`,
+    };
+  }
+}
+
+function keyOf(owner: string, volume: string): string {
+  return `${owner} ${volume}`;
+}
+
+/** Its answers, one after the other. */
+class MomentThread {
+  readonly #thread: Worker;
+
+  constructor(order: MomentOrder) {
+    this.#thread = new Worker(new URL("./moment-thread.ts", import.meta.url), { workerData: order });
+  }
+
+  go(): void {
+    this.#thread.postMessage("go" satisfies ToMomentThread);
+  }
+
+  /** An end without an answer is a failure too. */
+  async next(): Promise<FromMomentThread> {
+    try {
+      const ended = once(this.#thread, "exit").then(() => {
+        throw new Error("the thread ended by itself");
+      });
+      const [message] = (await Promise.race([once(this.#thread, "message"), ended])) as [FromMomentThread];
+      return message;
+    } catch (error) {
+      return { kind: "failed", error: toErrorRecord(error) };
+    }
+  }
+
+  end(): void {
+    void this.#thread.terminate();
+  }
+}
