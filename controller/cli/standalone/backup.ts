@@ -1,6 +1,6 @@
 // A run without controller and Redis: this machine's jobs one after the other, then the run object, signed with the
 // kit's controller key. On a swarm manager Raft state and definitions are part of it; elsewhere they can't be.
-import { maxAbsentPacks, type TaskOf } from "../../../shared/contract/job.ts";
+import { maxAbsentPacks } from "../../../shared/contract/job.ts";
 import type { ControllerKey } from "../../../shared/repository/controller-key.ts";
 import { newestUpkeep } from "../../../shared/repository/chain.ts";
 import { newRunId } from "../../../shared/repository/layout.ts";
@@ -8,6 +8,7 @@ import { absentPacksOf } from "../../../shared/repository/upkeep/absent-packs.ts
 import { appendRun } from "../../../shared/repository/run-chain.ts";
 import type { Part, Run, RunNode } from "../../../shared/repository/run.ts";
 import { skepVersion } from "../../../shared/version.ts";
+import { volumeTask } from "../../quiet-units.ts";
 import { readStoredPolicy } from "../../policies.ts";
 import type { Policy } from "../../policy.ts";
 import {
@@ -119,21 +120,17 @@ async function takeParts(
     const services = definitions?.state === "done" ? definitions.result.services : [];
     const sources = { rules: policy.volumes, services };
     const { jobs } = planVolumes(new Map([[nodeId, facts.result]]), policy.select.volumes, sources);
-    const labelOf = (name: string): Label => ({ kind: "volume", name: `${hostname}/${name}`, hostname });
-    for (const { volume } of jobs) desk.announce(labelOf(volume.name));
+    const labelOf = ({ volume, words }: VolumeJob): Label => {
+      return { kind: words.dump === undefined ? "volume" : "dump", name: `${hostname}/${volume.name}`, hostname };
+    };
+    for (const job of jobs) desk.announce(labelOf(job));
     for (const job of jobs) {
-      const { volume, words } = job;
-      const task: TaskOf<"volume"> = {
-        kind: "volume",
-        runId,
-        volume: volume.name,
-        quiet: null,
-        excludePaths: [...policy.select.excludePaths, ...(words.exclude ?? [])],
-        maxBytesPerSecond: jobBytesPerSecond(policy.limits, 1, 1),
-        absentPacks,
-      };
-      const outcome = await desk.work(labelOf(volume.name), (given) => host.work("volume", task, given));
-      volumes.set(childId(runId, "volume", nodeId, volume.name), asItWas(partOf(outcome), job));
+      const all = { runId, maxBytesPerSecond: jobBytesPerSecond(policy.limits, 1, 1), absentPacks };
+      const task = volumeTask(job, null, policy.select.excludePaths, all);
+      const outcome = await desk.work<{ part: Part }>(labelOf(job), (given) => {
+        return task.kind === "dump" ? host.work("dump", task, given) : host.work("volume", task, given);
+      });
+      volumes.set(childId(runId, "volume", nodeId, job.volume.name), asItWas(partOf(outcome), job));
     }
   }
   return {
@@ -147,11 +144,12 @@ async function takeParts(
 /** Making a volume quiet wants an agent that goes on when this process is killed. So it is said that it was not. */
 function asItWas(outcome: Outcome<Part>, { words, faults }: VolumeJob): Outcome<Part> {
   const { quiesce = "none", hook, dump, group } = words;
-  const isWanted = quiesce !== "none" || hook !== undefined || dump !== undefined || group !== undefined;
+  // A dump is of a running container, and consistent by itself.
+  const isWanted = hook !== undefined || (dump === undefined && (quiesce !== "none" || group !== undefined));
   if (outcome.state === "failed" || outcome.result.status !== "done" || (!isWanted && faults.length === 0))
     return outcome;
   const message = isWanted
-    ? "it was taken as it was: a standalone run stops, pauses and dumps nothing"
+    ? "it was taken as it was: a standalone run stops and pauses nothing, and runs no hook"
     : `it was taken without the words that were not understood: ${faults.join("; ")}`.slice(0, 16_384);
   const error = {
     ...{
