@@ -59,8 +59,10 @@ export interface OpenedArchive {
   facts: BackupFacts | null;
 }
 
-/** What is held of one archive in memory. */
-const longestArchiveBytes = 1024 * 1024 * 1024;
+/** What is held of one archive in memory, and how long its tar may be. */
+export const longestArchiveBytes = 1024 * 1024 * 1024;
+/** An engine's swarm directory has some dozen files. */
+const mostFiles = 100_000;
 
 /**
  * Reads all of an archive's entries into memory. A swarm directory that lies at the top, as `tar -C /var/lib/docker/swarm`
@@ -77,13 +79,14 @@ export async function openRaftArchive(
     const pieces: Uint8Array[] = [];
     for await (const piece of content) {
       heldBytes += piece.length;
-      if (heldBytes > longestArchiveBytes) throw tooLarge();
+      if (heldBytes > longestArchiveBytes) throw archiveTooLarge();
       pieces.push(piece);
     }
     const bytes = Buffer.concat(pieces);
     const plain = path.replace(/^\.\//, "");
     if (plain === unlockKeyPath) unlockKey = decodeUnlockKey(bytes.toString());
     else if (plain === backupFactsPath) facts = decodeFacts(bytes);
+    else if (files.size >= mostFiles) throw archiveTooLarge();
     else files.set(plain.startsWith(swarmPrefix) ? plain.slice(swarmPrefix.length) : plain, bytes);
   }
   if (![...files.keys()].some((path) => path.startsWith("raft/")))
@@ -103,10 +106,11 @@ function decodeFacts(bytes: Uint8Array): BackupFacts {
   throw formatError(`${backupFactsPath}: ${z.prettifyError(parsed.error)}`);
 }
 
-function tooLarge(): SkepError {
+/** SKEP_RAFT_TOO_LARGE. */
+export function archiveTooLarge(): SkepError {
   return new SkepError({
     code: "SKEP_RAFT_TOO_LARGE",
-    message: `the archive unpacks to more than ${longestArchiveBytes} bytes`,
+    message: `the archive unpacks to more than ${longestArchiveBytes} bytes or ${mostFiles} files`,
     permanent: true,
     hint: "unpack it with age, zstd and tar, and name the folder",
   });

@@ -20,12 +20,17 @@ export interface ProvenFile extends OpenedArchive {
 }
 
 /** Opens and proves it. Throws SKEP_RAFT_FORMAT also where it does not hold what it says of itself. */
-export async function openProven(session: Session, path: string, options: SwarmFileOptions): Promise<ProvenFile> {
+export async function openProven(
+  session: Session,
+  path: string,
+  options: SwarmFileOptions,
+  longestBytes?: number,
+): Promise<ProvenFile> {
   const given =
     options.unlockKeyFile === undefined
       ? null
       : decodeUnlockKey(await readInputFile(options.unlockKeyFile, "the unlock key file"));
-  const opened = await openSwarmFile(session, path, options);
+  const opened = await openSwarmFile(session, path, options, longestBytes);
   const unlockKey = given ?? opened.unlockKey;
   const state = await readSwarm(opened.files, { unlockKey, signal: session.signal });
   if (opened.facts !== null) checkFacts(opened.facts, state);

@@ -4,7 +4,12 @@ import { createZstdDecompress } from "node:zlib";
 import { pipeline } from "node:stream/promises";
 import { extract, type Extract } from "tar-stream";
 import { SkepError } from "../../../shared/errors.ts";
-import { openRaftArchive, type OpenedArchive } from "../../../shared/raft/archive-layout.ts";
+import {
+  archiveTooLarge,
+  longestArchiveBytes,
+  openRaftArchive,
+  type OpenedArchive,
+} from "../../../shared/raft/archive-layout.ts";
 import { openAgeStream } from "../../../shared/repository/open/age-stream.ts";
 import type { Session } from "../session.ts";
 import { fileOpener, type OpenOptions } from "./file-keys.ts";
@@ -14,9 +19,15 @@ const ageMagic = Buffer.from("age-encryption.org/");
 
 /**
  * `-` reads standard input. Throws SKEP_RAFT_SOURCE where it is none of these, SKEP_CLI_FILE_UNREADABLE, what its header
- * and pieces throw (SKEP_IDENTITY_DOES_NOT_FIT, SKEP_PASSPHRASE_WRONG, SKEP_AGE_INVALID), and what openRaftArchive throws.
+ * and pieces throw (SKEP_IDENTITY_DOES_NOT_FIT, SKEP_PASSPHRASE_WRONG, SKEP_AGE_INVALID), and what openRaftArchive throws,
+ * SKEP_RAFT_TOO_LARGE also of a tar that is no swarm directory.
  */
-export async function openSwarmFile(session: Session, path: string, options: OpenOptions): Promise<OpenedArchive> {
+export async function openSwarmFile(
+  session: Session,
+  path: string,
+  options: OpenOptions,
+  longestBytes: number = longestArchiveBytes,
+): Promise<OpenedArchive> {
   const place = path === "-" ? "standard input" : path;
   const { start, whole } = await peek(path, place);
   const isAge = startsWith(start, ageMagic);
@@ -25,7 +36,9 @@ export async function openSwarmFile(session: Session, path: string, options: Ope
     : { start, whole };
   const tar = extract();
   const isZstd = startsWith(plain.start, zstdMagic);
-  const reading = isZstd ? pipeline(plain.whole, createZstdDecompress(), tar) : pipeline(plain.whole, tar);
+  const reading = isZstd
+    ? pipeline(plain.whole, createZstdDecompress(), bounded(longestBytes), tar)
+    : pipeline(plain.whole, bounded(longestBytes), tar);
   const failed = reading.then(
     () => null,
     (error: unknown) => error,
@@ -53,6 +66,18 @@ export async function openSwarmFile(session: Session, path: string, options: Ope
     tar.destroy();
     await failed;
   }
+}
+
+/** A few bytes of zstd make any number of bytes of tar. */
+function bounded(longestBytes: number): (pieces: AsyncIterable<Uint8Array>) => AsyncGenerator<Uint8Array> {
+  return async function* (pieces) {
+    let lengthBytes = 0;
+    for await (const piece of pieces) {
+      lengthBytes += piece.length;
+      if (lengthBytes > longestBytes) throw archiveTooLarge();
+      yield piece;
+    }
+  };
 }
 
 interface Peeked {
