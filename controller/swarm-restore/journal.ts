@@ -1,5 +1,6 @@
 // How far a restore of a swarm directory came, in a file beside that directory: a second call goes on from there, and a
 // person reads what to do.
+import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { SkepError } from "../../shared/errors.ts";
 import type { RebasedSwarm } from "../../shared/raft/rebase.ts";
@@ -14,6 +15,8 @@ const journalSchema = z.strictObject({
   appliedIndex: z.int().min(0),
   /** host:port of the manager to be. */
   address: z.string().max(255),
+  /** Ids of services that start nothing until they are released. */
+  held: z.array(z.string().max(64)).max(100_000),
   startedAt: z.iso.datetime(),
   /** `staging`: what was there is untouched. `moving`: folders are exchanged. `laid`: all is in its place. */
   phase: z.enum(["staging", "moving", "laid"]),
@@ -58,14 +61,15 @@ export async function writeJournal(
   await writeFile(host, { path: `${dataRoot}/${journalName}`, mode: 0o600, bytes }, signal);
 }
 
-/** The same state at the same address: then an unfinished restore is this one. */
-export function isJournalOf(journal: RestoreJournal, { state }: RebasedSwarm): boolean {
+/** The same state at the same address with the same services held: then an unfinished restore is this one. */
+export function isJournalOf(journal: RestoreJournal, { state, held }: RebasedSwarm): boolean {
   const { clusterId, nodeId, appliedIndex, address } = journal;
   return (
     clusterId === state.clusterId &&
     nodeId === state.member.nodeId &&
     appliedIndex === state.appliedIndex &&
-    address === state.member.addr
+    address === state.member.addr &&
+    isDeepStrictEqual([...journal.held].sort(), held.map(({ id }) => id).sort())
   );
 }
 

@@ -42,6 +42,7 @@ export async function layDown(options: LayDownOptions): Promise<RestoreJournal> 
     nodeId: rebased.state.member.nodeId,
     appliedIndex: rebased.state.appliedIndex,
     address: rebased.state.member.addr,
+    held: rebased.held.map(({ id }) => id),
     startedAt: new Date(options.now).toISOString(),
     phase: "staging",
     kept: former?.kept ?? [],

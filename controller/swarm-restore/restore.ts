@@ -83,7 +83,7 @@ function unfinished(host: SwarmHost, journal: RestoreJournal, back: string): Ske
     code: "SKEP_SWARM_RESTORE_UNFINISHED",
     message: `on ${host.name} a restore of cluster ${clusterId} at index ${appliedIndex} to ${address} was not finished`,
     permanent: true,
-    hint: `finish it with its own file and address, or go back: ${back}`,
+    hint: `finish it with its own file, address and holds, or go back: ${back}`,
   });
 }
 

@@ -14,6 +14,8 @@ export interface HeldService {
   id: string;
   name: string;
   mode: "replicated" | "global" | "replicatedJob" | "globalJob";
+  /** Version index of the service, which a hold leaves as it is: another one means that somebody changed it since. */
+  version: number;
   /** The former spec as Engine-API JSON: what an update sends to release the service. Registry credentials stay within. */
   spec: Json;
 }
@@ -29,6 +31,7 @@ export function holdServices(store: ObjectStore, chosen: (service: Message<"Serv
       id,
       name: spec.annotations?.name ?? "",
       mode: spec.mode.case,
+      version: Number(service.meta?.version?.index ?? 0n),
       spec: structuredClone(serviceSpec(spec)),
     });
     if (spec.mode.case === "replicated") spec.mode.value.replicas = 0n;

@@ -9,7 +9,8 @@ import { Lab } from "../lab/lab.ts";
 import type { LabNode } from "../lab/node.ts";
 import { initSwarm } from "../lab/swarm.ts";
 import { runCli } from "../controller/cli/run-cli.ts";
-import { engineCall, fillSwarm, secretText } from "./rich-swarm.ts";
+import { until } from "./raft-swarm.ts";
+import { create, engineCall, fillSwarm, secretText } from "./rich-swarm.ts";
 import { installSkep, skepOn, type SkepResult } from "./skep-on-node.ts";
 
 describe("a swarm in one file", function () {
@@ -100,6 +101,21 @@ describe("a swarm in one file", function () {
     expect(JSON.parse(piped.stdout)).to.deep.include({ ok: true });
   });
 
+  it("is encrypted to the operators of the kit's repository where nobody else is named", async () => {
+    const made = await skepOn(manager, [
+      ...["init", "--store", "file:///root/store", "--operator", "anna", "--out", "/root/kit"],
+    ]);
+    expect(made.code, made.stderr).to.equal(0);
+    const kept = "/root/for-operators.age";
+    const backup = await skepOn(manager, ["swarm", "backup", "--output", kept, "--kit", "/root/kit"]);
+    expect(backup.code, backup.stderr).to.equal(0);
+    const identity = ["--identity", "/root/kit/identity-anna.txt", "--json"];
+    const inspected = await skepOn(manager, ["swarm", "inspect", kept, ...identity]);
+    expect(JSON.parse(inspected.stdout)).to.deep.include({ ok: true });
+    const foreign = await skepOn(manager, ["swarm", "inspect", kept, "--identity", "/root/identity.txt", "--json"]);
+    expect(JSON.parse(foreign.stdout)).to.have.nested.property("error.code", "SKEP_IDENTITY_DOES_NOT_FIT");
+  });
+
   it("is not restored while the old manager answers, nor onto a host that is in a swarm", async () => {
     const beside = await restore(fresh);
     expect(beside.code).to.equal(1);
@@ -142,14 +158,49 @@ describe("a swarm in one file", function () {
     expect(JSON.parse(inside.stdout)).to.have.length(2);
   });
 
-  it("takes a host out of its swarm when told, and keeps what was there", async () => {
-    const again = await restore(fresh, "--replace");
+  it("takes a host out of its swarm when told, and keeps what was there; held services wait until they are released", async () => {
+    const specs = await specsOf(fresh);
+    const again = await restore(fresh, "--replace", "--hold-all");
     expect(again.code, again.stderr).to.equal(0);
-    const { kept } = JSON.parse(again.stdout) as { kept: string[] };
+    const { kept, held } = JSON.parse(again.stdout) as { kept: string[]; held: string[] };
     expect(kept).to.have.length(1);
+    expect(held).to.have.members([...specs.keys()]);
     const key = await readFile(fresh.hostPath(`${kept[0] ?? ""}/certificates/swarm-node.key`), "utf8");
     expect(key).to.contain("ENCRYPTED PRIVATE KEY");
     const left = await fresh.run(["ls", "/var/lib/docker"]);
     expect(left).not.to.contain("swarm.new-").and.not.to.contain("skep-swarm-restore.json");
+
+    // Once this one has a task, all others would have theirs.
+    const probe = await create(fresh, "/services/create", {
+      Name: "probe",
+      TaskTemplate: { ContainerSpec: { Image: "absent:1" } },
+      Mode: { Replicated: { Replicas: 1 } },
+    });
+    const tasks = async (): Promise<{ ServiceID: string; Status: { State: string } }[]> =>
+      (await engineCall(fresh, "GET", "/tasks")) as { ServiceID: string; Status: { State: string } }[];
+    await until("the probe has a task", async () => (await tasks()).some(({ ServiceID }) => ServiceID === probe));
+    // A held job has tasks that wait for a node that there is not.
+    const others = (await tasks()).filter(({ ServiceID }) => ServiceID !== probe);
+    expect(others.filter(({ Status }) => Status.State !== "pending")).to.deep.equal([]);
+    await engineCall(fresh, "DELETE", `/services/${probe}`);
+
+    const release = async (...names: string[]): Promise<{ released: string[]; held: string[] }> => {
+      const { code, stdout, stderr } = await skepOn(fresh, ["swarm", "release", ...names, "--yes", "--json"]);
+      expect(code, stderr).to.equal(0);
+      return JSON.parse(stdout) as { released: string[]; held: string[] };
+    };
+    const first = await release("full", "everywhere");
+    expect(first.released).to.have.members(["full", "everywhere"]);
+    expect(first.held).to.have.length(specs.size - 2);
+    expect((await release()).held).to.deep.equal([]);
+    expect(await specsOf(fresh)).to.deep.equal(specs);
+    expect(await fresh.run(["ls", "/var/lib/docker"])).not.to.contain("skep-held-services");
+    const nothing = await skepOn(fresh, ["swarm", "release", "--yes", "--json"]);
+    expect(JSON.parse(nothing.stdout)).to.have.nested.property("error.code", "SKEP_SWARM_NOTHING_HELD");
   });
+
+  async function specsOf(node: LabNode): Promise<Map<string, unknown>> {
+    const services = (await engineCall(node, "GET", "/services")) as { Spec: { Name: string } }[];
+    return new Map(services.map(({ Spec }) => [Spec.Name, Spec]));
+  }
 });

@@ -4,6 +4,7 @@ import { describe, run } from "../session.ts";
 import { backupSwarm } from "../swarm/backup.ts";
 import { addLockOptions, addOpenOptions } from "../swarm/file-keys.ts";
 import { inspectSwarmFile } from "../swarm/inspect.ts";
+import { releaseServices } from "../swarm/release.ts";
 import { restoreSwarmFile } from "../swarm/restore.ts";
 
 export function register(program: Command): void {
@@ -40,10 +41,25 @@ export function register(program: Command): void {
     .option("--data-path-addr <ip>", "address or interface for overlay traffic (default: the advertised one)")
     .option("--data-root <folder>", "the engine's data root (default: what the engine says, else its settings)")
     .option("--old-is-dead", "go on though an old manager answers: it must never be used as this swarm again")
+    .option(
+      "--hold <service>",
+      "let this one start nothing until `skep swarm release`; may be given several times",
+      (value: string, former: string[] | undefined) => [...(former ?? []), value],
+    )
+    .option("--hold-all", "let no service start, but Skep's own")
     .option("--replace", "take this host out of the swarm that it is in")
     .option("--yes", "do it without being asked");
   addSocketOption(restore);
   run(describe(restore, examples.restore), restoreSwarmFile);
+
+  const release = swarm
+    .command("release")
+    .description("let services start that a restore on this host held: all, or those that are named")
+    .argument("[services...]", "their names or ids")
+    .option("--data-root <folder>", "the engine's data root (default: what the engine says)")
+    .option("--yes", "do it without being asked");
+  addSocketOption(release);
+  run(describe(release, examples.release), releaseServices);
 }
 
 function addUnlockKeyOption(command: Command): Command {
@@ -61,5 +77,8 @@ const examples = {
   backup: `skep swarm backup --output swarm-a.tar.zst.age --recipient age1…
 skep swarm backup --output - --passphrase-file words.txt | ssh vault 'cat > swarm-a.tar.zst.age'`,
   inspect: "skep swarm inspect swarm-a.tar.zst.age --identity identity-anna.txt",
-  restore: "skep swarm restore --input swarm-a.tar.zst.age --identity identity-anna.txt --advertise-addr 10.0.0.11",
+  restore: `skep swarm restore --input swarm-a.tar.zst.age --identity identity-anna.txt --advertise-addr 10.0.0.11
+skep swarm restore --input swarm-a.tar.zst.age --hold shop_db --hold shop_web`,
+  release: `skep swarm release shop_db
+skep swarm release --yes`,
 };

@@ -8,6 +8,7 @@ import { rebaseSwarm, type RebasedSwarm } from "../../../shared/raft/rebase.ts";
 import { readWhole } from "../../../shared/raft/swarm-files.ts";
 import { findLivingManagers, oldManagers } from "../../swarm-restore/fence.ts";
 import { pathExists, type SwarmHost } from "../../swarm-restore/host.ts";
+import { heldServicesOf, noteHeldServices } from "../../swarm-restore/held-services.ts";
 import { isJournalOf, readJournal, wayBack } from "../../swarm-restore/journal.ts";
 import { localHost } from "../../swarm-restore/local-host.ts";
 import { restoreSwarm } from "../../swarm-restore/restore.ts";
@@ -18,9 +19,10 @@ import type { Session } from "../session.ts";
 import { callEngine } from "../standalone/engine-call.ts";
 import { askEngineInfo, type EngineFacts } from "../standalone/engine.ts";
 import { facts as factLines } from "../table.ts";
+import { chosenToHold, type HoldOptions } from "./hold-choice.ts";
 import { describeState, openProven, type ProvenFile, type SwarmFileOptions } from "./inspect.ts";
 
-export interface SwarmRestoreOptions extends SwarmFileOptions {
+export interface SwarmRestoreOptions extends SwarmFileOptions, HoldOptions {
   input: string;
   advertiseAddr?: string;
   dataPathAddr?: string;
@@ -53,13 +55,16 @@ export async function restoreSwarmFile(session: Session, options: SwarmRestoreOp
     output.say("nothing was changed");
     return exitCodes.failed;
   }
+  const id = newId();
+  const now = Date.now();
+  if (!goesOn) await noteHeldServices(host, dataRoot, heldServicesOf(rebased, now), id, signal);
   const report = await restoreSwarm({
     host,
     dataRoot,
     rebased,
     unlockKey: null,
-    id: newId(),
-    now: Date.now(),
+    id,
+    now,
     onStep: (step) => {
       output.say(step);
     },
@@ -67,11 +72,15 @@ export async function restoreSwarmFile(session: Session, options: SwarmRestoreOp
   });
   const { nodeId, addr } = rebased.state.member;
   const counts = Object.entries(report.compared);
-  output.document({ nodeId, clusterId: rebased.state.clusterId, address: addr, ...report });
+  const held = rebased.held.map(({ name }) => name);
+  output.document({ nodeId, clusterId: rebased.state.clusterId, address: addr, ...report, held });
   output.say(`the swarm is up at ${addr}; compared: ${counts.map(([kind, count]) => `${count} ${kind}`).join(", ")}`);
   if (report.kept.length > 0) {
     output.say(`what was there before is kept: ${report.kept.join(", ")}`);
     output.say(`to go back: ${wayBack(dataRoot, report.kept[0] ?? null, true)}`);
+  }
+  if (held.length > 0) {
+    output.say(`held: ${held.map(format.visible).join(", ")}; skep swarm release starts them, all or by name`);
   }
   output.say("next: docker node ls; docker node rm --force what is gone for good; docker swarm join-token manager");
   return exitCodes.done;
@@ -81,6 +90,7 @@ async function rebase(file: ProvenFile, options: SwarmRestoreOptions): Promise<R
   const certificate = async (name: string): Promise<Uint8Array> =>
     (await readWhole(file.files, `certificates/${name}`, 65_536)) ?? new Uint8Array();
   const { address, port } = advertiseAddress(file, options.advertiseAddr);
+  const hold = chosenToHold(file.state, options);
   return await rebaseSwarm(
     file.state,
     { node: await certificate("swarm-node.crt"), root: await certificate("swarm-root-ca.crt") },
@@ -91,6 +101,7 @@ async function rebase(file: ProvenFile, options: SwarmRestoreOptions): Promise<R
       unlockKey: file.unlockKey,
       // It starts by itself, and an autolocked swarm locks it again at once.
       unlocked: true,
+      ...(hold === undefined ? {} : { hold }),
       now: Date.now(),
     },
   );
@@ -174,13 +185,15 @@ async function fence({ state }: ProvenFile, here: EngineFacts | null, signal: Ab
 
 function describePlan(
   file: ProvenFile,
-  { state, certificateReissued }: RebasedSwarm,
+  { state, held, certificateReissued }: RebasedSwarm,
   dataRoot: string,
   here: EngineFacts | null,
   goesOn: boolean,
 ): [string, string][] {
   let starting = 0;
-  for (const bytes of state.store.objects.service.values()) {
+  const heldIds = new Set(held.map(({ id }) => id));
+  for (const [id, bytes] of state.store.objects.service) {
+    if (heldIds.has(id)) continue;
     const { spec } = decodeMessage("Service", bytes);
     if (spec?.mode.case !== "replicated" || spec.mode.value.replicas > 0n) starting++;
   }
@@ -196,6 +209,9 @@ function describePlan(
     ],
     ["there now", `${dataRoot}/swarm is moved aside beside it, and kept`],
     ["services", `${format.plural(starting, "service")} may start at once, with whatever volumes this host has`],
+    ...(held.length === 0
+      ? []
+      : ([["held", `${format.plural(held.length, "service")}, until skep swarm release`]] as [string, string][])),
     ["other nodes", `${others} are listed as down until they come back or are removed`],
     ...(certificateReissued ? ([["certificate", "it ended, and is made anew"]] as [string, string][]) : []),
   ];
