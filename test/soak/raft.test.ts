@@ -28,6 +28,8 @@ import { initSwarm } from "../lab/swarm.ts";
 
 const manyServices = 1000;
 const manySecrets = 200;
+/** Objects that are made at a time; both numbers are multiples of it. */
+const atOnce = 20;
 const copies = 100;
 /** Every tenth copy is started. */
 const startEvery = 10;
@@ -45,19 +47,24 @@ async function setSnapshotInterval(node: LabNode, entries: number): Promise<void
 }
 
 async function fillWithMany(node: LabNode): Promise<void> {
-  for (let number = 0; number < manyServices; number++) {
-    await create(node, "/services/create", {
+  const make = async (count: number, one: (number: number) => Promise<unknown>): Promise<void> => {
+    for (let number = 0; number < count; number += atOnce) {
+      await Promise.all(Array.from({ length: atOnce }, (_, more) => one(number + more)));
+    }
+  };
+  await make(manyServices, (number) =>
+    create(node, "/services/create", {
       Name: `many-${number}`,
       TaskTemplate: {
         ContainerSpec: { Image: "many", Env: [`NUMBER=${number}`, `PADDING=${"x".repeat(number % 500)}`] },
       },
       Mode: { Replicated: { Replicas: 0 } },
-    });
-  }
-  for (let number = 0; number < manySecrets; number++) {
+    }),
+  );
+  await make(manySecrets, (number) => {
     const Data = Buffer.from(`secret ${number} ${"y".repeat(number * 7)}`).toString("base64");
-    await create(node, "/secrets/create", { Name: `many-${number}`, Data });
-  }
+    return create(node, "/secrets/create", { Name: `many-${number}`, Data });
+  });
 }
 
 /** Objects that stay as they are while nobody changes them: tasks come and go. */
@@ -164,6 +171,7 @@ for (const engine of suites) {
           expect(said.moving.size).to.be.lessThan(10);
           await startAndCompare(fresh, copy, said);
           told.started++;
+          process.stdout.write(`      ${engine}: ${number} copies, ${told.started} started\n`);
         }
         told.rounds = await load.stop();
         process.stdout.write(`      ${engine}: ${JSON.stringify(told)}\n`);
