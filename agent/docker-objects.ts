@@ -21,6 +21,8 @@ export const infoSchema = z.looseObject({
     NodeAddr: text,
     LocalNodeState: z.enum(["inactive", "pending", "active", "error", "locked"]),
     ControlAvailable: z.boolean(),
+    /** How many the swarm has; only managers say it. */
+    Managers: z.int().optional(),
     Error: text,
     Cluster: z.looseObject({ ID: text }).nullish(),
   }),

@@ -71,7 +71,8 @@ async function runAgent(settings: Settings<typeof agentSettings>, log: Logger, s
   const connectionTrouble = onceInAWhile((error) => {
     log.warn({ reason: error.message }, "redis is not reached");
   });
-  const state: { problem: string | null } = { problem: null };
+  /** `leads`: this manager is the leader, and there are others. */
+  const state: { problem: string | null; leads: boolean } = { problem: null, leads: false };
   const enrol = async (): Promise<void> => {
     const answer = await askController(redis, enrolment.request(), askTimeoutMs, connectionTrouble);
     const { repository } = await enrolment.accept(answer);
@@ -104,11 +105,13 @@ async function runAgent(settings: Settings<typeof agentSettings>, log: Logger, s
       if (seen.nodeId !== me.node.nodeId) stop.abort(nodeChanged(me.node.nodeId, seen.nodeId));
       me.node = seen;
       const node = seen.role === "manager" ? await docker.node(seen.nodeId, stop.signal) : null;
+      const leader = node?.ManagerStatus?.Leader === true;
+      state.leads = leader && (info.Swarm.Managers ?? 1) > 1;
       const problems = [
         ...(await nodeProblems(info, node, hostRoot)),
         ...(state.problem === null ? [] : [state.problem]),
       ];
-      return { ...seen, leader: node?.ManagerStatus?.Leader === true, skepVersion, problems };
+      return { ...seen, leader, skepVersion, problems };
     },
     onError: (error) => {
       log.warn({ reason: error.message }, "a heartbeat failed");
@@ -159,7 +162,9 @@ async function runAgent(settings: Settings<typeof agentSettings>, log: Logger, s
     }
     for (const queue of wanted) {
       if (takers.has(queue)) continue;
-      takers.set(queue, takeJobs({ redis, queue, concurrency: jobsAtOnce, desk, log }));
+      // A copy reads a manager's disk, and the leader is the one that all others wait for.
+      const leaves = (kind: string): boolean => kind === "raft" && state.leads;
+      takers.set(queue, takeJobs({ redis, queue, concurrency: jobsAtOnce, desk, leaves, log }));
       log.info({ queue }, "takes jobs");
     }
     for (const [queue, taker] of takers) {

@@ -37,6 +37,9 @@ const lockMs = 15_000;
 const progressMs = 1000;
 /** How long a job that the stopping agent gave back waits, so that not the same one takes it. */
 const givenBackMs = 3000;
+/** A job that another agent should rather have is left to it as often, for so long each time. */
+const leftTimes = 5;
+const leftMs = 200;
 /** The journal counts attempts; BullMQ's own count of lost locks must not end a job before. */
 const manyStalls = 1000;
 
@@ -50,7 +53,9 @@ export function takeJobs(options: {
   queue: string;
   /** Jobs at once. */
   concurrency: number;
-  desk: JobDesk;
+  desk: Pick<JobDesk, "carry" | "acknowledged">;
+  /** Whether another agent should rather have jobs of that kind; this one takes them where none comes. */
+  leaves?: (kind: string) => boolean;
   log: Logger;
 }): JobTaker {
   const { desk, log } = options;
@@ -59,6 +64,11 @@ export function takeJobs(options: {
     async (job, token) => {
       const id = job.id ?? "";
       const jobLog = log.child({ job: id, task: job.name });
+      // Counted by the queue, and by no clock: the machines' differ.
+      if (job.attemptsStarted <= leftTimes && options.leaves?.(job.name) === true) {
+        await job.moveToDelayed(Date.now() + leftMs, token);
+        throw new DelayedError();
+      }
       const thinner = new ProgressThinner(progressMs, (progress) => {
         job.updateProgress(progress).catch((error: unknown) => {
           jobLog.warn({ err: error }, "progress was not taken");

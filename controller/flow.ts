@@ -16,6 +16,8 @@ export interface NewChild extends ChildRef {
   /** Signed job; null: held back until dispatch() gives it one. */
   data: object | null;
   attempts: number;
+  /** For agents that choose among jobs of a queue; what a job is, only its signed order says. */
+  kind?: string;
 }
 
 export type ChildState = "held" | "waiting" | "retrying" | "active" | "abandoned-by-agent" | "ended" | "missing";

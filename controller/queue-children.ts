@@ -48,8 +48,8 @@ export class FlowChildren {
     );
     for (const [name, group] of byQueue) {
       await this.#queue(name).addBulk(
-        group.map(({ id, data, attempts }) => ({
-          name: "job",
+        group.map(({ id, data, attempts, kind = "job" }) => ({
+          name: kind,
           data: data ?? { held: true },
           opts: {
             jobId: id,

@@ -206,7 +206,7 @@ export class Runs {
     const id = childId(data.runId, kind);
     const task = { kind, runId: data.runId };
     const order = { id, target: { kind: "managers" as const }, task, timeoutMs: smallJobMs };
-    return { queue: queueNames.managers, id, attempts, data: this.#repository.order(order, now) };
+    return { queue: queueNames.managers, id, attempts, kind, data: this.#repository.order(order, now) };
   }
 
   #nodeJobs(data: RunData, children: ReadonlyMap<string, ChildOutcome>, now: number): NewChild[] {
