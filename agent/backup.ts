@@ -73,7 +73,7 @@ async function backupRaft(
     const warnings = copy.warnings.map((message) => ({ code: "SKEP_RAFT_COPY_WARNING", message }));
     const subject = { kind: "raft", name: "raft", hostname: info.Name } as const;
     const part = partOf(subject, context, attempt, startedAt);
-    const proof = { status: "done", raft: copy.proof } as const;
+    const proof = { status: "done", raft: { ...copy.proof, engineVersion: info.ServerVersion } } as const;
     return { kind: "raft", part: { ...part, ...cutWarnings(warnings, 0), ...stored, ...proof } };
   } finally {
     await rm(stagingDirectory, { recursive: true, force: true });

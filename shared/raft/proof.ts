@@ -38,6 +38,8 @@ export const raftProofSchema = z.strictObject({
   counts: z.record(z.string(), index).optional(),
   /** When the node's certificate ends: later, only a forced new cluster or a re-issued certificate starts. */
   certificateExpiresAt: time.optional(),
+  /** Docker's version at the copy; in a run's proof, since the directory does not have it. */
+  engineVersion: z.string().max(255).optional(),
 });
 
 export type RaftProof = z.infer<typeof raftProofSchema>;

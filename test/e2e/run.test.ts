@@ -63,6 +63,7 @@ describe("a run over three nodes", function () {
       expect(part("volume", volume).status).to.equal("done");
     const raft = run.parts.find((each) => each.kind === "raft")?.raft ?? expect.fail("no Raft proof");
     expect(raft.walked).to.be.true;
+    expect(raft.engineVersion).to.match(/^\d+\.\d+/);
     expect(raft.commitIndex).to.be.at.least(raft.markerIndex ?? expect.fail("no marker"));
     expect(run.nodes.map((node) => node.hostname).sort()).to.deep.equal(["node1", "node2", "node3"]);
   });
