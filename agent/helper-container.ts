@@ -2,6 +2,7 @@
 // are worked on inside a short-lived container of our own image that mounts them: agent/once.ts runs there, with
 // the job and its keys on standard input and the result on standard output.
 import { SkepError, fromErrorRecord } from "../shared/errors.ts";
+import { nodeFlags } from "../shared/node-flags.ts";
 import { onceLineSchema, type OnceInput } from "../shared/contract/once.ts";
 import type { Job, RestoreKeys, TaskResult } from "../shared/contract/job.ts";
 import type { AgentContext, Attempt } from "./context.ts";
@@ -57,7 +58,7 @@ export async function runInHelper(task: HelperTask, context: AgentContext, attem
   });
   const { exitCode, stderr } = await context.docker.runHelper({
     image: own.image,
-    command: [process.execPath, onceFile],
+    command: [process.execPath, ...nodeFlags, onceFile],
     like: own.id,
     volume: { name: task.volume, target: mountTarget, readOnly: task.readOnly },
     label: attempt.jobId,

@@ -3,6 +3,7 @@
 import { on } from "node:events";
 import { Worker } from "node:worker_threads";
 import { fromErrorRecord } from "../../shared/errors.ts";
+import { threadLimits } from "../../shared/node-flags.ts";
 import { pathBytes } from "../../shared/repository/path-order.ts";
 import type { SourceEntries, SourceEntry } from "../../shared/repository/snapshot.ts";
 import type { WalkFindings } from "./tree-walk.ts";
@@ -35,8 +36,8 @@ async function* walk(
   const rootBytes = Buffer.from(`${settings.root}/`);
   const thread = new Worker(new URL("./walk-thread.ts", import.meta.url), {
     workerData: settings,
-    // By default a thread that makes many small objects takes 48 MiB for them before it collects.
-    resourceLimits: { maxYoungGenerationSizeMb: 8 },
+    // It holds the names of all folders on the way to where it is.
+    resourceLimits: { ...threadLimits, maxOldGenerationSizeMb: 1024 },
   });
   const next = (): void => {
     thread.postMessage("next" satisfies ToWalkThread);

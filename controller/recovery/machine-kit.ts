@@ -4,6 +4,7 @@ import { createReadStream } from "node:fs";
 import type { JobProgress, TaskKind, TaskResultOf } from "../../shared/contract/job.ts";
 import type { OnceInput } from "../../shared/contract/once.ts";
 import { SkepError } from "../../shared/errors.ts";
+import { nodeFlags } from "../../shared/node-flags.ts";
 import { OnceOutcome } from "../cli/standalone/once-outcome.ts";
 import type { RemoteMachine } from "./remote-machine.ts";
 import type { RuntimeKit } from "./runtime-kit.ts";
@@ -36,7 +37,7 @@ if [ -f "$1/jobs/$2" ]; then
   if [ "$(readlink "/proc/$former/exe" 2>/dev/null || true)" = "$1/kit/bin/node" ]; then kill -9 "$former" || true; fi
 fi
 echo $$ > "$1/jobs/$2"
-exec "$1/kit/bin/node" "$1/kit/agent/once.ts"`;
+exec "$1/kit/bin/node" ${nodeFlags.join(" ")} "$1/kit/agent/once.ts"`;
 
 export class MachineKit {
   readonly #machine: RemoteMachine;

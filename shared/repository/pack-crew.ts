@@ -4,6 +4,7 @@ import { availableParallelism } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import { fromErrorRecord } from "../errors.ts";
+import { threadLimits } from "../node-flags.ts";
 import type { Store } from "../store/store.ts";
 import { layout } from "./layout.ts";
 import type {
@@ -19,9 +20,6 @@ import type {
 export const defaultWorkers = Math.min(4, availableParallelism());
 /** Tasks that wait at a worker: one, so that it never idles, and no more, so that another may take it. */
 const queuedTasks = 2;
-
-/** By default a thread that makes many small objects takes 48 MiB for them before it collects. */
-const youngGenerationMb = 8;
 
 interface Member {
   worker: Worker;
@@ -141,7 +139,7 @@ export class PackCrew {
   #start(): Member {
     const worker = new Worker(new URL("./pack-worker.ts", import.meta.url), {
       workerData: this.#settings,
-      resourceLimits: { maxYoungGenerationSizeMb: youngGenerationMb },
+      resourceLimits: threadLimits,
     });
     const member: Member = { worker, tasks: new Map() };
     worker.on("message", (message: FromPackWorker) => {

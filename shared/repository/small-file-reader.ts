@@ -1,6 +1,8 @@
 // Reads small files, which share chunks: one after the other into a buffer that becomes a chunk when its length and
 // the content of the last file say so. A file lies whole within one chunk. Content that was seen before, under
 // whatever name, is not gathered again.
+import type { BigIntStats } from "node:fs";
+import { findHole } from "../system-calls.ts";
 import { keyedDigestBytes } from "./blake3.ts";
 import { countZeros, minChunkBytes } from "./chunker.ts";
 import type { ChunkSink } from "./chunk-sink.ts";
@@ -19,7 +21,7 @@ import {
 import type { KeyBytes } from "./keys.ts";
 import type { KnownChunks } from "./known-chunks.ts";
 import type { FileRead, FileToRead } from "./pack-worker-messages.ts";
-import { readSegment } from "./segment-reader.ts";
+import { minHoleBytes, readSegment } from "./segment-reader.ts";
 
 /** A file below this shares chunks with others. */
 export const smallFileBytes = minChunkBytes;
@@ -80,7 +82,7 @@ export class SmallFileReader {
     }
   }
 
-  /** Null where it is not, or no longer, what the walk saw. */
+  /** Null where it is not, or no longer, what the walk saw, and where it has a hole. */
   #readOnce(descriptor: number, file: FileToRead): FileRead | null {
     let got: number;
     try {
@@ -91,7 +93,7 @@ export class SmallFileReader {
       throw error;
     }
     const after = statOpened(descriptor);
-    if (got !== file.sizeBytes || !isUnchanged(file, after)) return null;
+    if (got !== file.sizeBytes || !isUnchanged(file, after) || hasHole(descriptor, after)) return null;
     return { ...describeRead(after, got, true), ...this.#take(got) };
   }
 
@@ -99,8 +101,8 @@ export class SmallFileReader {
     const before = statOpened(descriptor);
     checkOpened(descriptor, file, before);
     const sizeBytes = Number(before.size);
-    if (sizeBytes >= smallFileBytes) {
-      // It grew meanwhile. The buffer is needed for it.
+    if (sizeBytes >= smallFileBytes || hasHole(descriptor, before)) {
+      // It grew meanwhile, or has holes to be kept. The buffer is needed for it.
       await this.#flush();
       return await readSegment(file, 0, sizeBytes, this.#buffer, this.#sink);
     }
@@ -151,6 +153,14 @@ export class SmallFileReader {
     this.#gathered = [];
     this.#used = 0;
   }
+}
+
+/** One that comes back as a hole. */
+function hasHole(descriptor: number, { size, blocks }: BigIntStats): boolean {
+  // st_blocks counts 512 bytes each (stat(2)); it is less than the size of compressed files, too.
+  if (size < minHoleBytes || blocks * 512n >= size) return false;
+  const hole = findHole(descriptor, 0);
+  return hole !== null && hole < Number(size);
 }
 
 /** The byte arrays of all files in one buffer: between threads one costs what one for each file would. */

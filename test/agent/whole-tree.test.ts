@@ -199,6 +199,12 @@ describe("a volume's tree", () => {
     }
   });
 
+  it("keeps the holes of a small file", async () => {
+    writeSparse(Buffer.from(join(place.source, "small")), [[3, 24]]);
+    await roundTrip();
+    expect(describeTree(target)).to.deep.equal(describeTree(place.source));
+  });
+
   it("tells the full disk that a thread met by the error's name", async () => {
     writeFileSync(join(place.source, "large"), randomBytes(12 * KiB * KiB));
     const snapshot = await openBack(place, await backUp(place));

@@ -2,6 +2,7 @@
 // $FILE a path below the data. Null: it has no such step.
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { nodeFlags } from "../../shared/node-flags.ts";
 
 export type Action = "backup" | "read again" | "restore all" | "restore one file";
 
@@ -40,7 +41,7 @@ export const toolEnvironment = (folder: string): Record<string, string> => ({
   BORG_BASE_DIR: `${folder}/borg-base`,
 });
 
-const skep = `${process.execPath} ${fileURLToPath(new URL("./skep-process.ts", import.meta.url))}`;
+const skep = `${process.execPath} ${nodeFlags.join(" ")} ${fileURLToPath(new URL("./skep-process.ts", import.meta.url))}`;
 
 /** `resticRepository`: where restic keeps its own, and Skep its store (SKEP_BENCH_STORE) where that is not a folder. */
 export function tools(resticRepository = "$DIR/repo"): Tool[] {

@@ -4,6 +4,7 @@ import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import type { JobProgress, TaskKind, TaskResultOf } from "../../../shared/contract/job.ts";
 import type { OnceInput } from "../../../shared/contract/once.ts";
+import { nodeFlags } from "../../../shared/node-flags.ts";
 import { OnceOutcome } from "./once-outcome.ts";
 
 const program = fileURLToPath(new URL("../../../agent/once.ts", import.meta.url));
@@ -27,7 +28,10 @@ export async function doOnce<K extends TaskKind>(
 ): Promise<TaskResultOf<K>> {
   const { signal, onProgress, programPath = program } = options;
   signal.throwIfAborted();
-  const child = spawn(process.execPath, [programPath], { stdio: ["pipe", "pipe", "pipe"], detached: true });
+  const child = spawn(process.execPath, [...nodeFlags, programPath], {
+    stdio: ["pipe", "pipe", "pipe"],
+    detached: true,
+  });
   const stop = (): void => {
     child.kill("SIGTERM");
     setTimeout(() => child.kill("SIGKILL"), endGraceMs).unref();

@@ -4,6 +4,7 @@
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import { fromErrorRecord, type ErrorRecord } from "../../errors.ts";
+import { threadLimits } from "../../node-flags.ts";
 import { writeVerified } from "../../verified-write.ts";
 import type { KeyBytes } from "../keys.ts";
 import { openWindow, type SealedWindow } from "./sealed-window.ts";
@@ -45,7 +46,7 @@ class Member {
   constructor(chunkNameKey: KeyBytes) {
     this.thread = new Worker(new URL("./opening-thread.ts", import.meta.url), {
       workerData: chunkNameKey,
-      resourceLimits: { maxYoungGenerationSizeMb: 4 },
+      resourceLimits: threadLimits,
     });
     this.thread.on("message", (answer: FromOpeningThread) => {
       const task = this.#tasks.get(answer.id);
