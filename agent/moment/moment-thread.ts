@@ -73,6 +73,9 @@ function flush(folder: string): void {
   }
 }
 
+/** What filesystems answer that cannot clone (ioctl_ficlone(2)). */
+const noReflinks: ReadonlySet<string> = new Set(["ENOTSUP", "EOPNOTSUPP", "ENOTTY", "EINVAL", "ENOSYS"]);
+
 type Taking = () => Pick<Extract<FromMomentThread, { kind: "taken" }>, "root" | "findings">;
 
 function ready(take: Extract<MomentOrder, { kind: "take" }>): { how: "btrfs" | "reflink"; taking: Taking } | string {
@@ -94,7 +97,12 @@ function ready(take: Extract<MomentOrder, { kind: "take" }>): { how: "btrfs" | "
   if (!mayClone) return holdsOthers ? "other subvolumes lie in it" : "no snapshot can be made of it";
   const folder = path.join(place, name);
   mkdirSync(folder, { mode: 0o700 });
-  prepareClones(folder);
+  try {
+    prepareClones(folder);
+  } catch (error) {
+    if (!noReflinks.has((error as NodeJS.ErrnoException).code ?? "")) throw error;
+    return "its filesystem has no reflinks";
+  }
   return { how: "reflink", taking: () => ({ root: folder, findings: cloneTree(root, excludePaths, folder) }) };
 }
 

@@ -3,6 +3,7 @@
 // behind, the next one removes when it starts.
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
+import { lstat } from "node:fs/promises";
 import path from "node:path";
 import { Worker } from "node:worker_threads";
 import { z } from "zod";
@@ -54,6 +55,8 @@ export class Moments {
   /** Taken by a pause, for the job that reads the volume; by what it will ask for. */
   readonly #kept = new Map<string, { moment: Moment; deadlineAt: number }>();
 
+  /** Devices whose filesystem gives none: asking again would only make a quiet longer. */
+  readonly #without = new Set<number>();
   /** Records of those that could not be removed: no more are made while there is one. */
   readonly #stuck = new Set<string>();
 
@@ -68,6 +71,8 @@ export class Moments {
     const journal = this.#journal;
     if (journal === null || (!isQuiet && !isBtrfs(root))) return null;
     if (journal.moments().some((text) => this.#stuck.has(text))) return null;
+    const { dev } = await lstat(root);
+    if (this.#without.has(dev)) return null;
     const record: MomentRecord = { name: randomBytes(8).toString("hex"), place: path.join(dataRoot, placeName) };
     const text = JSON.stringify(record);
     journal.putMoment(record.name, text);
@@ -79,6 +84,7 @@ export class Moments {
     const ready = await thread.next();
     if (ready.kind !== "ready" || ready.how === null) {
       await drop();
+      if (isQuiet && ready.kind === "ready") this.#without.add(dev);
       return null;
     }
     const { how } = ready;

@@ -133,7 +133,7 @@ describe("skep --standalone", () => {
     await start("dumped", "skep.dump=echo all that there is");
     await start("paused", "skep.quiesce=pause");
     try {
-      const { run } = await backup("--volumes", "dumped,paused");
+      const { run } = await backup("--volumes", "dumped", "paused");
       expect(kinds(run)).to.deep.equal(["node node1 done", "dump node1/dumped done", "volume node1/paused partial"]);
       expect(run.parts.at(-1)?.error?.code).to.equal("SKEP_QUIET_STANDALONE");
       const beside = await restore("volume", "node1/dumped", "--as", "dumped-dump");
