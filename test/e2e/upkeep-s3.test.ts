@@ -15,8 +15,10 @@ import { newestUpkeep } from "../../shared/repository/chain.ts";
 import { digest } from "../../shared/repository/blake3.ts";
 import { createRepository } from "../../shared/repository/create.ts";
 import { newRunId } from "../../shared/repository/layout.ts";
+import { protectionOf, type Protection } from "../../shared/repository/protection.ts";
 import { absentPacksOf } from "../../shared/repository/upkeep/absent-packs.ts";
 import { forgetRuns } from "../../shared/repository/upkeep/forget.ts";
+import { protectRuns } from "../../shared/repository/upkeep/protect.ts";
 import { prune } from "../../shared/repository/upkeep/prune.ts";
 import type { StoreCredentials } from "../../shared/store/location.ts";
 import { openStore } from "../../shared/store/open.ts";
@@ -29,6 +31,7 @@ import {
   backUpRun,
   catalogueOf,
   commit,
+  keysOf,
   keysUnder,
   makeNode,
   pruneOptions,
@@ -143,5 +146,59 @@ describe("upkeep on a real S3 server", () => {
       expect(key.endsWith(digest(bytes))).to.be.true;
     }
     client.destroy();
+  });
+
+  it("locks what a kept run needs with the controller's rights, and says so of a run that it cannot lock", async () => {
+    await lab.s3.createBucket("kept", { objectLock: true });
+    const rights = ["s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:ListBucket"];
+    const controller = await lab.s3.createUser("warden");
+    await lab.s3.allow("kept", ["warden"], rights);
+    const store = open("kept", controller);
+    const made = await createRepository({ store, operatorName: "anna", now: Date.now() });
+    const home: Home = { store, made };
+    const node = makeNode({ path: folder }, "node3");
+    put(node, "a", randomBytes(300 * KiB));
+    const first = await backUpRun(home, node);
+    const protect = (known: Protection | null): Promise<Protection> =>
+      protectRuns({
+        ...{ catalogue: catalogueOf(home), keys: keysOf(home), repository: made.repositoryObject, lockDays: 1, known },
+        signal: new AbortController().signal,
+      });
+    const refused = await protect(null);
+    expect(refused.fault?.code).to.equal("SKEP_STORE_DENIED");
+    expect(protectionOf(refused, first.id)?.until).to.equal(null);
+
+    await lab.s3.allow("kept", ["warden"], [...rights, "s3:PutObjectRetention", "s3:GetObjectRetention"]);
+    const found = await protect(refused);
+    const { until } = found.runs[0] ?? expect.fail("no run");
+    expect(Date.parse(until ?? "")).to.be.greaterThan(Date.now() + 24 * 3_600_000);
+    const client = lab.s3.client(owner);
+    const { Versions = [] } = await client.send(new ListObjectVersionsCommand({ Bucket: "kept" }));
+    const kept = Versions.filter(({ Key }) => !/\/(probe|agents)\//.test(Key ?? ""));
+    const folders = new Set(kept.map(({ Key }) => Key?.split("/")[1]));
+    expect([...folders]).to.include.members(["packs", "index", "manifests", "refs", "runs", "repository", "keys"]);
+    for (const { Key, VersionId } of kept) {
+      const refusal: unknown = await client
+        .send(new DeleteObjectCommand({ Bucket: "kept", Key, VersionId, BypassGovernanceRetention: true }))
+        .catch((error: unknown) => error);
+      expect(refusal, Key).to.have.property("name", "AccessDenied");
+    }
+    // An attacker hides a pack behind a deletion mark: the run is no longer said to be protected, and comes back with it.
+    put(node, "a", randomBytes(300 * KiB));
+    const second = await backUpRun(home, node);
+    const hidden = (await keysUnder(store, "packs/")).find((key) => !Versions.some(({ Key }) => Key?.endsWith(key)));
+    await store.delete([hidden ?? ""]);
+    const lacking = await protect(found);
+    expect(lacking.runs.map(({ id, fault }) => [id, fault?.code])).to.deep.equal([
+      [second.id, "SKEP_OBJECT_MISSING"],
+      [first.id, undefined],
+    ]);
+    const marks = await client.send(
+      new ListObjectVersionsCommand({ Bucket: "kept", Prefix: `swarm-a/${hidden ?? ""}` }),
+    );
+    const { Key, VersionId } = marks.DeleteMarkers?.[0] ?? expect.fail("no mark");
+    await client.send(new DeleteObjectCommand({ Bucket: "kept", Key, VersionId }));
+    client.destroy();
+    expect((await protect(lacking)).runs.map(({ fault }) => fault)).to.deep.equal([null, null]);
   });
 });
