@@ -109,6 +109,10 @@ class DirectoryStore implements Store {
     yield* this.#walk("", prefix, signal);
   }
 
+  async *listDeleted(): AsyncGenerator<ObjectKey> {
+    // A folder keeps nothing of what was deleted.
+  }
+
   async delete(keys: readonly ObjectKey[], signal?: AbortSignal): Promise<void> {
     keys.forEach(checkKey);
     const refused: { key: ObjectKey; error: unknown }[] = [];

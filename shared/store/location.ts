@@ -38,10 +38,14 @@ export const storeLocation = z
       .string()
       .regex(/^[A-Z0-9_-]{1,64}$/)
       .optional(),
-    /** Encryption at rest by the server, on top of Skep's own: AES256, or a key of its key service. */
+    /**
+     * Encryption at rest by the server, on top of Skep's own: with its own keys, a key of its key service, or a key that
+     * goes along with each request (SSE-C) and is in the credentials.
+     */
     encryption: z
       .union([
         z.strictObject({ type: z.literal("AES256") }),
+        z.strictObject({ type: z.literal("customer") }),
         z.strictObject({ type: z.literal("aws:kms"), keyId: z.string().min(1).max(2048).optional() }),
       ])
       .optional(),
@@ -71,6 +75,8 @@ export const storeCredentials = z.strictObject({
   accessKeyId: credentialText,
   secretAccessKey: credentialText,
   sessionToken: credentialText.optional(),
+  /** 32 bytes, base64: where the location's encryption is `customer`. Lost, nothing of the store can be read. */
+  customerKey: z.base64().length(44).optional(),
 });
 
 export type StoreCredentials = z.infer<typeof storeCredentials>;

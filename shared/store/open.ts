@@ -4,7 +4,7 @@ import { SkepError } from "../errors.ts";
 import { createDirectory, openDirectory } from "./directory.ts";
 import { parseStoreUrl, type StoreCredentials, type StoreLocation } from "./location.ts";
 import { S3Store } from "./s3-store.ts";
-import type { S3Settings } from "./s3.ts";
+import type { S3Settings } from "./s3-settings.ts";
 import type { Store } from "./store.ts";
 
 const defaultParallel = 8;
@@ -24,6 +24,17 @@ export function openStore(location: StoreLocation, credentials: StoreCredentials
       message: `${location.url} needs credentials, and none were given`,
       permanent: true,
       hint: "give the files that hold access key id and secret access key",
+    });
+  }
+  const needsKey = location.encryption?.type === "customer";
+  if (needsKey !== (credentials.customerKey !== undefined)) {
+    throw new SkepError({
+      code: "SKEP_STORE_CREDENTIALS",
+      message: needsKey
+        ? `${location.url} is encrypted with a key of yours, and the credentials have no customerKey`
+        : `the credentials of ${location.url} have a customerKey, and its address card does not say encryption: customer`,
+      permanent: true,
+      hint: 'the card says {"encryption": {"type": "customer"}}, the credentials "customerKey": 32 bytes in base64',
     });
   }
   return new S3Store(s3Settings(location, url), credentials);

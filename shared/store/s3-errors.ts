@@ -131,6 +131,10 @@ const byName: Readonly<Record<string, Case>> = {
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: tls,
   UNABLE_TO_GET_ISSUER_CERT: tls,
   UNABLE_TO_GET_ISSUER_CERT_LOCALLY: tls,
+  HOSTNAME_MISMATCH: tls,
+  INVALID_CA: tls,
+  INVALID_PURPOSE: tls,
+  UNSPECIFIED: tls, // what OpenSSL has no name for, such as a digest that is too weak
 };
 
 function caseOf({ name, status }: S3Failure): Case {

@@ -20,9 +20,11 @@ import {
   type S3Page,
   type S3Put,
   type S3PutOutcome,
-  type S3Settings,
   type S3Version,
+  type S3VersionsMarker,
+  type S3VersionsPage,
 } from "./s3.ts";
+import type { S3Settings } from "./s3-settings.ts";
 import { Slots } from "./slots.ts";
 import type { ObjectHead, ObjectInfo, ObjectKey, PutOptions, Store, StoreAbilities, Stored } from "./store.ts";
 
@@ -44,6 +46,8 @@ export const defaultPatience: S3Patience = {
 
 /** S3's limit for one list or batch of deletions. */
 const batchKeys = 1000;
+/** Of a list of versions: no right to it, or a server that has none. */
+const tellsNothing = new Set(["SKEP_STORE_DENIED", "SKEP_STORE_FAILED"]);
 /** How long a probe locks its own object. */
 const probeLockMs = 2000;
 
@@ -118,6 +122,24 @@ export class S3Store implements Store {
     do {
       const page: S3Page = await this.#listPage(prefix, from, signal);
       yield* page.objects;
+      from = page.next;
+    } while (from !== null);
+  }
+
+  async *listDeleted(prefix: string, signal?: AbortSignal): AsyncGenerator<ObjectKey> {
+    checkPrefix(prefix);
+    let from: S3VersionsMarker | null = null;
+    do {
+      let page: S3VersionsPage;
+      try {
+        page = await this.#patiently(`list versions of ${prefix}`, 0, signal, (inner) =>
+          this.#door.listVersions(prefix, from, inner),
+        );
+      } catch (error) {
+        if (error instanceof SkepError && error.permanent && tellsNothing.has(error.code)) return;
+        throw error;
+      }
+      yield* page.deleted;
       from = page.next;
     } while (from !== null);
   }
@@ -199,9 +221,9 @@ export class S3Store implements Store {
   /** What the deletion of the probe's object left of it. */
   async #deleteMarks(key: ObjectKey, signal: AbortSignal | undefined): Promise<void> {
     const marks = await this.#patiently(`list versions of ${key}`, 0, signal, (inner) =>
-      this.#door.listVersions(key, inner),
+      this.#door.listVersions(key, null, inner),
     );
-    if (marks.length > 0) await this.#deleteAll(marks, signal);
+    if (marks.versions.length > 0) await this.#deleteAll(marks.versions, signal);
   }
 
   async #deleteAll(versions: readonly S3Version[], signal: AbortSignal | undefined): Promise<void> {

@@ -24,27 +24,8 @@ import { refuseLarger } from "./limits.ts";
 import type { StoreCredentials } from "./location.ts";
 import { explainS3Failure, readS3Failure } from "./s3-errors.ts";
 import { S3Names } from "./s3-names.ts";
+import { serverSideOf, type S3Settings } from "./s3-settings.ts";
 import type { ObjectHead, ObjectInfo, ObjectKey } from "./store.ts";
-
-export interface S3Settings {
-  bucket: string;
-  /** Without slashes at its ends; "" is the bucket's top. */
-  prefix: string;
-  /** `https://host[:port]`. */
-  endpoint: string;
-  region: string;
-  pathStyle: boolean;
-  /** PEM; null trusts what Node trusts. */
-  ca: string | null;
-  storageClass: string | null;
-  encryption: { type: "AES256" | "aws:kms"; keyId?: string | undefined } | null;
-  /** Connections at once. */
-  connections: number;
-  /** Until a connection stands. */
-  connectMs: number;
-  /** Without a byte in either direction. */
-  idleMs: number;
-}
 
 export interface S3Put {
   checksums: Checksums;
@@ -75,6 +56,18 @@ export interface S3Version {
   versionId: string;
 }
 
+export interface S3VersionsPage {
+  /** Versions and deletion marks. */
+  versions: S3Version[];
+  /** Keys whose newest is a deletion mark. */
+  deleted: ObjectKey[];
+  next: S3VersionsMarker | null;
+}
+export interface S3VersionsMarker {
+  key: string;
+  versionId: string | undefined;
+}
+
 /** What servers answer to a lock where the bucket was made without. */
 const lacksLock = new Set(["InvalidRequest", "ObjectLockConfigurationNotFoundError", "NotImplemented"]);
 const crcName = "skep-crc32";
@@ -86,14 +79,18 @@ export class S3Door {
   readonly #client: S3Client;
   readonly #names: S3Names;
   readonly #secrets: readonly string[];
+  /** Of SSE-C, for each request that writes or reads an object. */
+  readonly #customerKey: { SSECustomerAlgorithm?: string; SSECustomerKey?: string };
 
   constructor(settings: S3Settings, credentials: StoreCredentials) {
     const { bucket, prefix, endpoint } = settings;
     this.address = `s3://${bucket}${prefix === "" ? "" : `/${prefix}`} at ${endpoint}`;
     this.#settings = settings;
     this.#names = new S3Names(prefix);
-    const { accessKeyId, secretAccessKey, sessionToken } = credentials;
-    this.#secrets = [secretAccessKey, sessionToken ?? "", accessKeyId];
+    const { accessKeyId, secretAccessKey, sessionToken, customerKey } = credentials;
+    this.#secrets = [secretAccessKey, sessionToken ?? "", accessKeyId, customerKey ?? ""];
+    this.#customerKey =
+      customerKey === undefined ? {} : { SSECustomerAlgorithm: "AES256", SSECustomerKey: customerKey };
     this.#client = makeClient(settings, credentials);
   }
 
@@ -102,6 +99,7 @@ export class S3Door {
     const { checksums, token, lockedUntil } = put;
     const command = new PutObjectCommand({
       ...this.#object(key),
+      ...this.#customerKey,
       Body: bytes,
       ContentLength: bytes.byteLength,
       ContentType: "application/octet-stream",
@@ -109,8 +107,7 @@ export class S3Door {
       Metadata: { [crcName]: checksums.crc32, ...(token === undefined ? {} : { [tokenName]: token }) },
       ...(put.ifAbsent ? { IfNoneMatch: "*" } : {}),
       ...(storageClass === null ? {} : { StorageClass: storageClass as StorageClass }),
-      ...(encryption === null ? {} : { ServerSideEncryption: encryption.type }),
-      ...(encryption?.keyId === undefined ? {} : { SSEKMSKeyId: encryption.keyId }),
+      ...serverSideOf(encryption),
       ...(lockedUntil === undefined ? {} : { ObjectLockMode: "COMPLIANCE", ObjectLockRetainUntilDate: lockedUntil }),
     });
     command.middlewareStack.add(
@@ -135,7 +132,7 @@ export class S3Door {
   /** Null where there is none. Length and checksum are checked: SKEP_STORE_CORRUPT where they do not fit. */
   async get(key: ObjectKey, maxBytes: number, signal: AbortSignal): Promise<Uint8Array | null> {
     try {
-      const command = new GetObjectCommand(this.#object(key));
+      const command = new GetObjectCommand({ ...this.#object(key), ...this.#customerKey });
       const { Body, ContentLength, Metadata } = await this.#client.send(command, { abortSignal: signal });
       const bytes = await readBody(asReadable(Body), ContentLength ?? null, maxBytes, signal);
       if (bytes === null) throw refuseLarger(key, ContentLength ?? maxBytes + 1, maxBytes, this.address);
@@ -155,7 +152,11 @@ export class S3Door {
   async getRange(key: ObjectKey, start: number, end: number, signal: AbortSignal): Promise<Uint8Array | null> {
     const what = `get ${key} from byte ${start}`;
     try {
-      const command = new GetObjectCommand({ ...this.#object(key), Range: `bytes=${start}-${end - 1}` });
+      const command = new GetObjectCommand({
+        ...this.#object(key),
+        ...this.#customerKey,
+        Range: `bytes=${start}-${end - 1}`,
+      });
       const answer = await this.#client.send(command, { abortSignal: signal });
       const totalBytes = /^bytes (\d+)-\d+\/(\d+)$/.exec(answer.ContentRange ?? "");
       if (Number(totalBytes?.[1]) !== start) {
@@ -177,7 +178,7 @@ export class S3Door {
   /** Null where there is none. The answer to a HEAD has no body, so that a list must say why it failed. */
   async head(key: ObjectKey, signal: AbortSignal): Promise<S3ObjectInfo | null> {
     try {
-      const command = new HeadObjectCommand(this.#object(key));
+      const command = new HeadObjectCommand({ ...this.#object(key), ...this.#customerKey });
       const answer = await this.#client.send(command, { abortSignal: signal });
       return {
         key,
@@ -237,18 +238,27 @@ export class S3Door {
   }
 
   /** Every version and deletion mark of the keys with this prefix, up to 1,000. */
-  async listVersions(prefix: string, signal: AbortSignal): Promise<S3Version[]> {
+  async listVersions(prefix: string, from: S3VersionsMarker | null, signal: AbortSignal): Promise<S3VersionsPage> {
     try {
       const command = new ListObjectVersionsCommand({
         Bucket: this.#settings.bucket,
         Prefix: this.#names.full(prefix),
         EncodingType: "url",
+        ...(from === null ? {} : { KeyMarker: from.key }),
+        ...(from?.versionId === undefined ? {} : { VersionIdMarker: from.versionId }),
       });
       const answer = await this.#client.send(command, { abortSignal: signal });
-      return [...(answer.Versions ?? []), ...(answer.DeleteMarkers ?? [])].flatMap(({ Key, VersionId }) => {
+      const marks = answer.DeleteMarkers ?? [];
+      const versions = [...(answer.Versions ?? []), ...marks].flatMap(({ Key, VersionId }) => {
         const key = this.#names.ofList(Key);
         return key === null || VersionId === undefined ? [] : [{ key, versionId: VersionId }];
       });
+      const deleted = marks.flatMap(({ Key, IsLatest }) => (IsLatest === true ? (this.#names.ofList(Key) ?? []) : []));
+      const { IsTruncated, NextKeyMarker = "", NextVersionIdMarker: versionId } = answer;
+      if (IsTruncated !== true) return { versions, deleted, next: null };
+      const next = { key: decodeURIComponent(NextKeyMarker), versionId };
+      if (next.key === "" || (next.key === from?.key && versionId === from.versionId)) throw this.#endless(prefix);
+      return { versions, deleted, next };
     } catch (error) {
       throw this.#explain(error, `list versions of ${prefix}`);
     }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# ceph.sh ADDRESS PORT: a Ceph S3 server of one monitor, one object store in memory and one gateway, as the only program
+# ceph.sh ADDRESS PORT TLSPORT: a Ceph S3 server of one monitor, one object store in memory and one gateway, as the only program
 # of its machine. All that it keeps is in /srv/lab; a clean stop writes the objects there, a start reads them again.
 # SIGTERM ends it, in order. It says that it is ready by the file /srv/lab/ready.
 set -eu
@@ -50,7 +50,10 @@ osd_fast_shutdown=false
 osd_objectstore=memstore
 memstore_device_bytes=8589934592
 [client.rgw.x]
-rgw_frontends=beast endpoint=$1:$2 tcp_nodelay=1
+rgw_frontends=beast endpoint=$1:$2 ssl_endpoint=$1:$3 ssl_certificate=/srv/lab/tls.pem tcp_nodelay=1
+rgw_dns_name=s3.lab.test
+rgw_crypt_s3_kms_backend=testing
+rgw_crypt_s3_kms_encryption_keys=lab-key=YmluCmJvb3N0CmJvb3N0LWJ1aWxkCmNlcGguY29uZgo=
 rgw_dynamic_resharding=false
 EOF
   key() { name=$1; shift; ceph-authtool $d/keyring --gen-key -n "$name" "$@" >/dev/null; }

@@ -10,6 +10,7 @@ import { copyFile, mkdir, readFile, readlink, rm, stat, writeFile } from "node:f
 import { get } from "node:http";
 import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { generate } from "selfsigned";
 import { z } from "zod";
 import { SkepError } from "../../shared/errors.ts";
 import { processesIn } from "./cgroup.ts";
@@ -41,11 +42,19 @@ const ownersRights = [
 /** Number of its leg on the bridge, and last number of its address. */
 const s3Index = 253;
 const port = 7480;
+const tlsPort = 7443;
+/** What the server answers to by name: NAME itself, and BUCKET.NAME; no resolver knows it. */
+export const s3HostName = "s3.lab.test";
 const machineName = "s3";
 
 /** Addressed path-style (http://HOST:PORT/BUCKET/KEY); buckets are made without a location constraint. */
 export class S3Server {
+  readonly address: string;
   readonly endpoint: string;
+  /** With a certificate that the lab's own authority signed. */
+  readonly tlsEndpoint: string;
+  /** The same by its name. */
+  readonly namedEndpoint: string;
   readonly region = "us-east-1";
   readonly #lab: LabState;
   readonly #machine: Machine;
@@ -53,7 +62,10 @@ export class S3Server {
 
   constructor(lab: LabState, rootfs: string) {
     this.#lab = lab;
-    this.endpoint = `http://${lab.subnet}.${s3Index}:${port}`;
+    this.address = `${lab.subnet}.${s3Index}`;
+    this.endpoint = `http://${this.address}:${port}`;
+    this.tlsEndpoint = `https://${this.address}:${tlsPort}`;
+    this.namedEndpoint = `https://${s3HostName}:${tlsPort}`;
     const folder = join(labFolder(lab.name), machineName);
     this.#shared = join(folder, "shared");
     this.#machine = new Machine({
@@ -63,7 +75,7 @@ export class S3Server {
       namespace: namespaceName(lab.id, machineName),
       cgroup: cgroupOf(lab.id, machineName),
       binds: { [this.#shared]: "/srv/lab" },
-      program: ["/bin/sh", "/srv/lab/ceph.sh", `${lab.subnet}.${s3Index}`, String(port)],
+      program: ["/bin/sh", "/srv/lab/ceph.sh", this.address, String(port), String(tlsPort)],
     });
   }
 
@@ -73,8 +85,55 @@ export class S3Server {
     await this.#machine.create();
     await mkdir(this.#shared, { recursive: true });
     await copyFile(join(import.meta.dirname, "ceph.sh"), join(this.#shared, "ceph.sh"));
+    await this.#makeCertificate();
     await this.start();
     await this.createUser("full");
+  }
+
+  /** PEM of the authority that signed the server's certificate. */
+  async authority(): Promise<string> {
+    return await readFile(join(this.#shared, "ca.pem"), "utf8");
+  }
+
+  async #makeCertificate(): Promise<void> {
+    const year = {
+      notAfterDate: new Date(Date.now() + 365 * 24 * 3_600_000),
+      keyType: "ec",
+      algorithm: "sha256",
+    } as const;
+    const authority = await generate([{ name: "commonName", value: "lab authority" }], {
+      ...year,
+      extensions: [
+        { name: "basicConstraints", cA: true, critical: true },
+        { name: "keyUsage", keyCertSign: true, digitalSignature: true, critical: true },
+      ],
+    });
+    const server = await generate([{ name: "commonName", value: s3HostName }], {
+      ...year,
+      ca: { key: authority.private, cert: authority.cert },
+      extensions: [
+        {
+          name: "subjectAltName",
+          altNames: [
+            { type: 2, value: s3HostName },
+            { type: 2, value: `*.${s3HostName}` },
+            { type: 7, ip: this.address },
+          ],
+        },
+      ],
+    });
+    await writeFile(join(this.#shared, "ca.pem"), authority.cert);
+    await writeFile(join(this.#shared, "tls.pem"), `${server.private}\n${server.cert}\n`);
+  }
+
+  /** A storage class that objects can be put into, beside STANDARD. The server is stopped and started again. */
+  async addStorageClass(name: string): Promise<void> {
+    const which = ["--rgw-zonegroup=default", "--placement-id=default-placement", `--storage-class=${name}`];
+    await this.#admin(["radosgw-admin", "zonegroup", "placement", "add", ...which]);
+    const zone = ["--rgw-zone=default", "--placement-id=default-placement", `--storage-class=${name}`];
+    await this.#admin(["radosgw-admin", "zone", "placement", "add", ...zone, "--data-pool=default.rgw.buckets.data"]);
+    await this.stop();
+    await this.start();
   }
 
   get isRunning(): boolean {

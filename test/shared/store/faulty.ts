@@ -77,6 +77,10 @@ export class FaultyStore implements Store {
     yield* await this.#call("list", prefix, signal, (inner) => Array.fromAsync(this.#inner.list(prefix, inner)));
   }
 
+  listDeleted(prefix: string, signal?: AbortSignal): AsyncIterable<ObjectKey> {
+    return this.#inner.listDeleted(prefix, signal);
+  }
+
   async delete(keys: readonly ObjectKey[], signal?: AbortSignal): Promise<void> {
     await this.#call("delete", keys[0] ?? "", signal, (inner) => this.#inner.delete(keys, inner));
   }

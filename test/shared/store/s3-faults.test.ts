@@ -6,7 +6,7 @@ import { generate } from "selfsigned";
 import { toErrorRecord } from "../../../shared/errors.ts";
 import { crc32Of } from "../../../shared/store/body.ts";
 import { S3Store, type S3Patience } from "../../../shared/store/s3-store.ts";
-import type { S3Settings } from "../../../shared/store/s3.ts";
+import type { S3Settings } from "../../../shared/store/s3-settings.ts";
 import {
   accept,
   bare,

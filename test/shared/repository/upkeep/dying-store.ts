@@ -22,6 +22,7 @@ export function dyingStore(store: Store, nth: number, before: boolean, die: () =
     head: (key, signal) => store.head(key, signal),
     lock: (key, versionId, until, signal) => write(() => store.lock(key, versionId, until, signal)),
     list: (prefix, signal) => store.list(prefix, signal),
+    listDeleted: (prefix, signal) => store.listDeleted(prefix, signal),
     delete: async (keys, signal) => {
       for (const key of keys) await write(() => store.delete([key], signal));
     },

@@ -35,7 +35,17 @@ function withLocks(store: Store): { store: Store; locks: Map<string, number>; re
     },
   }) as Store;
   // Private fields want the store itself.
-  for (const name of ["put", "putIfAbsent", "get", "getRange", "list", "delete", "probe", "close"] as const) {
+  for (const name of [
+    "put",
+    "putIfAbsent",
+    "get",
+    "getRange",
+    "list",
+    "listDeleted",
+    "delete",
+    "probe",
+    "close",
+  ] as const) {
     Object.defineProperty(locking, name, { value: (store[name] as () => unknown).bind(store) });
   }
   Object.defineProperty(locking, "address", { value: store.address });
