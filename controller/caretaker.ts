@@ -47,6 +47,9 @@ export class Caretaker {
 
   /** Throws what forget, prune and the store throw; what was not done is done at the next look. */
   async look(signal: AbortSignal): Promise<void> {
+    await this.#book.look(signal);
+    // Nothing is given up in a store that lost its newest runs.
+    if (this.#book.isCutOff) return;
     const upkeep = await newestUpkeep(this.#repository.catalogue, signal);
     await this.#follow(upkeep);
     const inForce = this.#policies.inForce;

@@ -3,6 +3,8 @@ import { SkepError, toErrorRecord } from "../shared/errors.ts";
 import type { Logger } from "../shared/log.ts";
 import { appendRun, readRun, readRuns, type AppendRunOptions, type NewRun } from "../shared/repository/run-chain.ts";
 import { readProtection } from "../shared/repository/catalogue.ts";
+import { listSequences, newestEntry } from "../shared/repository/chain.ts";
+import { layout } from "../shared/repository/layout.ts";
 import { protectionOf, type Protection } from "../shared/repository/protection.ts";
 import type { Run } from "../shared/repository/run.ts";
 import type { RunSummary } from "./api/schemas.ts";
@@ -20,6 +22,8 @@ export class RunBook {
   /** Newest first. */
   #summaries: RunSummary[] = [];
   #runs: Run[] = [];
+  /** Highest number of the chain that was seen. */
+  #newest: number | null = null;
   /** Which runs are locked; null where none was looked at. */
   protection: Protection | null = null;
   readonly successes = new LastSuccesses();
@@ -50,6 +54,22 @@ export class RunBook {
     this.protection = await readProtection(this.#repository.catalogue);
   }
 
+  get isCutOff(): boolean {
+    return [...this.faults.values()].some(({ code }) => code === "SKEP_RUNS_CUT_OFF");
+  }
+
+  /** Whether the newest entry that this controller knows of is still there; what is wrong is among the faults then. */
+  async look(signal?: AbortSignal): Promise<void> {
+    const { catalogue, store } = this.#repository;
+    const newest = await newestEntry(catalogue, await listSequences(store, signal), signal);
+    const known = this.#newest;
+    if (known !== null && (newest?.sequence ?? 0) < known) {
+      const fault = cutOff(known, store.address);
+      if (!this.faults.has(layout.run(known))) this.#log.error({ error: toErrorRecord(fault) }, fault.message);
+      this.faults.set(layout.run(known), fault);
+    } else this.#newest = newest?.sequence ?? null;
+  }
+
   get summaries(): readonly RunSummary[] {
     return this.#summaries.map((summary) => ({ ...summary, protection: protectionOf(this.protection, summary.id) }));
   }
@@ -74,9 +94,19 @@ export class RunBook {
       this.#summaries = [summaryOf(written), ...this.#summaries].slice(0, keptSummaries);
       this.#runs = [written, ...this.#runs].slice(0, keptRuns);
       this.successes.add(written);
+      this.#newest = Math.max(this.#newest ?? 0, written.sequence);
     }
     return written;
   }
+}
+
+function cutOff(sequence: number, address: string): SkepError {
+  return new SkepError({
+    code: "SKEP_RUNS_CUT_OFF",
+    message: `number ${sequence} of the chain at ${address}, which this controller saw, is gone: the store was rolled back, or runs removed`,
+    permanent: true,
+    hint: "find out by whom before anything is pruned; look for it in the store's former versions",
+  });
 }
 
 function chainBroken(key: string, address: string): SkepError {

@@ -250,6 +250,8 @@ export const checkDocument = z.strictObject({
   /** That no kept run needs. */
   unneededPacks: z.int(),
   unneededBytes: z.int(),
+  /** Of the chain. */
+  newest: z.strictObject({ sequence: z.int(), digest: z.string() }).nullable(),
   findings: z.array(
     z.strictObject({
       level: z.enum(["error", "warning"]),

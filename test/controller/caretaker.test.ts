@@ -70,6 +70,17 @@ describe("the caretaker", () => {
     expect(book.summaries.map(({ id }) => id)).to.deep.equal([run.id, ids[0]]);
   });
 
+  it("says that the newest run that it knows of is gone, and gives nothing up then", async () => {
+    const [key = ""] = (await keysUnder(place.store, "runs/")).reverse();
+    const bytes = (await place.store.get(key, 1 << 26)) ?? new Uint8Array();
+    await caretaker.look(signal);
+    await place.store.delete([key]);
+    await caretaker.look(signal);
+    expect(book.faults.get(key)?.code).to.equal("SKEP_RUNS_CUT_OFF");
+    await place.store.put(key, bytes);
+    book.faults.clear();
+  });
+
   it("leaves a store alone whose creations do not exclude each other", async () => {
     if (repository.abilities !== null) repository.abilities = { ...repository.abilities, conditionalWrites: false };
     const before = await keysUnder(place.store, "");

@@ -21,12 +21,14 @@ import type { Operator } from "../../../shared/repository/open/operator.ts";
 import type { CheckDocument } from "../documents.ts";
 import { exitCodes, type ExitCode } from "../exit-code.ts";
 import * as format from "../format.ts";
+import { noteSeenChain, readSeenChain } from "../seen-chain.ts";
 import { describe, run, type Session } from "../session.ts";
 import { makeUpkeepProgress } from "../upkeep-progress.ts";
 
 interface CheckCommandOptions extends StoreOptions, IdentityOptions {
   /** True without a number: all. */
   readData?: number | true;
+  newest?: number;
 }
 
 export function register(program: Command): void {
@@ -35,6 +37,11 @@ export function register(program: Command): void {
     "--read-data [percent]",
     "read packs and archives too, all or so many percent of them, others each time; with --identity also open them",
     parsePercent,
+  );
+  command.option(
+    "--newest <number>",
+    "the chain reached this number, as an earlier check or `skep show` said: it must be there, or forgotten",
+    parseSequence,
   );
   const example = `skep check --kit skep-kit
 skep check --kit skep-kit --identity identity-anna.txt --read-data 10`;
@@ -45,6 +52,12 @@ function parsePercent(text: string): number {
   const percent = Number(text);
   if (percent > 0 && percent <= 100) return percent;
   throw new InvalidArgumentError("expected a number above 0, at most 100");
+}
+
+function parseSequence(text: string): number {
+  const sequence = Number(text);
+  if (Number.isSafeInteger(sequence) && sequence >= 1) return sequence;
+  throw new InvalidArgumentError("expected a whole number from 1");
 }
 
 async function check(session: Session, options: CheckCommandOptions): Promise<ExitCode> {
@@ -59,7 +72,7 @@ async function check(session: Session, options: CheckCommandOptions): Promise<Ex
 
 async function look(
   session: Session,
-  { readData }: CheckCommandOptions,
+  { readData, newest }: CheckCommandOptions,
   opened: OpenedCatalogue,
   operator: Operator | null,
 ): Promise<CheckResult> {
@@ -83,7 +96,13 @@ async function look(
           signal,
         });
   try {
+    const noted = await readSeenChain(repository.repositoryId);
+    const seen = [
+      ...(noted === null ? [] : [{ ...noted, by: "an earlier check on this machine" }]),
+      ...(newest === undefined ? [] : [{ sequence: newest, digest: null, by: "whoever gave --newest" }]),
+    ];
     const result = await checkRepository({
+      seen,
       catalogue,
       keys: catalogueKeysOf(opened),
       keyObjects: [
@@ -94,6 +113,9 @@ async function look(
       signal,
       onProgress: progress.update,
     });
+    const isCutOff = result.findings.some(({ code }) => code === "SKEP_RUNS_CUT_OFF");
+    // What was seen last is kept until its loss is explained, so that every check tells of it.
+    if (!isCutOff && result.newest !== null) await noteSeenChain(repository.repositoryId, result.newest);
     const recorded = await readProtection(catalogue, signal);
     if (recorded === null) return result;
     const { lockDays } = recorded;
@@ -129,5 +151,6 @@ function report({ output }: Session, options: CheckCommandOptions, result: Check
     const how = options.identity === undefined ? "their digests compared" : "opened, every chunk compared";
     output.say(`${format.plural(readPacks, "pack")} of ${format.bytes(readBytes)} read, ${how}`);
   } else output.say("what the packs hold was not read: --read-data does");
+  if (result.newest !== null) output.say(`the newest entry of the chain has number ${result.newest.sequence}`);
   output.say(document.clean ? output.styleWords("green", "all is well") : "not all is well: see above");
 }

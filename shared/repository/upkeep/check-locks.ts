@@ -1,7 +1,7 @@
 // Whether the store keeps the locks that the record says: of someone who took them away by other means, of a bucket that was
 // copied to one without, or of a store that only pretends.
 import type { Protection } from "../protection.ts";
-import type { Finding } from "./check.ts";
+import type { Finding } from "./finding.ts";
 
 /** `recorded`: by the last pass that locked. `found`: by one that only looked. `now` in ms since 1970. */
 export function compareLocks(recorded: Protection, found: Protection, now: number): Finding[] {

@@ -4,33 +4,26 @@ import { SkepError, type ErrorCode } from "../../errors.ts";
 import { plainPayloadBytes } from "../age-payload.ts";
 import { digest } from "../blake3.ts";
 import type { Catalogue } from "../catalogue.ts";
-import { layout } from "../layout.ts";
+import { layout, numberOfKey } from "../layout.ts";
 import type { PackRef } from "../refs.ts";
 import type { Part, Run, StoredObject } from "../run.ts";
 import { open } from "../sealed.ts";
 import { packsOf } from "../upkeep-entry.ts";
 import { surveyChain, type ChainSurvey } from "./chain-survey.ts";
+import { findCutOff, newestOf, type SeenEntry } from "./cut-off.ts";
+import type { Finding } from "./finding.ts";
 import { readIndexes } from "./index-objects.ts";
 import { PackLedger, type LedgerPack, type NeededChunk } from "./pack-ledger.ts";
 import { objectsOfPart } from "./part-objects.ts";
 import { openRefs, type CatalogueKeys } from "./refs-lines.ts";
-
-export interface Finding {
-  /** `error`: something cannot be restored, or somebody tampered. `warning`: costs time or space only. */
-  level: "error" | "warning";
-  code: ErrorCode;
-  /** Null where it is no single object's. */
-  key: string | null;
-  message: string;
-  /** `RUN:NODE/VOLUME`, or `RUN` alone where the whole of it is meant. */
-  hurts: string[];
-}
 
 export interface CheckOptions {
   catalogue: Catalogue;
   keys: CatalogueKeys;
   /** Objects of which nothing can be opened without them: keys/… that the repository object names. */
   keyObjects: readonly string[];
+  /** What is remembered of the chain's newest entry outside of the store; each must be there or forgotten. */
+  seen?: readonly SeenEntry[];
   /** Looks into the content of packs, see check-content.ts; null: their being there and their sizes must do. */
   content: ContentCheck | null;
   signal: AbortSignal;
@@ -57,6 +50,8 @@ export interface CheckResult {
   /** Packs that no run needs: the next prunes take them. */
   unneededPacks: number;
   unneededBytes: number;
+  /** The chain's newest entry: what the next check must find again. */
+  newest: { sequence: number; digest: string } | null;
   /** At most maxFindings. */
   findings: Finding[];
   findingsLeftOut: number;
@@ -95,6 +90,7 @@ class Check {
       unneededPacks: 0,
       unneededBytes: 0,
     },
+    newest: null,
     findings: [],
     findingsLeftOut: 0,
   };
@@ -112,6 +108,7 @@ class Check {
     await this.#readIndex();
     const survey = await this.#checkRuns();
     this.#checkChain(survey);
+    await this.#checkEnd(survey);
     await this.#checkPacks(new Set(packsOf(survey.upkeep?.doomed)));
     if (this.#hurtPacks.size > 0) await this.#findHurt();
     return this.#result;
@@ -249,6 +246,19 @@ class Check {
     for (const { sequence, fault } of faults) {
       this.#add("error", fault.code, layout.run(sequence), fault.message, []);
     }
+  }
+
+  async #checkEnd(survey: ChainSurvey): Promise<void> {
+    const { keys, seen = [], signal } = this.#options;
+    const hidden: number[] = [];
+    for await (const key of keys.store.listDeleted(layout.runsPrefix, signal)) {
+      const sequence = numberOfKey(key);
+      if (sequence !== null && key === layout.run(sequence)) hidden.push(sequence);
+    }
+    for (const { level, code, key, message, hurts } of findCutOff(survey, seen, hidden)) {
+      this.#add(level, code, key, message, hurts);
+    }
+    this.#result.newest = newestOf(survey);
   }
 
   async #checkPacks(doomed: ReadonlySet<string>): Promise<void> {

@@ -3,7 +3,7 @@
 import { layout } from "../layout.ts";
 import { isForgotten } from "../run-chain.ts";
 import type { ChainSurvey } from "./chain-survey.ts";
-import type { Finding } from "./check.ts";
+import type { Finding } from "./finding.ts";
 
 /** The newest entry of the chain, as somebody saw it at some time. */
 export interface SeenEntry {

@@ -12,6 +12,7 @@ import { forgetRuns } from "../../../../shared/repository/upkeep/forget.ts";
 import { prune } from "../../../../shared/repository/upkeep/prune.ts";
 import type { Run } from "../../../../shared/repository/run.ts";
 import { makePlace, type Place } from "../snapshots.ts";
+import { checkAll } from "./check-all.ts";
 import {
   appenderOf,
   backUpRun,
@@ -178,6 +179,25 @@ describe("check", () => {
     const { packs } = await check();
     const { readPacks } = await check("digests", 40);
     expect(readPacks).to.be.lessThan(packs);
+  });
+
+  it("finds that the newest runs were taken away, by what was seen before", async () => {
+    const { newest } = await checkAll(place);
+    const seen = [{ sequence: newest?.sequence ?? 0, digest: newest?.digest ?? "", by: "a test" }];
+    expect((await checkAll(place, { seen })).findings).to.deep.equal([]);
+    const key = layout.run(newest?.sequence ?? 0);
+    const bytes = (await place.store.get(key, 1 << 26)) ?? new Uint8Array();
+    await place.store.delete([key]);
+    try {
+      // The chain itself is whole: only who remembers can tell.
+      expect((await checkAll(place)).findings).to.deep.equal([]);
+      const { findings } = await checkAll(place, { seen });
+      expect(findings.map(({ level, code, key: at }) => [level, code, at])).to.deep.equal([
+        ["error", "SKEP_RUNS_CUT_OFF", key],
+      ]);
+    } finally {
+      await place.store.put(key, bytes);
+    }
   });
 
   it("takes what was forgotten and pruned for no fault", async () => {
