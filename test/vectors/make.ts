@@ -14,6 +14,11 @@ import { encodeRepositoryKey } from "../../shared/repository/repository-key.ts";
 import { encodeRepositoryObject, type RepositoryObject } from "../../shared/repository/repository-object.ts";
 import { seal } from "../../shared/repository/sealed.ts";
 import { generateSigningKeyPair, signPayload } from "../../shared/repository/signature.ts";
+import { archiveStream } from "../../shared/repository/archive-stream.ts";
+import { makeAgeHeader } from "../../shared/repository/age.ts";
+import { runSchema, type Run } from "../../shared/repository/run.ts";
+import { upkeepEntrySchema, type UpkeepEntry } from "../../shared/repository/upkeep-entry.ts";
+import { makeFrozenRepository } from "./frozen-repository.ts";
 import { decodeVector, type Vector } from "../shared/repository/vector-decoders.ts";
 
 const folder = join(import.meta.dirname, "v1");
@@ -198,3 +203,73 @@ await write("identity-file", {}, {
   "no-root": ["no root public key", Buffer.from(identityText.replace("# root public key", "# something else")), "SKEP_IDENTITY_INVALID"],
   "other-root": ["another root public key", Buffer.from(encodeIdentityFile({ ...identityFile, rootPublicKey: object.controllerPublicKey })), "SKEP_IDENTITY_INVALID"],
 });
+
+const controller = generateSigningKeyPair();
+const time = object.createdAt;
+const stored = { key: `refs/20261121-030000-abcdef/${"cd".repeat(16)}`, sizeBytes: 500, digest, versionId: "v1" };
+const run: Run = runSchema.parse({
+  format: 1, id: "20261121-030000-abcdef", repositoryId, incarnation: 1, sequence: 7, previousDigest: digest, upkeepSequence: 3,
+  status: "partial", trigger: "schedule", schedule: "nightly", policyVersion: 2, startedAt: time, endedAt: time, skepVersion: "0.1.0",
+  clusterId: "cluster1", nodes: [{ id: "node1", hostname: "host1", role: "manager", availability: "active", state: "ready", address: "10.0.0.1" }],
+  parts: [
+    { kind: "volume", name: "host1/data", nodeId: "node1", hostname: "host1", status: "done", startedAt: time, endedAt: time, attempt: 1, warnings: [], warningsLeftOut: 0, epoch: 1,
+      manifest: { ...stored, key: `manifests/20261121-030000-abcdef/${"ef".repeat(16)}.age` }, refs: stored,
+      volume: { name: "data", driver: "local", options: {}, labels: {}, scope: "local" }, consistency: "not-atomic" },
+    { kind: "raft", name: "raft", nodeId: "node1", hostname: "host1", status: "failed", startedAt: time, endedAt: time, attempt: 3, warnings: [], warningsLeftOut: 0,
+      error: { code: "SKEP_RAFT_TORN", message: "why", permanent: false } },
+  ],
+  notCovered: [{ kind: "volume", name: "host2/x", hostname: "host2", reason: "node-down", message: "host2 is down" }], warnings: [],
+});
+const upkeep: UpkeepEntry = upkeepEntrySchema.parse({
+  format: 1, repositoryId, incarnation: 1, sequence: 7, previousDigest: digest, writtenAt: time, skepVersion: "0.1.0",
+  forgotten: [{ first: 1, last: 2, digest, previousDigest: null }], forgottenRuns: [{ id: run.id, sequence: 2, forgottenAt: time }], fencedBefore: "20261120-030000",
+  retired: [{ writerId: "node1", since: time, packs: [digest] }], doomed: [{ writerId: "", since: time, packs: ["cd".repeat(32)] }],
+  movedRefs: [{ from: stored.key, to: stored }],
+});
+const entryOf = (kind: "run" | "upkeep", value: unknown, by = controller.privateKey, context = kind): Buffer =>
+  Buffer.from(seal(json(signPayload(`skep/v1 ${context}`, JSON.stringify(value), by)), { type: kind, repositoryId, epoch: 0, writerId: "" }, key));
+await write("chain-entry", { key: base64(key), repositoryId, controllerPublicKey: controller.publicKey, sequence: 7 }, {
+  "run": ["a run with parts, a failure and a gap", entryOf("run", run), null],
+  "upkeep": ["an upkeep entry that says all it can", entryOf("upkeep", upkeep), null],
+  "other-signer": ["signed by another controller", entryOf("run", run, root.privateKey), "SKEP_SIGNATURE_INVALID"],
+  "other-context": ["an upkeep entry signed as a run", entryOf("upkeep", upkeep, controller.privateKey, "run"), "SKEP_SIGNATURE_INVALID"],
+  "other-number": ["copied to another number", entryOf("run", run), "SKEP_RUN_INVALID", { sequence: 8 }],
+  "other-repository": ["signed for another repository", entryOf("run", { ...run, repositoryId: "ff".repeat(16) }), "SKEP_RUN_INVALID"],
+  "unknown-field": ["a field that nobody knows", entryOf("run", { ...run, more: 1 }), "SKEP_RUN_INVALID"],
+  "upkeep-unknown-field": ["a field of an upkeep entry that nobody knows", entryOf("upkeep", { ...upkeep, more: 1 }), "SKEP_RUN_INVALID"],
+  "unsigned": ["not signed", Buffer.from(seal(json(run), { type: "run", repositoryId, epoch: 0, writerId: "" }, key)), "SKEP_RUN_INVALID"],
+  "other-key": ["sealed by another key", entryOf("run", run), "SKEP_SEALED_INVALID", { key: base64(randomBytes(32)) }],
+});
+
+const documentOf = (type: "policy" | "enrolment" | "protection", at: string, content: unknown): Buffer =>
+  Buffer.from(seal(json({ key: at, content }), { type, repositoryId, epoch: 0, writerId: "" }, key));
+const protection = { format: 1, writtenAt: time, lockDays: 30, fault: null, runs: [{ id: run.id, refs: digest, until: time, fault: null }] };
+const documents = { key: base64(key), repositoryId, controllerPublicKey: controller.publicKey, version: 3 };
+await write("document", { ...documents, kind: "policy" }, {
+  "policy": ["a policy", documentOf("policy", "policy/0000000003", { createdAt: time, policy: { version: 1 } }), null],
+  "enrolment": ["an enrolment", documentOf("enrolment", "agents/node1/0000000003", { nodeId: "node1" }), null, { kind: "enrolment" }],
+  "protection": ["which runs are locked", documentOf("protection", "protection/0000000003", protection), null, { kind: "protection" }],
+  "other-version": ["an old policy as a new one", documentOf("policy", "policy/0000000002", {}), "SKEP_DOCUMENT_INVALID"],
+  "other-writer": ["another writer's enrolment", documentOf("enrolment", "agents/node2/0000000003", {}), "SKEP_DOCUMENT_INVALID", { kind: "enrolment" }],
+  "other-type": ["an enrolment as a policy", documentOf("enrolment", "policy/0000000003", {}), "SKEP_SEALED_INVALID"],
+  "no-key": ["without the key of its object", Buffer.from(seal(json({ content: {} }), { type: "policy", repositoryId, epoch: 0, writerId: "" }, key)), "SKEP_DOCUMENT_INVALID"],
+  "unknown-field": ["a field that nobody knows", documentOf("protection", "protection/0000000003", { ...protection, more: 1 }), "SKEP_DOCUMENT_INVALID", { kind: "protection" }],
+});
+
+async function* contentOf(text: string): AsyncGenerator<Uint8Array> {
+  yield await Promise.resolve(Buffer.from(text));
+}
+const archiveFiles = [
+  { path: "raft/wal/0", mode: 0o600, mtimeMs: 1_700_000_000_000, sizeBytes: 5, content: contentOf("bytes") },
+  { path: `definitions/${"n".repeat(150)}.json`, mode: 0o644, mtimeMs: 0, sizeBytes: 0, content: contentOf("") },
+];
+const archived = Buffer.concat(await Array.fromAsync(archiveStream({ age: await makeAgeHeader([pair.recipient]), files: archiveFiles })));
+await write("archive", { identity: pair.identity }, {
+  "two-files": ["two files, one with a long name", archived, null],
+  "other-identity": ["for somebody else", archived, "SKEP_IDENTITY_DOES_NOT_FIT", { identity: (await generateAgeIdentity()).identity }],
+  "cut-short": ["cut short", archived.subarray(0, archived.length - 20), "SKEP_AGE_INVALID"],
+  "flipped": ["a flipped bit", flipped(archived, -20), "SKEP_AGE_INVALID"],
+  "no-zstd": ["no zstd within", Buffer.from(await encryptAge(Buffer.from("a text"), [pair.recipient])), "SKEP_ARCHIVE_INVALID"],
+});
+
+await makeFrozenRepository(join(import.meta.dirname, "repository-v1"));

@@ -1,14 +1,20 @@
 // What a vector's `decoder` stands for: the decoder of the format, and how its outcome is written down.
 import { z } from "zod";
+import { readEnrolment, readPolicy, readProtection, type Catalogue } from "../../../shared/repository/catalogue.ts";
+import { readEntry } from "../../../shared/repository/chain.ts";
 import { decodeIdentityFile } from "../../../shared/repository/identity-file.ts";
 import { decodeContinuationLine, decodeEntryLine } from "../../../shared/repository/manifest-lines.ts";
-import { decryptAge } from "../../../shared/repository/open/age.ts";
+import { layout } from "../../../shared/repository/layout.ts";
+import { openAgeStream } from "../../../shared/repository/open/age-stream.ts";
+import { decryptAge, openAgeHeader } from "../../../shared/repository/open/age.ts";
+import { unpackArchive } from "../../../shared/repository/open/archive-reader.ts";
 import { openChunkFrame } from "../../../shared/repository/open/sealed-window.ts";
 import { decodeChunkTable } from "../../../shared/repository/pack-format.ts";
 import { decodePackLines, decodeRefs } from "../../../shared/repository/refs.ts";
 import { decodeRepositoryKey } from "../../../shared/repository/repository-key.ts";
 import { decodeRepositoryObject } from "../../../shared/repository/repository-object.ts";
 import { open, type SealedType } from "../../../shared/repository/sealed.ts";
+import type { Store } from "../../../shared/store/store.ts";
 
 export const vectorSchema = z.strictObject({
   /** A sentence: what is right or wrong with it. */
@@ -45,10 +51,59 @@ export const vectorDecoders: Record<string, Decode> = {
   "pack-lines": (input) => decodePackLines(input, place),
   "manifest-entry": (input) => decodeEntryLine(input.toString("utf8"), place),
   "manifest-continuation": (input) => decodeContinuationLine(input.toString("utf8"), place),
+  "chain-entry": async (input, given) => {
+    const entry = await readEntry(catalogueOf(input, given), Number(given("sequence")));
+    return entry?.kind === "upkeep" ? entry.upkeep : entry?.run;
+  },
+  document: async (input, given) => {
+    const catalogue = catalogueOf(input, given);
+    if (given("kind") === "policy")
+      return (await readPolicy(catalogue, z.unknown(), Number(given("version"))))?.content;
+    return given("kind") === "protection"
+      ? await readProtection(catalogue)
+      : (await readEnrolment(catalogue, "node1", z.unknown()))?.content;
+  },
+  archive: async (input, given) => {
+    const unlock = (header: Uint8Array): Promise<Uint8Array> => openAgeHeader(header, [given("identity")], place);
+    const files: unknown[] = [];
+    for await (const file of unpackArchive(openAgeStream(slices(input), unlock, place), place)) {
+      const { path, mode, mtimeMs, content } = file;
+      files.push({ path, mode, mtimeMs, content: base64(Buffer.concat(await Array.fromAsync(content))) });
+    }
+    return files;
+  },
   "repository-key": (input) => base64(decodeRepositoryKey(input, place)),
   "repository-object": (input, given) => decodeRepositoryObject(input, given("rootPublicKey"), place),
   "identity-file": (input) => decodeIdentityFile(input.toString("utf8"), place),
 };
+
+/** A catalogue of a store in which every key of interest has the vector's bytes. */
+function catalogueOf(input: Buffer, given: (name: string) => string): Catalogue {
+  const info = { sizeBytes: input.length, storedAt: "2026-11-21T03:00:00.000Z" };
+  const keys: Record<string, string> = {
+    protection: layout.protection(Number(given("version"))),
+    enrolment: layout.agent("node1", Number(given("version"))),
+  };
+  const store: Pick<Store, "address" | "get" | "list"> = {
+    address: "a vector",
+    get: () => Promise.resolve(input),
+    async *list() {
+      const key = keys[given("kind")];
+      if (key !== undefined) yield await Promise.resolve({ key, ...info });
+    },
+  };
+  return {
+    store: store as Store,
+    repositoryId: given("repositoryId"),
+    catalogueKey: Buffer.from(given("key"), "base64"),
+    controllerPublicKey: given("controllerPublicKey"),
+    formerControllerKeys: [],
+  };
+}
+
+async function* slices(bytes: Buffer): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += 100) yield await Promise.resolve(bytes.subarray(at, at + 100));
+}
 
 /** The outcome as a vector has it. Throws what is no SkepError. */
 export async function decodeVector({ decoder, input, with: given }: Vector): Promise<unknown> {
