@@ -9,7 +9,7 @@ import { SkepError, toErrorRecord } from "../shared/errors.ts";
 import type { Logger } from "../shared/log.ts";
 import { decodeControllerKey, type ControllerKey } from "../shared/repository/controller-key.ts";
 import { readSettings, type Settings } from "../shared/settings.ts";
-import { parseCredentials, parseLocation } from "../shared/store/location.ts";
+import { parseCredentials, parseLocation, type StoreLocation } from "../shared/store/location.ts";
 import { openStore } from "../shared/store/open.ts";
 import type { Store } from "../shared/store/store.ts";
 import { skepVersion } from "../shared/version.ts";
@@ -47,7 +47,7 @@ async function runController(
   try {
     const seedText = settings.SKEP_CONFIG_FILE;
     const controller = await untilReached(log, signal, async () => {
-      const repository = await openRepository(store, key, signal);
+      const repository = await openRepository(store, location, key, signal);
       return Controller.open({ queue, repository, seedText, log });
     });
     const api = makeApi({
@@ -70,8 +70,13 @@ async function runController(
   }
 }
 
-async function openRepository(store: Store, key: ControllerKey, signal: AbortSignal): Promise<Repository> {
-  const repository = await Repository.open(store, key, signal);
+async function openRepository(
+  store: Store,
+  location: StoreLocation,
+  key: ControllerKey,
+  signal: AbortSignal,
+): Promise<Repository> {
+  const repository = await Repository.open(store, key, signal, location);
   repository.abilities = await store.probe(signal);
   return repository;
 }

@@ -16,6 +16,8 @@ export class PackCheck {
   /** By pack; null: not there. */
   readonly #sizes = new Map<string, number | null>();
   #listing: Promise<void> | null = null;
+  /** Packs of each volume that was looked at, by the key of its refs. */
+  readonly needed = new Map<string, readonly string[]>();
 
   /** `upkeep`: what counted before this began; the run is then appended under it (appendRun, checkedUnder). */
   constructor(keys: CatalogueKeys, upkeep: UpkeepEntry | null) {
@@ -32,6 +34,7 @@ export class PackCheck {
       if (!(error instanceof SkepError) || !error.permanent) throw error;
       return `has refs that can't be used: ${toErrorRecord(error).message}`;
     }
+    this.needed.set(part.refs.key, [...wanted.keys()]);
     const unknown = [...wanted.keys()].filter((pack) => !this.#sizes.has(pack));
     if (unknown.length > askedSingly) await (this.#listing ??= this.#list());
     for (const [pack, sizeBytes] of wanted) {

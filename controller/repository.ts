@@ -13,6 +13,7 @@ import type { RepositoryObject } from "../shared/repository/repository-object.ts
 import { readRepositoryObject } from "../shared/repository/repository-reader.ts";
 import { publicKeyOf, signedSchema, signPayload, verifyPayload, type Signed } from "../shared/repository/signature.ts";
 import type { CatalogueKeys } from "../shared/repository/upkeep/refs-lines.ts";
+import type { StoreLocation } from "../shared/store/location.ts";
 import type { Store, StoreAbilities } from "../shared/store/store.ts";
 
 /** How often an agent may accept one job: three attempts, each lost once to a crash. */
@@ -23,23 +24,31 @@ export class Repository {
   readonly store: Store;
   readonly key: ControllerKey;
   readonly catalogue: Catalogue;
+  /** Where the store is, for whoever reads a runbook. */
+  readonly location: StoreLocation;
   readonly #publicKey: string;
   #object: RepositoryObject;
   /** Null until it was probed. */
   abilities: StoreAbilities | null = null;
 
-  private constructor(store: Store, key: ControllerKey, object: RepositoryObject) {
+  private constructor(store: Store, key: ControllerKey, object: RepositoryObject, location: StoreLocation) {
     this.store = store;
+    this.location = location;
     this.key = key;
     this.catalogue = catalogueOfController(store, key, object.formerControllerKeys);
     this.#publicKey = publicKeyOf(key.signingKey);
     this.#object = object;
   }
 
-  /** Throws what readRepositoryObject and the store throw, and SKEP_REPOSITORY_FENCED. */
-  static async open(store: Store, key: ControllerKey, signal?: AbortSignal): Promise<Repository> {
+  /** `location`: default its URL alone. Throws what readRepositoryObject and the store throw, and SKEP_REPOSITORY_FENCED. */
+  static async open(
+    store: Store,
+    key: ControllerKey,
+    signal?: AbortSignal,
+    location: StoreLocation = { url: store.address },
+  ): Promise<Repository> {
     const object = await readRepositoryObject(store, key.rootPublicKey, { ...(signal && { signal }) });
-    const repository = new Repository(store, key, object);
+    const repository = new Repository(store, key, object, location);
     repository.#check(object);
     return repository;
   }

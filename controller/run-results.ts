@@ -5,11 +5,9 @@ import { openResult } from "../shared/contract/signed-job.ts";
 import { SkepError, toErrorRecord } from "../shared/errors.ts";
 import { digest } from "../shared/repository/blake3.ts";
 import type { Part, RunNode, StoredObject } from "../shared/repository/run.ts";
-import type { UpkeepEntry } from "../shared/repository/upkeep-entry.ts";
-import type { CatalogueKeys } from "../shared/repository/upkeep/refs-lines.ts";
 import type { Store } from "../shared/store/store.ts";
 import type { ChildOutcome } from "./flow.ts";
-import { PackCheck } from "./pack-check.ts";
+import type { PackCheck } from "./pack-check.ts";
 import type { Repository } from "./repository.ts";
 import type { ImageJob } from "./images/image-plan.ts";
 import {
@@ -208,18 +206,16 @@ const cheapBytes = 256 * 1024;
 const checksAtOnce = 16;
 
 /**
- * Looks for every object that the run would name, and every pack that its refs need, under the upkeep entry that
- * counts. A part one of whose objects is not there as it says becomes failed, and names none. Throws only where the store can't be asked.
+ * Looks for every object that the run would name, and every pack that its refs need, as `packs` has it. A part one of whose objects is not there as it says becomes failed, and names none. Throws only where the store can't be asked.
  */
 export async function checkObjects(
   runId: string,
   outcomes: RunOutcomes,
-  keys: CatalogueKeys,
-  upkeep: UpkeepEntry | null,
+  store: Store,
+  packs: PackCheck,
 ): Promise<RunOutcomes> {
-  const packs = new PackCheck(keys, upkeep);
   const check = async (part: Part): Promise<Part> => {
-    const error = await faultOf(runId, part, keys.store, packs);
+    const error = await faultOf(runId, part, store, packs);
     if (error === null) return part;
     const failed: Part = { ...part, status: "failed", error: toErrorRecord(error) };
     for (const field of ["archive", "manifest", "refs"] as const) Reflect.deleteProperty(failed, field);

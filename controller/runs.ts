@@ -320,6 +320,8 @@ export class Runs {
     const { sequence, status } = await commitRun({
       catalogue: this.#repository.catalogue,
       keys: this.#repository.catalogueKeys,
+      repository: this.#repository.object,
+      location: this.#repository.location,
       runId,
       outcomes: { ...swarm, nodes, volumes, images },
       conclude: (outcomes) => concludeRun(frame, outcomes),

@@ -356,3 +356,15 @@ export const recoveryRunDocument = z.strictObject({
   report: z.custom<RecoveryReport>().nullable(),
 });
 export type RecoveryRunDocument = z.infer<typeof recoveryRunDocument>;
+
+/** skep runbook. */
+export const runbookDocument = z.strictObject({
+  runId: z.string(),
+  /** Paths in the runbook's archive. */
+  files: z.array(z.string()),
+  /** Where they were written; null without --out. */
+  folder: z.string().nullable(),
+  /** Markdown. */
+  text: z.string(),
+});
+export type RunbookDocument = z.infer<typeof runbookDocument>;

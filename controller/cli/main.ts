@@ -33,6 +33,7 @@ const commands = new Map<string, () => Promise<CommandFile>>([
   ["protect", () => import("./command/protect.ts")],
   ["service", () => import("./command/service.ts")],
   ["recover", () => import("./command/recover.ts")],
+  ["runbook", () => import("./command/runbook.ts")],
   ["policy", () => import("./command/policy.ts")],
   ["raft", () => import("./command/raft.ts")],
   ["swarm", () => import("./command/swarm.ts")],

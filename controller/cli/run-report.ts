@@ -171,6 +171,7 @@ function quietFor({ quiet = [] }: Part): string {
 
 /** `raft (node1)`, `node node1`, `volume node1/db`. */
 export function partLabel({ kind, name, hostname }: Pick<Part, "kind" | "name" | "hostname">): string {
+  if (kind === "runbook") return kind;
   if (kind === "raft" || kind === "definitions") return hostname === "" ? kind : `${kind} (${hostname})`;
   return `${kind} ${name}`;
 }

@@ -1,9 +1,10 @@
 // The fence before a restore: two swarms with one certificate authority and the same tokens must not live side by side.
 // A manager counts as living where its cluster port answers TLS with a certificate of that very swarm.
 import type { X509Certificate } from "node:crypto";
-import { isIP, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import { connect, type TLSSocket } from "node:tls";
 import { objectHead } from "../../shared/raft/engine-api/objects.ts";
+import { managerAddress } from "../../shared/raft/forced-start.ts";
 import type { SwarmState } from "../../shared/raft/read-swarm.ts";
 import { decodeMessage } from "../../shared/raft/swarmkit/message-types.ts";
 
@@ -18,17 +19,14 @@ export interface LivingManager extends OldManager {
   nodeId: string;
 }
 
-const defaultPort = 2377;
 const answerTimeoutMs = 5_000;
 
 /** Every address at which a manager of the swarm listened, as its state has them. */
 export function oldManagers(state: SwarmState): OldManager[] {
   const found = new Map<string, OldManager>();
   const add = (hostname: string, address: string): void => {
-    const [, host, port] = /^\[?([0-9a-fA-F.:]+?)\]?(?::(\d{1,5}))?$/.exec(address) ?? [];
-    if (host === undefined || isIP(host) === 0 || /^(0\.0\.0\.0|::)$/.test(host)) return;
-    const manager = { hostname, host, port: Number(port ?? defaultPort) };
-    found.set(`${manager.host} ${manager.port}`, manager);
+    const parsed = managerAddress(address);
+    if (parsed !== null) found.set(`${parsed.host} ${parsed.port}`, { hostname, ...parsed });
   };
   const hostnames = new Map(
     [...state.store.objects.node.values()].map((bytes) => {

@@ -1,5 +1,5 @@
 // How a Raft copy lies in a tar: the swarm directory under swarm/, and beside it, where the swarm is autolocked, the
-// unlock key that opens this copy, and in a file of `skep swarm backup` what was proven of it (a run says that itself).
+// unlock key that opens this copy, what starts it by hand, and in a file of `skep swarm backup` what was proven of it (a run says that itself).
 // Encoder and decoder, so that what is packed is what the CLI and a restore find.
 import { z } from "zod";
 
@@ -13,6 +13,10 @@ import { SkepError } from "../errors.ts";
 const swarmPrefix = "swarm/";
 /** The text that `docker swarm unlock-key` prints, and a line end. */
 export const unlockKeyPath = "unlock-key";
+
+/** The key file in clear, and the body of POST /swarm/init: with these stock tools start the directory (forced-start.ts). */
+export const byHandPaths = { keyFile: "by-hand/swarm-node.key", initBody: "by-hand/swarm-init.json" } as const;
+const byHandPrefix = "by-hand/";
 
 export const backupFactsPath = "backup.json";
 
@@ -49,6 +53,12 @@ export function* raftArchiveFiles(copy: SwarmCopy, facts?: BackupFacts): Generat
   if (copy.unlockKey !== null) {
     const content = Buffer.from(`${encodeUnlockKey(copy.unlockKey)}\n`);
     yield { path: unlockKeyPath, mode: 0o600, sizeBytes: content.length, content };
+  }
+  if (copy.forcedStart !== null) {
+    const { keyFile, body } = copy.forcedStart;
+    yield { path: byHandPaths.keyFile, mode: 0o600, sizeBytes: keyFile.length, content: keyFile };
+    const content = Buffer.from(`${JSON.stringify(body, null, 2)}\n`);
+    yield { path: byHandPaths.initBody, mode: 0o600, sizeBytes: content.length, content };
   }
 }
 
@@ -87,7 +97,9 @@ export async function openRaftArchive(
     if (plain === unlockKeyPath) unlockKey = decodeUnlockKey(bytes.toString());
     else if (plain === backupFactsPath) facts = decodeFacts(bytes);
     else if (files.size >= mostFiles) throw archiveTooLarge();
-    else files.set(plain.startsWith(swarmPrefix) ? plain.slice(swarmPrefix.length) : plain, bytes);
+    else if (!plain.startsWith(byHandPrefix)) {
+      files.set(plain.startsWith(swarmPrefix) ? plain.slice(swarmPrefix.length) : plain, bytes);
+    }
   }
   if (![...files.keys()].some((path) => path.startsWith("raft/")))
     throw formatError("the archive holds no swarm directory");

@@ -16,6 +16,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { SkepError } from "../errors.ts";
 import { decodeNodeCertificate } from "./certificates.ts";
 import { copiedFiles, heldFile, stageFile, type CopiedFile } from "./copied-file.ts";
+import { forcedStart, type ForcedStart } from "./forced-start.ts";
 import { decodeKeyFile, isLocked, longestKeyFileBytes, type KeyFile } from "./key-file.ts";
 import type { RaftProof } from "./proof.ts";
 import { newestSnapshot } from "./newest-snapshot.ts";
@@ -70,6 +71,8 @@ export interface SwarmCopy {
   proof: RaftProof;
   /** The unlock key that opens this copy; null where it is not locked, or was not given. */
   unlockKey: Uint8Array | null;
+  /** How it starts by hand; null where its content is unproven, or names no address. */
+  forcedStart: ForcedStart | null;
   /** What is no reason to refuse, but to look. For people. */
   warnings: string[];
 }
@@ -158,8 +161,10 @@ async function copyOnce(options: CopyOptions, limits: CopyLimits, staging: strin
     heldFile("certificates/swarm-node.crt", 0o644, certificate),
     heldFile("certificates/swarm-node.key", 0o600, key),
   );
+  let engineState: Uint8Array | null = null;
   for (const path of ["state.json", "docker-state.json"]) {
     const bytes = await readWhole(source, path, longestStateFileBytes);
+    if (path === "docker-state.json") engineState = bytes;
     if (bytes !== null) files.push(heldFile(path, 0o600, bytes));
   }
 
@@ -171,6 +176,7 @@ async function copyOnce(options: CopyOptions, limits: CopyLimits, staging: strin
   return {
     files,
     unlockKey,
+    forcedStart: read === null ? null : forcedStart(read, unlockKey, engineState),
     warnings: read?.warnings ?? [],
     proof: {
       ...walked,

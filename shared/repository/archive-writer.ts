@@ -26,12 +26,14 @@ export async function writeArchive(options: {
   epoch: { number: number; recipient: string };
   files: AsyncIterable<ArchiveFile> | Iterable<ArchiveFile>;
   signal?: AbortSignal;
+  /** Names its object, where that must be known before; else a fresh one. */
+  id?: string;
   pieceBytes?: number;
   maxPieces?: number;
 }): Promise<{ archive: StoredObject[]; sourceBytes: number }> {
   const { store, runId, signal, pieceBytes = archivePieceBytes, maxPieces = maxArchivePieces } = options;
   const age = await makeAgeHeader([options.epoch.recipient]);
-  const id = newObjectId();
+  const id = options.id ?? newObjectId();
   const archive: StoredObject[] = [];
   let sourceBytes = 0;
   let held: Uint8Array[] = [];

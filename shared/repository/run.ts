@@ -25,7 +25,7 @@ export const storedObjectSchema = z.strictObject({
 });
 export type StoredObject = z.infer<typeof storedObjectSchema>;
 
-export const partKinds = ["raft", "definitions", "volume", "bind", "image", "dump", "node"] as const;
+export const partKinds = ["raft", "definitions", "volume", "bind", "image", "dump", "node", "runbook"] as const;
 
 export const warningSchema = z.strictObject({
   code: z.string().regex(/^SKEP_[A-Z0-9_]{1,64}$/),
@@ -85,7 +85,7 @@ export type CommandRecord = z.infer<typeof commandRecordSchema>;
 
 export const partSchema = z.strictObject({
   kind: z.enum(partKinds),
-  /** `raft`, `definitions`, HOSTNAME for a node, HOSTNAME/NAME for a volume, what a service calls it for an image. */
+  /** `raft`, `definitions`, `runbook`, HOSTNAME for a node, HOSTNAME/NAME for a volume, what a service calls it for an image. */
   name: z.string().max(2048),
   nodeId: z.string().regex(writerIdPattern),
   hostname: z.string().max(255),

@@ -59,7 +59,12 @@ describe("skep --standalone", () => {
     expect(result.stderr).to.contain("node1 is not in a swarm: no Raft part");
     expect(run).to.include({ status: "done", trigger: "standalone", clusterId: null });
     expect(run.nodes.map(({ hostname, role }) => [hostname, role])).to.deep.equal([["node1", "standalone"]]);
-    expect(kinds(run)).to.deep.equal(["node node1 done", "volume node1/db done", "volume node1/www done"]);
+    expect(kinds(run)).to.deep.equal([
+      "node node1 done",
+      "volume node1/db done",
+      "volume node1/www done",
+      "runbook runbook done",
+    ]);
     const shown = await cli("show", "--from-store", "--kit", "kit");
     expect(shown.stdout)
       .to.contain(`Run ${run.id}  done`)
@@ -75,7 +80,7 @@ describe("skep --standalone", () => {
   it("takes just the volumes that are named, and writes little of what is known", async () => {
     const { run } = await backup("--volumes", "d*");
     expect(run.status).to.equal("done");
-    expect(kinds(run)).to.deep.equal(["node node1 done", "volume node1/db done"]);
+    expect(kinds(run)).to.deep.equal(["node node1 done", "volume node1/db done", "runbook runbook done"]);
     expect(run.notCovered).to.deep.include({
       kind: "volume",
       name: "node1/www",

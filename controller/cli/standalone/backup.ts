@@ -63,11 +63,13 @@ export async function backupHere(session: Session, wanted: StandaloneRun): Promi
     warnings: [],
     select: policy.select.volumes,
   };
-  const { store, repository, catalogue } = opened;
+  const { store, repository, catalogue, access } = opened;
   const { signal } = session;
   return await commitRun({
     catalogue,
     keys: catalogueKeysOf(opened),
+    repository,
+    location: access.location,
     runId,
     outcomes,
     conclude: (found) => {

@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import { openRaftArchive, raftArchiveFiles, unlockKeyPath } from "../../../shared/raft/archive-layout.ts";
+import { byHandPaths, openRaftArchive, raftArchiveFiles, unlockKeyPath } from "../../../shared/raft/archive-layout.ts";
 import { heldFile } from "../../../shared/raft/copied-file.ts";
 import type { SwarmCopy } from "../../../shared/raft/copy.ts";
 import { openSwarm } from "../../../shared/raft/open-swarm.ts";
@@ -11,7 +11,8 @@ const proof = {} as SwarmCopy["proof"];
 async function copyOf(unlockKey: Uint8Array | null): Promise<SwarmCopy> {
   const swarm = await syntheticSwarm(plainWal(9).finish());
   const files = [...swarm].map(([path, bytes]) => heldFile(path, 0o600, bytes));
-  return { files, proof, unlockKey, warnings: [] };
+  const forcedStart = { keyFile: Buffer.from("key"), body: { ForceNewCluster: true } };
+  return { files, proof, unlockKey, forcedStart, warnings: [] };
 }
 
 async function* entries(copy: SwarmCopy): AsyncGenerator<{ path: string; content: AsyncIterable<Uint8Array> }> {
@@ -39,5 +40,14 @@ describe("a Raft copy in an archive", () => {
     const copy = await copyOf(null);
     expect([...raftArchiveFiles(copy)].map(({ path }) => path)).not.to.include(unlockKeyPath);
     expect((await openRaftArchive(entries(copy))).unlockKey).to.equal(null);
+  });
+
+  it("holds what starts it by hand, which no restore takes for a part of the directory", async () => {
+    const copy = await copyOf(null);
+    const byHand = [...raftArchiveFiles(copy)].filter(({ path }) => path.startsWith("by-hand/"));
+    expect(
+      byHand.map(({ path, content }) => `${path} ${Buffer.from(content as Uint8Array).toString("utf8")}`),
+    ).to.deep.equal(["by-hand/swarm-node.key key", 'by-hand/swarm-init.json {\n  "ForceNewCluster": true\n}\n']);
+    expect(await (await openRaftArchive(entries(copy))).files.open(byHandPaths.keyFile)).to.equal(null);
   });
 });

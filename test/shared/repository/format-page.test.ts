@@ -11,6 +11,7 @@ import { backUp, makePlace } from "./snapshots.ts";
 import { walk } from "./walk.ts";
 
 const docs = fileURLToPath(new URL("../../../docs", import.meta.url));
+const reader = fileURLToPath(new URL("../../../controller/runbook/restore-by-hand.py", import.meta.url));
 const page = readFileSync(join(docs, "FORMAT.md"), "utf8");
 
 describe("docs/FORMAT.md", () => {
@@ -39,7 +40,7 @@ describe("docs/FORMAT.md", () => {
       expect(steps.length).to.equal(4);
       const output = execFileSync("sh", ["-euc", steps.join("\n")], {
         cwd: place.storePath,
-        env: { ...process.env, DOCS: docs },
+        env: { ...process.env, READER: reader },
         encoding: "utf8",
       });
       expect(readFileSync(join(place.storePath, "archive", "raft", "wal"), "utf8")).to.equal("raft, as it were");

@@ -138,6 +138,8 @@ export async function commit(
   return await commitRun({
     catalogue: catalogueOf(home),
     keys: keysOf(home),
+    repository: home.made.repositoryObject,
+    location: { url: store.address },
     runId,
     outcomes: { raft: null, definitions: null, nodes, volumes },
     conclude: (found) => concludeRun(frame, found),

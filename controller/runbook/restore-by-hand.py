@@ -1,10 +1,15 @@
 #!/usr/bin/env python3
 """Restores one volume from a copy of a Skep repository with age, zstd and Python alone: docs/FORMAT.md as a program.
 
-usage: restore-by-hand.py STORE EPOCH_IDENTITY MANIFEST TARGET
+usage: restore-by-hand.py STORE EPOCH_IDENTITY MANIFEST TARGET [LIST]
+
+STORE is a folder with the repository's objects. LIST names those that this volume needs, a key a line; without it every
+pack in STORE is read. Needs Python 3.6 and nothing beside its own modules. Run it as root, or owners are left out.
 """
 import base64, json, os, pathlib, stat, struct, subprocess, sys
 
+if len(sys.argv) not in (5, 6):
+    sys.exit(__doc__)
 store, identity, manifest, target = sys.argv[1:5]
 
 
@@ -22,7 +27,12 @@ def unzstd(data):
 
 # Every pack's own table: chunk name -> (pack, offset of its frame, length of the frame, length of the chunk)
 places = {}
-for pack in sorted(pathlib.Path(store, "packs").glob("*/*")):
+if len(sys.argv) == 6:
+    keys = pathlib.Path(sys.argv[5]).read_text().split()
+    packs = [pathlib.Path(store, key) for key in keys if key.startswith("packs/")]
+else:
+    packs = sorted(pathlib.Path(store, "packs").glob("*/*"))
+for pack in packs:
     plain = decrypt(pack)
     count, version, magic = struct.unpack("<II8s", plain[-16:])
     if magic != b"SKEPPACK" or version != 1:
