@@ -25,7 +25,7 @@ const copied = [
 
 // The folder of the launcher comes first in the image's PATH.
 const launcher = `#!/bin/sh
-exec node /opt/skep/controller/cli/main.ts "$@"
+exec node /opt/skep/controller/cli/skep.cjs "$@"
 `;
 
 /** Fills `folder` (made if missing, should be empty). Takes some seconds, most of it npm. */

@@ -3,6 +3,7 @@
 "use strict";
 var childProcess = require("child_process");
 var fs = require("fs");
+var os = require("os");
 var path = require("path");
 var url = require("url");
 
@@ -11,7 +12,23 @@ var main = path.join(__dirname, "main.ts");
 var running = Number(process.versions.node.split(".")[0]);
 var own = path.join(__dirname, "..", "..", "node_modules", ".bin", "node");
 
+/** Where compiled code is kept from one command to the next: in a folder that nobody else may write. */
+function keepCompiled() {
+  var folder = path.join(process.env.XDG_CACHE_HOME || path.join(os.homedir(), ".cache"), "skep");
+  try {
+    fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+    var found = fs.statSync(folder);
+    if (found.uid !== process.getuid() || (found.mode & 0o022) !== 0) return;
+  } catch (error) {
+    return; // a read-only system, say: every command compiles
+  }
+  // Also for the threads, and for the daemon that this process may become.
+  process.env.NODE_COMPILE_CACHE = path.join(folder, "compiled");
+  require("module").enableCompileCache(process.env.NODE_COMPILE_CACHE);
+}
+
 if (running >= neededMajor) {
+  if (!process.env.NODE_COMPILE_CACHE) keepCompiled();
   import(url.pathToFileURL(main).href).catch(function (error) {
     console.error(error);
     process.exitCode = 1;

@@ -38,7 +38,7 @@ export interface FileRead {
   steady: boolean;
   /** ExtentList records. */
   extents: Uint8Array;
-  /** Of small files: the keyed digest of the content, under which the cache finds its extent again. */
+  /** Of small files, the tiniest excepted: the content's keyed digest, under which the cache finds its extent again. */
   contentDigest: Uint8Array | null;
 }
 

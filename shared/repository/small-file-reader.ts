@@ -30,6 +30,8 @@ const maxGatheredBytes = 2 * 1024 * 1024;
 /** Of this length a file, once the chunk is long enough, cuts always; a shorter one in proportion. */
 const surelyCutBytes = 512 * 1024;
 const maxRecentContents = 32_768;
+/** To remember a shorter content beyond this takes more room and time than to store it again where it moves. */
+const minRememberedBytes = 1024;
 
 interface Gathered {
   /** Where it goes once the chunk has its name. */
@@ -123,15 +125,17 @@ export class SmallFileReader {
     }
     const contentDigest = keyedDigestBytes(this.#key, content);
     const digest = contentDigest.toString("latin1");
-    const seen = this.#recent.get(digest) ?? this.#lookUp(contentDigest);
-    if (seen !== null) return { extents: seen, contentDigest };
+    const isRemembered = length >= minRememberedBytes;
+    const remembered = { contentDigest: isRemembered ? contentDigest : null };
+    const seen = this.#recent.get(digest) ?? (isRemembered ? this.#lookUp(contentDigest) : null);
+    if (seen !== null) return { extents: seen, ...remembered };
     this.#gathered.push({ record, offset: this.#used, length });
     this.#used += length;
     if (this.#recent.size >= maxRecentContents) this.#recent.clear();
     this.#recent.set(digest, record);
     const cutsHere = contentDigest.readUInt32LE(0) < (length / surelyCutBytes) * 0x1_0000_0000;
     this.#mustCut = this.#used >= maxGatheredBytes || (this.#used >= minChunkBytes && cutsHere);
-    return { extents: record, contentDigest };
+    return { extents: record, ...remembered };
   }
 
   #lookUp(contentDigest: Uint8Array): Buffer | null {

@@ -1,6 +1,15 @@
 import { expect } from "chai";
 import { spawnSync } from "node:child_process";
-import { copyFileSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { cliPath, runCli } from "./run-cli.ts";
@@ -68,6 +77,20 @@ describe("the skep command", () => {
     expect(late.code).to.equal(1);
     expect(late.stderr).to.contain("last touched 2m ago").and.contain("SKEP_CLI_NOT_ALIVE");
     expect((await runCli(["healthy", join(folder, "none")], { cwd: folder })).code).to.equal(1);
+  });
+
+  it("keeps compiled code where nobody else may write, and nowhere else", () => {
+    const call = (home: string): void => {
+      const options = { cwd: folder, env: { PATH: process.env["PATH"], XDG_CACHE_HOME: home } };
+      expect(spawnSync(process.execPath, [launcher, "version", "--json"], options).status).to.equal(0);
+    };
+    const [own, open] = [join(folder, "own"), join(folder, "open")];
+    call(own);
+    expect(readdirSync(join(own, "skep", "compiled"))).to.have.length.greaterThan(0);
+    mkdirSync(join(open, "skep"), { recursive: true });
+    chmodSync(join(open, "skep"), 0o777);
+    call(open);
+    expect(readdirSync(join(open, "skep"))).to.deep.equal([]);
   });
 
   it("starts under a fitting Node.js by its launcher, and says so clearly where there is none", () => {

@@ -17,10 +17,14 @@ export interface CliCall {
   env?: Record<string, string>;
 }
 
+const { NODE_COMPILE_CACHE: cache } = process.env;
+/** Code that another test has compiled is not compiled again. */
+const compiled = cache === undefined ? {} : { NODE_COMPILE_CACHE: cache };
+
 export async function runCli(argv: readonly string[], { cwd, stdin, env }: CliCall): Promise<CliResult> {
   const child = spawn(process.execPath, [cliPath, ...argv], {
     cwd,
-    env: { PATH: process.env["PATH"] ?? "", HOME: cwd, ...env },
+    env: { PATH: process.env["PATH"] ?? "", HOME: cwd, ...compiled, ...env },
     stdio: ["pipe", "pipe", "pipe"],
   });
   const read = async (stream: NodeJS.ReadableStream): Promise<string> => {
