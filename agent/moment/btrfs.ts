@@ -5,7 +5,7 @@ import path from "node:path";
 import { getSystemErrorName } from "node:util";
 import { declare, errnoOf, lastErrno } from "../../shared/foreign-library.ts";
 
-const btrfsMagic = 0x9123683e; // BTRFS_SUPER_MAGIC, linux/magic.h
+export const btrfsMagic = 0x9123683e; // BTRFS_SUPER_MAGIC, linux/magic.h
 /** Inode number of a subvolume's root (BTRFS_FIRST_FREE_OBJECTID). */
 const rootInode = 256n;
 const snapCreateV2 = 0x50009417; // BTRFS_IOC_SNAP_CREATE_V2

@@ -3,7 +3,7 @@
 // behind, the next one removes when it starts.
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { lstat } from "node:fs/promises";
+import { lstat, statfs } from "node:fs/promises";
 import path from "node:path";
 import { Worker } from "node:worker_threads";
 import { z } from "zod";
@@ -11,7 +11,7 @@ import { toErrorRecord } from "../../shared/errors.ts";
 import type { Part, Warning } from "../../shared/repository/run.ts";
 import type { Journal } from "../journal.ts";
 import { walkVolume, type Walk } from "../source/volume.ts";
-import { isBtrfs } from "./btrfs.ts";
+import { btrfsMagic } from "./btrfs.ts";
 import { clonedEntries } from "./clone-tree.ts";
 import type { FromMomentThread, MomentOrder, ToMomentThread } from "./moment-thread.ts";
 
@@ -69,7 +69,9 @@ export class Moments {
   async prepare(request: MomentRequest): Promise<Prepared | null> {
     const { root, dataRoot, excludePaths, isQuiet } = request;
     const journal = this.#journal;
-    if (journal === null || (!isQuiet && !isBtrfs(root))) return null;
+    if (journal === null) return null;
+    // Not by a call that blocks: a folder elsewhere on the host may be a share that does not answer.
+    if (!isQuiet && (await statfs(root)).type !== btrfsMagic) return null;
     if (journal.moments().some((text) => this.#stuck.has(text))) return null;
     const { dev } = await lstat(root);
     if (this.#without.has(dev)) return null;

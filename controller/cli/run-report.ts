@@ -157,11 +157,16 @@ function renderParts(output: Output, parts: readonly Part[]): string {
       { head: "STORED", align: "right", cell: ({ totals }) => size(totals?.storedBytes) },
       { head: "FILES", align: "right", cell: ({ totals }) => (totals === undefined ? "" : String(totals.files)) },
       { head: "TOOK", align: "right", cell: ({ startedAt, endedAt }) => format.durationBetween(startedAt, endedAt) },
-      { head: "STATE", cell: ({ consistency }) => consistency ?? "" },
+      { head: "STATE", cell: stateOf },
       { head: "QUIET FOR", align: "right", cell: quietFor },
     ],
     parts.toSorted((a, b) => rank(a) - rank(b)),
   );
+}
+
+/** `quiet`, `quiet (reflink)`. */
+function stateOf({ consistency, moment }: Part): string {
+  return [consistency ?? "", ...(moment === undefined ? [] : [`(${moment})`])].join(" ");
 }
 
 /** The longest that something stood still for it. */
