@@ -1,13 +1,6 @@
 // The S3 store against a real server (Ceph), with the suite of every store and with all that goes wrong in the field.
-import {
-  CreateBucketCommand,
-  DeleteBucketCommand,
-  ListObjectVersionsCommand,
-  PutBucketPolicyCommand,
-} from "@aws-sdk/client-s3";
+import { CreateBucketCommand, DeleteBucketCommand, ListObjectVersionsCommand } from "@aws-sdk/client-s3";
 import { randomBytes } from "node:crypto";
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "chai";
 import type { StoreCredentials } from "../../shared/store/location.ts";
@@ -335,56 +328,6 @@ describe("the S3 store on a real server", () => {
     expect(await stopped).to.equal(reason);
     await sleep(200);
     expect((await collect(open(bucket).list(""))).map(({ key }) => key)).to.deep.equal(["a"]);
-  });
-});
-
-describe("the policy of docs/STORES.md for Ceph", () => {
-  let lab: Lab;
-  before(async function () {
-    this.timeout(300_000);
-    lab = await Lab.up({ s3: true });
-  });
-  after(async () => {
-    await lab.down();
-  });
-
-  it("lets agents create and nothing else, a reader read, and the controller work", async () => {
-    const users = ["controller", "agents", "reader"] as const;
-    await lab.s3.createBucket("backups", { versioning: true });
-    for (const user of users) await lab.s3.createUser(user);
-    const page = await readFile(join(import.meta.dirname, "../../docs/STORES.md"), "utf8");
-    const shown = /^The policy of a Ceph bucket[^]*?```json\n([^]*?)```/m.exec(page)?.[1] ?? expect.fail("no policy");
-    const Policy = shown.replaceAll("BUCKET", "backups").replaceAll("user/owner", "user/full");
-    const client = lab.s3.client(await lab.s3.credentials());
-    await client.send(new PutBucketPolicyCommand({ Bucket: "backups", Policy }));
-    client.destroy();
-    const location = { url: "s3://backups/swarm-a", endpoint: lab.s3.endpoint };
-    const [controller, agents, reader] = await Promise.all(
-      users.map(async (user) => openStore(location, await lab.s3.credentials(user))),
-    );
-    if (controller === undefined || agents === undefined || reader === undefined) return expect.fail("no store");
-    try {
-      await agents.put("packs/a", Buffer.from("by an agent"));
-      await rejects(agents.get("packs/a", 100), "SKEP_STORE_DENIED", true, "packs/a");
-      await rejects(agents.delete(["packs/a"]), "SKEP_STORE_DENIED", true, "packs/a");
-      expect((await agents.probe()).destroys).to.be.false;
-      await controller.put("runs/a", Buffer.from("by the controller"));
-      expect((await collect(controller.list(""))).map(({ key }) => key)).to.include.members(["packs/a", "runs/a"]);
-      for (const [key, text] of [
-        ["packs/a", "by an agent"],
-        ["runs/a", "by the controller"],
-      ] as const) {
-        for (const store of [controller, reader]) {
-          expect(Buffer.from((await store.get(key, 100)) ?? "").toString()).to.equal(text);
-        }
-      }
-      await rejects(reader.put("packs/b", Buffer.from("x")), "SKEP_STORE_DENIED", true, "packs/b");
-      await controller.delete(["packs/a"]);
-      expect(await controller.head("packs/a")).to.equal(null);
-      expect((await controller.probe()).destroys).to.be.false;
-    } finally {
-      await Promise.all([controller, agents, reader].map((store) => store.close()));
-    }
   });
 });
 

@@ -69,7 +69,7 @@ describe("a compaction", () => {
   });
 
   it("leaves what a run that came meanwhile names, and begins anew where a prune came", async () => {
-    let late: Run | null = null;
+    let late = null as Run | null;
     let rounds = 0;
     await run({
       onProgress: (phase) => {
@@ -110,7 +110,7 @@ describe("a compaction", () => {
     const before = await Promise.all((await runsOf(place)).map(contents));
     for (let step = 3; ; step += 5) {
       const home = sparse.copy(`copy-${step}`);
-      let died = false;
+      let died = false as boolean;
       const store = dyingStore(home.store, Math.ceil(step / 2), step % 2 === 1, () => {
         died = true;
         throw new Error("killed");
