@@ -3,6 +3,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { SkepError } from "../../shared/errors.ts";
+import { looksHeld } from "../objects/held.ts";
+import { serviceSpecSchema } from "../objects/portable.ts";
 import type { StepResult } from "./journal.ts";
 import { renameConstraint, type Renaming } from "./placement.ts";
 import { firstMachine, machineOf, type RecoveryTools } from "./recovery-tools.ts";
@@ -16,6 +18,7 @@ export type Spec = Record<string, unknown>;
 const serviceSchema = z.looseObject({
   Version: z.looseObject({ Index: z.int() }),
   Spec: z.record(z.string(), z.unknown()),
+  PreviousSpec: z.record(z.string(), z.unknown()).nullish(),
 });
 const taskSchema = z.looseObject({
   DesiredState: z.string(),
@@ -90,16 +93,24 @@ export async function releaseWave(
   return { services };
 }
 
+/**
+ * Twice: the swarm keeps the spec before the last update, and a rollback, also one that swarm makes itself where tasks fail,
+ * would find the held one. The second update changes nothing, so no task starts anew.
+ */
 async function writeSpec(manager: RemoteMachine, id: string, spec: Spec, signal: AbortSignal): Promise<void> {
   for (let tries = 1; ; tries++) {
-    const service = await manager.engine(serviceSchema, { path: `/services/${id}` }, signal);
-    // Let go by the call before: another update would start its tasks anew.
-    if (sameSpec(service.Spec, spec)) return;
+    const {
+      Version,
+      Spec: present,
+      PreviousSpec,
+    } = await manager.engine(serviceSchema, { path: `/services/${id}` }, signal);
+    const free = sameSpec(present, spec);
+    if (free && (PreviousSpec == null || !looksHeld(PreviousSpec, serviceSpecSchema.parse(spec)))) return;
     // The engine keeps the registry's credentials, which the API never shows.
-    const query = { version: service.Version.Index, registryAuthFrom: "spec" };
+    const query = { version: Version.Index, registryAuthFrom: "spec" };
     try {
       await manager.askEngine({ method: "POST", path: `/services/${id}/update`, query, body: spec }, signal);
-      return;
+      if (free) return;
     } catch (error) {
       if (!(error instanceof SkepError) || error.code !== "SKEP_DOCKER_CONFLICT" || tries >= 10) throw error;
       await sleep(100 * tries, undefined, { signal });

@@ -6,7 +6,7 @@ import type { RecoveryReport } from "../../controller/recovery/report.ts";
 import { nodeImage } from "../lab/image.ts";
 import type { LabNode } from "../lab/node.ts";
 import { Cluster } from "./cluster.ts";
-import { until } from "./recovery/application.ts";
+import { rollBack, until } from "./recovery/application.ts";
 import { journalLines, killedRun } from "./recovery/killed-run.ts";
 import { describeTree, makeVolume } from "./volumes.ts";
 
@@ -78,6 +78,14 @@ nodes: { node1: m1 }
     const tasks = await fresh.run(["docker", "service", "ps", "--quiet", "keeper"]);
     expect(tasks.trim().split("\n")).to.have.length(1);
     expect((await fresh.exec(["ls", "/var/lib/skep-recovery"])).code).to.not.equal(0);
+  });
+
+  it("leaves a service that a rollback brings back to itself, not to its held state", async () => {
+    const spec = ["docker", "service", "inspect", "--format", "{{json .Spec}}", "keeper"];
+    const before = await fresh.run(spec);
+    await rollBack(fresh, "keeper");
+    expect(await fresh.run(spec)).to.equal(before);
+    expect(await runs(fresh)).to.be.true;
   });
 
   it("says what is done when it is called once more, and touches nothing", async () => {

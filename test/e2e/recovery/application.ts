@@ -54,6 +54,17 @@ export async function until(what: string, holds: () => Promise<boolean>, timeout
   }
 }
 
+/** Rolls the service back, waits for the end of it, and throws where another task runs then. */
+export async function rollBack(manager: LabNode, service: string): Promise<void> {
+  const tasks = async (): Promise<string> =>
+    await manager.run(["docker", "service", "ps", "--quiet", "--filter", "desired-state=running", service]);
+  const before = await tasks();
+  await manager.run(["docker", "service", "rollback", "--detach", service]);
+  const state = ["docker", "service", "inspect", "--format", "{{.UpdateStatus.State}}", service];
+  await until("it is rolled back", async () => (await manager.run(state)).trim() === "rollback_completed");
+  if ((await tasks()) !== before) throw new Error(`${service} was started anew by a rollback`);
+}
+
 interface Seen {
   [kind: string]: unknown;
 }
@@ -78,7 +89,7 @@ export async function witness(
   }
   const rename = (text: string): string => {
     // Numbers of overlays are the swarm's choice, as ids are.
-    let renamed = ids === "same" ? text : text.replace(/"com.docker.network.driver.overlay.vxlanid_list":"\d+",?/, "");
+    let renamed = ids === "same" ? text : text.replace(vxlanNumber, "");
     for (const [id, hostname] of nameById) renamed = renamed.replaceAll(id, hostname);
     for (const [now, formerly] of hosts) renamed = renamed.replaceAll(now, formerly);
     return renamed;
@@ -113,6 +124,10 @@ function nameOf(object: Record<string, unknown>): string {
   const { Spec, Name } = object as { Spec?: { Name?: string }; Name?: string };
   return Spec?.Name ?? Name ?? "";
 }
+
+/** Of an option among others, or alone: with the comma that parts it from them. */
+const vxlanNumber =
+  /,"com.docker.network.driver.overlay.vxlanid_list":"[\d,]+"|"com.docker.network.driver.overlay.vxlanid_list":"[\d,]+",?/;
 
 async function askEngine(node: LabNode, path: string): Promise<unknown> {
   return await new Promise((resolve, reject) => {
