@@ -1,6 +1,7 @@
 // Entries of a manifest as lines, and back.
 import { z } from "zod";
 import { SkepError } from "../errors.ts";
+import { extentRecordBytes, toManifestExtents } from "./extent-records.ts";
 import {
   manifestContinuationSchema,
   manifestEntrySchema,
@@ -9,16 +10,23 @@ import {
   type ManifestEntry,
 } from "./manifest.ts";
 
-/** One line, or for a file of many extents several, each with its line end. */
-export function encodeEntry(entry: ManifestEntry): string {
-  const { extents } = entry;
-  if (extents === undefined || extents.length <= maxLineExtents) return `${JSON.stringify(entry)}\n`;
-  const rest: Extent[][] = [];
-  for (let at = maxLineExtents; at < extents.length; at += maxLineExtents) {
-    rest.push(extents.slice(at, at + maxLineExtents));
+/**
+ * One line, or for a file of many extents several, each with its line end: made as they are asked for, since those of a
+ * file of a terabyte come to 80 MB. `extents`: records of a file's content, which the entry itself does not have; null for
+ * what has none.
+ */
+export function* entryLines(entry: ManifestEntry, extents: Uint8Array | null): Generator<string> {
+  if (extents === null) {
+    yield `${JSON.stringify(entry)}\n`;
+    return;
   }
-  const first = { ...entry, extents: extents.slice(0, maxLineExtents), moreLines: rest.length };
-  return [first, ...rest.map((more) => ({ extents: more }))].map((line) => `${JSON.stringify(line)}\n`).join("");
+  const partBytes = maxLineExtents * extentRecordBytes;
+  const first = { ...entry, extents: toManifestExtents(extents.subarray(0, partBytes)) };
+  const moreLines = Math.max(0, Math.ceil(extents.length / partBytes) - 1);
+  yield `${JSON.stringify(moreLines === 0 ? first : { ...first, moreLines })}\n`;
+  for (let at = partBytes; at < extents.length; at += partBytes) {
+    yield `${JSON.stringify({ extents: toManifestExtents(extents.subarray(at, at + partBytes)) })}\n`;
+  }
 }
 
 /** Of an entry's first line; `moreLines` tells how many continuations follow. Throws SKEP_MANIFEST_INVALID. */

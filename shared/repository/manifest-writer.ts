@@ -6,7 +6,7 @@ import { encryptAge } from "./age.ts";
 import { digest, Digester } from "./blake3.ts";
 import { toManifestExtents } from "./extent-records.ts";
 import { layout, newObjectId } from "./layout.ts";
-import { encodeEntry } from "./manifest-lines.ts";
+import { entryLines } from "./manifest-lines.ts";
 import type { ManifestEntry, ManifestRoot } from "./manifest.ts";
 import type { PackCrew } from "./pack-crew.ts";
 import type { StoredObject } from "./run.ts";
@@ -26,12 +26,13 @@ export class ManifestWriter {
     this.#tally = tally;
   }
 
-  /** In the order of the manifest. */
-  add(entry: ManifestEntry): void {
-    const line = encodeEntry(entry);
-    this.#lines.push(line);
-    this.#lineBytes += line.length;
-    if (this.#lineBytes >= linesPerTaskBytes) this.#send();
+  /** In the order of the manifest. `extents`: records of a file's content; null for what has none. */
+  add(entry: ManifestEntry, extents: Uint8Array | null): void {
+    for (const line of entryLines(entry, extents)) {
+      this.#lines.push(line);
+      this.#lineBytes += line.length;
+      if (this.#lineBytes >= linesPerTaskBytes) this.#send();
+    }
   }
 
   /** After the last entry: extent records of the lines. Their chunks may still wait in an open pack. */

@@ -8,7 +8,7 @@ import { checkCache } from "./cache-check.ts";
 import { CachedFiles } from "./cached-files.ts";
 import type { ChunkCache } from "./chunk-cache.ts";
 import { makeClaims } from "./chunk-claims.ts";
-import { readExtentRecords, toManifestExtents } from "./extent-records.ts";
+import { readExtentRecords } from "./extent-records.ts";
 import { FileQueue } from "./file-queue.ts";
 import type { IndexPlace } from "./index-object.ts";
 import { IndexWriter } from "./index-writer.ts";
@@ -254,7 +254,7 @@ class SnapshotWriter {
     if (content === null) {
       if (this.#isOmittedLink(entry)) return;
       this.#tally.countEntry(metadata.type, 0);
-      this.#manifest.add(metadata);
+      this.#manifest.add(metadata, null);
       return;
     }
     const { read, isCached } = content;
@@ -275,13 +275,8 @@ class SnapshotWriter {
     }
     this.#refer(read.extents);
     this.#tally.countEntry("file", read.sizeBytes);
-    this.#manifest.add({
-      ...metadata,
-      mtimeNs: String(read.mtimeNs),
-      sizeBytes: read.sizeBytes,
-      extents: toManifestExtents(read.extents),
-      ...(read.steady ? {} : { changedWhileRead: true }),
-    });
+    const described = { ...metadata, mtimeNs: String(read.mtimeNs), sizeBytes: read.sizeBytes };
+    this.#manifest.add(read.steady ? described : { ...described, changedWhileRead: true }, read.extents);
     const settled = Number(read.ctimeNs / 1_000_000n) < readAtMs - settledMs;
     if (!isCached && read.steady && settled) this.#cachedFiles.remember({ path: sortKey, ...read });
   }

@@ -9,7 +9,8 @@ import { decodeControllerKey } from "../../../shared/repository/controller-key.t
 import { encodeChunkFrame } from "../../../shared/repository/chunk-frame.ts";
 import { keyedDigest } from "../../../shared/repository/blake3.ts";
 import { decodeIdentityFile } from "../../../shared/repository/identity-file.ts";
-import { decodeContinuationLine, decodeEntryLine, encodeEntry } from "../../../shared/repository/manifest-lines.ts";
+import { ExtentList } from "../../../shared/repository/extent-records.ts";
+import { decodeContinuationLine, decodeEntryLine, entryLines } from "../../../shared/repository/manifest-lines.ts";
 import { decryptAge, openAgePayload } from "../../../shared/repository/open/age.ts";
 import { openChunkFrame } from "../../../shared/repository/open/sealed-window.ts";
 import { decodeChunkTable, encodeChunkTable } from "../../../shared/repository/pack-format.ts";
@@ -52,16 +53,14 @@ async function decoders(): Promise<Decoder[]> {
     plainBytes: 2,
     pages: [],
   };
-  const entry = encodeEntry({
-    path: "a/b",
-    type: "file",
-    mode: 0o644,
-    uid: 0,
-    gid: 0,
-    mtimeNs: "1",
-    sizeBytes: 3,
-    extents: [[digestText, 0, 3]],
-  });
+  const extents = new ExtentList();
+  extents.add(Buffer.from(digestText, "hex"), 0, 3);
+  const entry = [
+    ...entryLines(
+      { path: "a/b", type: "file", mode: 0o644, uid: 0, gid: 0, mtimeNs: "1", sizeBytes: 3 },
+      extents.take(),
+    ),
+  ].join("");
   const root = generateSigningKeyPair();
   const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString("utf8");
   return [
