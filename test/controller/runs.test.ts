@@ -88,7 +88,7 @@ describe("a run", function () {
     const run = await written(controller, await controller.runs.command(null, Date.now()));
     expect(run.status).to.equal("done");
     expect(partsOf(run).slice(4)).to.deep.equal(["image own:1 done"]);
-    expect(run.parts.at(-1)?.image).to.deep.include({ id: own.id, names: ["own:1"] });
+    expect(run.parts.find(({ kind }) => kind === "image")?.image).to.deep.include({ id: own.id, names: ["own:1"] });
     expect(run.notCovered.map(({ kind, name, reason }) => `${kind} ${name} ${reason}`)).to.have.members([
       "image public/known:2 pullable",
       "image gone:3 absent",
