@@ -6,6 +6,7 @@ import { manifestEntrySchema } from "../../shared/repository/manifest.ts";
 import { protectionSchema } from "../../shared/repository/protection.ts";
 import { repositoryObjectSchema } from "../../shared/repository/repository-object.ts";
 import { partSchema, runSchema, warningSchema } from "../../shared/repository/run.ts";
+import { kitArchitectures } from "../../shared/repository/kit-list.ts";
 import { publicKeySchema } from "../../shared/repository/signature.ts";
 import { runsSchema } from "../api/schemas.ts";
 import { policySchema } from "../policy.ts";
@@ -21,6 +22,20 @@ export const initDocument = z.strictObject({
   files: z.array(z.string()),
 });
 export type InitDocument = z.infer<typeof initDocument>;
+
+export const kitListDocument = z.strictObject({
+  kits: z.array(
+    z.strictObject({
+      architecture: z.enum(kitArchitectures),
+      skepVersion: z.string(),
+      sha256: z.string(),
+      sizeBytes: z.int(),
+      /** Of the objects that, joined, are the kit. */
+      keys: z.array(z.string()),
+    }),
+  ),
+});
+export type KitListDocument = z.infer<typeof kitListDocument>;
 
 export const versionDocument = z.strictObject({
   skepVersion: z.string(),

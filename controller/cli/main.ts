@@ -26,6 +26,7 @@ const commands = new Map<string, () => Promise<CommandFile>>([
   ["restore", () => import("./command/restore.ts")],
   ["recipient", () => import("./command/recipient.ts")],
   ["key", () => import("./command/key.ts")],
+  ["kit", () => import("./command/kit.ts")],
   ["check", () => import("./command/check.ts")],
   ["forget", () => import("./command/forget.ts")],
   ["prune", () => import("./command/prune.ts")],

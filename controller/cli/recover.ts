@@ -1,8 +1,12 @@
 // What `skep recover` does: reads the run with the identity, looks at the machines, plans, asks, carries out, reports.
 import password from "@inquirer/password";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { SkepError } from "../../shared/errors.ts";
+import { copiedObjects } from "../objects/copied-objects.ts";
+import { askImages } from "../recovery/images/ask-images.ts";
+import type { ImageAnswer } from "../recovery/images/planned-image.ts";
+import { registryAccess as registryAccessOf } from "../recovery/images/registry-access.ts";
 import { draftInventory } from "../recovery/inventory-draft.ts";
 import { decodeInventory, type ReadInventory } from "../recovery/inventory.ts";
 import { Journal, type RecoveryMode } from "../recovery/journal.ts";
@@ -15,14 +19,9 @@ import { openRecoverySource, type RecoverySource } from "../recovery/recovery-so
 import { newRecoveryId, type RecoveryTools } from "../recovery/recovery-tools.ts";
 import { defaultDockerSocket, RemoteMachine } from "../recovery/remote-machine.ts";
 import { renderReport, reportRecovery } from "../recovery/report.ts";
-import {
-  kitArchitecture,
-  packRuntimeKit,
-  ownParts,
-  type KitArchitecture,
-  type RuntimeKit,
-} from "../recovery/runtime-kit.ts";
-import { inventoryFolder, sshAccesses } from "../recovery/ssh-access.ts";
+import { kitForRecovery } from "../recovery/recovery-kit.ts";
+import { kitArchitecture, type KitArchitecture, type RuntimeKit } from "../recovery/runtime-kit.ts";
+import { inventoryFolder, registryLogins, sshAccesses } from "../recovery/ssh-access.ts";
 import { runSteps, type PlannedStep, type StepState } from "../recovery/steps.ts";
 import { viewSwarm } from "../recovery/swarm-view.ts";
 import type { IdentityOptions, StoreOptions } from "./access.ts";
@@ -43,6 +42,7 @@ export interface PlanOptions extends StoreOptions, IdentityOptions {
   mode: RecoveryMode;
   runJobs?: boolean;
   remapSubnet?: Map<string, string>;
+  allowMissingImages?: boolean;
   /** Of `run` alone: where its journal is. */
   journal?: string;
 }
@@ -126,11 +126,28 @@ async function withPlan<T>(session: Session, options: PlanOptions, use: (planned
     );
     try {
       const facts = await gatherFacts(machines, signal);
-      const plan = planFrom(source, inventory, facts, options);
+      const registryAccess = registryAccessOf(
+        await registryLogins(inventory.inventory, inventoryFolder(options.inventory)),
+        copiedObjects(source.swarm.state).services,
+      );
+      const first = planFrom(source, inventory, facts, options, null);
+      const answers = await askImages(first.images, machines, registryAccess, signal);
+      const plan = planFrom(source, inventory, facts, options, answers);
+      const allowMissingImages = options.allowMissingImages ?? false;
       const [runJobs, subnets] = [options.runJobs ?? false, options.remapSubnet ?? new Map<string, string>()];
       const { location, credentials } = access;
       const opened = { store, location, credentials, operator, rootPrivateKey };
-      return await use({ plan, source, ...opened, machines, inventory, runJobs, subnets });
+      return await use({
+        plan,
+        source,
+        ...opened,
+        machines,
+        inventory,
+        runJobs,
+        subnets,
+        registryAccess,
+        allowMissingImages,
+      });
     } finally {
       for (const machine of machines.values()) await machine.close();
     }
@@ -162,12 +179,16 @@ function planFrom(
   { inventory }: ReadInventory,
   facts: ReadonlyMap<string, MachineFacts>,
   options: PlanOptions,
+  imageAnswers: ReadonlyMap<string, ImageAnswer> | null,
 ): RecoveryPlan {
   return planRecovery({
     run: source.run,
     copiedNodeId: source.swarm.state.member.nodeId,
     view: viewSwarm(source.swarm),
     volumes: source.volumes,
+    images: source.images,
+    ...(imageAnswers !== null && { imageAnswers }),
+    allowMissingImages: options.allowMissingImages ?? false,
     inventory,
     facts,
     mode: options.mode,
@@ -228,7 +249,7 @@ async function carryOut(
     folder,
     now: Date.now,
     kit: (architecture) => {
-      const known = kits.get(architecture) ?? makeKit(folder, architecture);
+      const known = kits.get(architecture) ?? kitForRecovery(planned, folder, architecture, reading(session));
       kits.set(architecture, known);
       return known;
     },
@@ -285,20 +306,6 @@ const boardStates = {
 
 function lineOf({ id, title }: PlannedStep, state: StepState, detail: string, share: number | null): BoardLine {
   return { id, label: title, state: boardStates[state], detail: state === "left out" ? "left out" : detail, share };
-}
-
-async function makeKit(folder: string, architecture: KitArchitecture): Promise<RuntimeKit> {
-  const own = ownParts();
-  if (own.architecture !== architecture) {
-    throw new SkepError({
-      code: "SKEP_RUNTIME_KIT_INCOMPLETE",
-      message: `this installation is for ${own.architecture}, and a machine is of ${architecture}`,
-      permanent: true,
-      hint: `run the recovery from a machine of ${architecture}`,
-    });
-  }
-  await mkdir(folder, { recursive: true, mode: 0o700 });
-  return await packRuntimeKit(join(folder, `kit-${architecture}.tar.gz`), own);
 }
 
 async function report(session: Session, { plan }: Planned, journal: Journal, folder: string): Promise<ExitCode> {

@@ -1,5 +1,6 @@
 // The recovery card: the one page that, with the identity file, leads a stranger back to the backups. Printed by
 // `skep init`, kept in the kit, meant for paper. No secret is on it.
+import type { StoredKit } from "../../shared/repository/kit-list.ts";
 import type { StoreLocation } from "../../shared/store/location.ts";
 import { parseStoreUrl } from "../../shared/store/location.ts";
 
@@ -13,6 +14,8 @@ export interface RecoveryCard {
   skepVersion: string;
   /** Words of the operator; null: a line to fill in by hand. */
   readCredentials: string | null;
+  /** In the store, beside the data. */
+  kits: readonly StoredKit[];
 }
 
 export function renderRecoveryCard(card: RecoveryCard): string {
@@ -32,6 +35,7 @@ export function renderRecoveryCard(card: RecoveryCard): string {
         ] satisfies [string, string][])),
     ["Root public key", card.rootPublicKey],
     ["Identity", `${card.identityFileName}, held by ${card.operatorName}, at ____________________ (fill in)`],
+    ...card.kits.map(({ architecture, sha256 }): [string, string] => [`Kit ${architecture}`, `SHA-256 ${sha256}`]),
     ["Made", `${card.createdAt} by Skep ${card.skepVersion}`],
   ];
   const width = Math.max(...fields.map(([name]) => name.length));
@@ -46,9 +50,21 @@ export function renderRecoveryCard(card: RecoveryCard): string {
     "To look into the backups on any machine with Skep:",
     "",
     `  skep runs --store ${location.url}${storeFlags(location)} --identity ${card.identityFileName}`,
+    ...(card.kits.length === 0 ? [] : byKit(card.kits)),
     ...(location.caPem === undefined ? [] : ["", "ca.pem:", location.caPem.trim()]),
     "",
   ].join("\n");
+}
+
+function byKit([first]: readonly StoredKit[]): string[] {
+  return [
+    "",
+    "Without Skep at hand: download what lies in the store under kits/ and the hash above, then",
+    "",
+    `  cat kits/${first?.sha256.slice(0, 8) ?? ""}*/* > kit.tar.gz`,
+    "  sha256sum kit.tar.gz                # must be the hash above",
+    "  mkdir skep && tar -xzf kit.tar.gz -C skep && ./skep/skep --help",
+  ];
 }
 
 function storeFlags(location: StoreLocation): string {

@@ -3,8 +3,9 @@
 import { BlockList, isIP } from "node:net";
 import { nodeGone, nodeSurvives } from "./inventory.ts";
 import type { MachineFacts } from "./machine-facts.ts";
+import { examineImages, loadedBytes } from "./images/planned-image.ts";
 import { examineNeeds } from "./machine-needs.ts";
-import { mayMeet, parseConstraint, renameConstraint } from "./placement.ts";
+import { parseConstraint, placesFor } from "./placement.ts";
 import type { ExaminedPlan, Finding } from "./recovery-plan.ts";
 import { kitArchitecture } from "./runtime-kit.ts";
 
@@ -31,6 +32,7 @@ export function examine(plan: ExaminedPlan): Finding[] {
   examineServices(plan, say);
   examineNeeds(plan, say);
   examineNetworks(plan, say);
+  findings.push(...examineImages(plan.images, plan.allowMissingImages));
   const order = ["error", "warning", "note"];
   return findings.sort((a, b) => order.indexOf(a.severity) - order.indexOf(b.severity));
 }
@@ -135,12 +137,12 @@ function examineMachine(plan: ExaminedPlan, facts: MachineFacts, say: Say): void
   }
   const needed = plan.volumes
     .filter(({ machine }) => machine === name)
-    .reduce((sum, { source }) => sum + source.sizeBytes * roomFactor, roomBytes);
+    .reduce((sum, { source }) => sum + source.sizeBytes * roomFactor, roomBytes + loadedBytes(plan.images, name));
   if (facts.freeBytes < needed) {
     say(
       "error",
       "disk-room",
-      `${name} has ${facts.freeBytes} bytes free in ${facts.dataRoot}, its volumes need ${Math.ceil(needed)}`,
+      `${name} has ${facts.freeBytes} bytes free in ${facts.dataRoot}, its volumes and images need ${Math.ceil(needed)}`,
     );
   }
   if (facts.swarmState === "inactive") {
@@ -221,19 +223,12 @@ function examineVolumes(plan: ExaminedPlan, say: Say): void {
 }
 
 function examineServices(plan: ExaminedPlan, say: Say): void {
-  const { view, machines, renamed } = plan;
+  const { view, machines } = plan;
+  const hostnameOf = (name: string): string => machines.find((one) => one.name === name)?.facts.hostname ?? name;
   const restored = new Set(plan.volumes.map(({ source }) => source.part.volume.name));
   for (const service of view.services) {
-    // What a constraint on an id becomes is known once the nodes have joined; here the machine's name stands for it.
-    const ids = new Map(machines.flatMap(({ name, replaces }) => replaces.map(({ id }) => [id, name] as const)));
-    const constraints = service.constraints.map((text) => renameConstraint(text, { ids, hostnames: renamed }));
-    const places = machines.map(({ name, role, facts, dress }) => ({
-      id: name,
-      hostname: facts.hostname,
-      role,
-      labels: dress.labels,
-    }));
-    if (service.constraints.length > 0 && !places.some((place) => mayMeet(place, constraints))) {
+    const possible = placesFor(service, plan);
+    if (service.constraints.length > 0 && possible.length === 0) {
       say(
         "warning",
         "constraint",
@@ -241,12 +236,11 @@ function examineServices(plan: ExaminedPlan, say: Say): void {
       );
     }
     const local = service.volumes.filter((volume) => restored.has(volume));
-    const possible = places.filter((place) => mayMeet(place, constraints));
     if (service.mode === "replicated" && local.length > 0 && possible.length > 1 && !service.own) {
       say(
         "warning",
         "volume-not-pinned",
-        `${service.name} may start on ${possible.map(({ hostname }) => hostname).join(", ")}, its volume ${local.join(", ")} is on one of them: pin it (node.hostname==…)`,
+        `${service.name} may start on ${possible.map(hostnameOf).join(", ")}, its volume ${local.join(", ")} is on one of them: pin it (node.hostname==…)`,
       );
     }
     if (service.mode === "job") {
@@ -258,7 +252,6 @@ function examineServices(plan: ExaminedPlan, say: Say): void {
           `job ${service.name} ${plan.mode === "rebuild" ? "is made held" : what} (--run-jobs runs it)`,
         );
     }
-    if (service.image !== "" && places.length > 0) examineImage(service.name, service.image, possible, plan, say);
   }
   for (const { id, constraints, name } of view.services) {
     for (const text of constraints) {
@@ -272,23 +265,6 @@ function examineServices(plan: ExaminedPlan, say: Say): void {
       }
     }
   }
-}
-
-function examineImage(
-  service: string,
-  image: string,
-  places: readonly { id: string }[],
-  plan: ExaminedPlan,
-  say: Say,
-): void {
-  const bare = image.replace(/@sha256:.*$/, "");
-  const has = (machine: string): boolean => {
-    const images = plan.facts.get(machine)?.images ?? [];
-    return images.includes(image) || images.includes(bare) || images.includes(`docker.io/library/${bare}`);
-  };
-  const lacking = places.filter(({ id }) => !has(id)).map(({ id }) => id);
-  if (lacking.length > 0)
-    say("note", "image-absent", `${service} needs ${bare}, which ${lacking.join(", ")} must pull`);
 }
 
 function examineNetworks(plan: ExaminedPlan, say: Say): void {

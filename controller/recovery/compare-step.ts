@@ -75,11 +75,19 @@ async function compareServices(
     if (found === undefined) return { ...at, state: "missing", detail: "" };
     const present = found["Spec"];
     if (sameSpec(present, former)) return { ...at, state: "equal", detail: "" };
-    if (sameSpec(present, mapped)) return { ...at, state: "mapped", detail: "constraints name the new nodes" };
+    if (sameSpec(present, mapped)) return { ...at, state: "mapped", detail: whatIsMapped(former, mapped) };
     if (ownIds.has(id)) return { ...at, state: "mapped", detail: "Skep's own: a new controller key" };
     if (!released.has(id) && !ended.has(id)) return { ...at, state: "held", detail: "a job: --run-jobs" };
     return { ...at, state: "different", detail: differingFields(present, mapped).join(", ") };
   });
+}
+
+function whatIsMapped(former: object, mapped: object): string {
+  const fields = differingFields(former, mapped);
+  return [
+    ...(fields.includes("TaskTemplate.Placement") ? ["constraints name the new nodes"] : []),
+    ...(fields.includes("TaskTemplate.ContainerSpec") ? ["its image was loaded, and has another name"] : []),
+  ].join("; ");
 }
 
 export async function compareNodes(

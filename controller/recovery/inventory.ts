@@ -34,6 +34,10 @@ const sshFields = {
 };
 const hostKey = z.string().regex(/^[a-z0-9@.-]+ [A-Za-z0-9+/]+=*$/, "a host key: TYPE BASE64, as in known_hosts");
 
+const registryHost = z
+  .string()
+  .regex(/^[A-Za-z0-9.-]{1,255}(:\d{1,5})?$/, "a registry's host, with its port where it has one");
+
 const jumpSchema = z.strictObject({ address: hostAddress, hostKey: hostKey.optional(), ...sshFields });
 const sshSchema = z.strictObject({ ...sshFields, jump: jumpSchema.optional() });
 export type SshSettings = z.infer<typeof sshSchema>;
@@ -59,6 +63,10 @@ export const nodeSurvives = "survives";
 const inventorySchema = z.strictObject({
   version: z.literal(1),
   ssh: sshSchema.prefault({}),
+  /** Credentials for registries, by host; Docker's own is docker.io. They count before those that the swarm kept. */
+  registries: z
+    .record(registryHost, z.strictObject({ user: z.string().min(1).max(255), passwordFile: filePath }))
+    .prefault({}),
   /** By a name of your choice. The first manager is made first. */
   machines: z.record(name, machineSchema),
   /** By the hostname of the run, or the node's id: the machine that takes its place, `survives` or `gone`. */

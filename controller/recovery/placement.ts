@@ -15,6 +15,8 @@ export function parseConstraint(text: string): Constraint | null {
 }
 
 export interface Renaming {
+  /** What services call an image → what they will, where that is something else. */
+  images: ReadonlyMap<string, string>;
   /** Old node id → new one. */
   ids: ReadonlyMap<string, string>;
   /** Old hostname → new one, where they differ. */
@@ -22,7 +24,7 @@ export interface Renaming {
 }
 
 /** The constraint in the new swarm: the same text where nothing in it changed. */
-export function renameConstraint(text: string, { ids, hostnames }: Renaming): string {
+export function renameConstraint(text: string, { ids, hostnames }: Omit<Renaming, "images">): string {
   const constraint = parseConstraint(text);
   if (constraint === null) return text;
   const { key, value } = constraint;
@@ -51,6 +53,29 @@ export function mayMeet(place: Place, constraints: readonly string[]): boolean {
     const equal = found.toLowerCase() === constraint.value.toLowerCase();
     return constraint.operator === "==" ? equal : !equal;
   });
+}
+
+/** Of a planned machine: what decides where services may start. */
+export interface PlacedMachine {
+  name: string;
+  role: string;
+  replaces: readonly { id: string }[];
+  dress: { labels: Readonly<Record<string, string>> };
+  facts: { hostname: string };
+}
+
+/** Machines on which a service may start, before they have joined: a machine's name stands for the id of its node. */
+export function placesFor(
+  { constraints }: { constraints: readonly string[] },
+  { machines, renamed }: { machines: readonly PlacedMachine[]; renamed: ReadonlyMap<string, string> },
+): string[] {
+  const ids = new Map(machines.flatMap(({ name, replaces }) => replaces.map(({ id }) => [id, name] as const)));
+  const inNewSwarm = constraints.map((text) => renameConstraint(text, { ids, hostnames: renamed }));
+  return machines
+    .filter(({ name, role, facts, dress }) =>
+      mayMeet({ id: name, hostname: facts.hostname, role, labels: dress.labels }, inNewSwarm),
+    )
+    .map(({ name }) => name);
 }
 
 function valueOf(place: Place, key: string): string | null {

@@ -1,11 +1,14 @@
 // The steps of a recovery, in their order: volumes first, on machines that are in no swarm yet; then the swarm; then its
 // nodes; then its services, held before, wave by wave. Mode raft lays the old swarm down, mode rebuild makes and fills one.
+import { loadedBytes } from "./images/planned-image.ts";
 import type { RecoveryPlan } from "./recovery-plan.ts";
 import type { PlannedStep } from "./steps.ts";
 
 export const stepIds = {
   fence: "fence",
   kit: (machine: string): string => `kit:${machine}`,
+  images: (machine: string): string => `images:${machine}`,
+  imageNames: "image-names",
   volume: (machine: string, id: string): string => `volume:${machine}:${id}`,
   takeOver: "take-over",
   swarm: "swarm",
@@ -18,7 +21,7 @@ export const stepIds = {
 } as const;
 
 export function planSteps(plan: Omit<RecoveryPlan, "findings" | "steps">): PlannedStep[] {
-  const { mode, machines, volumes, waves, own } = plan;
+  const { mode, machines, volumes, images, waves, own } = plan;
   const [first, ...others] = machines;
   if (first === undefined) return [];
   const steps: PlannedStep[] = [
@@ -43,9 +46,28 @@ export function planSteps(plan: Omit<RecoveryPlan, "findings" | "steps">): Plann
       sizeBytes: source.sizeBytes,
     });
   }
+  const imageIds: string[] = [];
+  for (const { name } of machines) {
+    const count = images.filter(({ machine }) => machine === name).length;
+    if (count === 0) continue;
+    steps.push({
+      id: stepIds.images(name),
+      phase: "images",
+      title: `see that ${name} has the images of its services (${count})`,
+      after: [stepIds.kit(name)],
+      lane: name,
+      ...(loadedBytes(images, name) > 0 && { sizeBytes: loadedBytes(images, name) }),
+    });
+    imageIds.push(stepIds.images(name));
+  }
+  if (imageIds.length > 0) {
+    const title = "give images that were loaded the names by which services ask for them";
+    steps.push({ id: stepIds.imageNames, phase: "images", title, after: [...imageIds] });
+    imageIds.push(stepIds.imageNames);
+  }
   const volumeIds = volumes.map(({ source, machine }) => stepIds.volume(machine, source.id));
   const takeOver = "take the repository over: the old swarm's controller may write to it no more";
-  const ready = [...machines.map(({ name }) => stepIds.kit(name)), ...volumeIds];
+  const ready = [...machines.map(({ name }) => stepIds.kit(name)), ...volumeIds, ...imageIds];
   steps.push({ id: stepIds.takeOver, phase: "swarm", title: takeOver, after: ready });
   steps.push({
     id: stepIds.swarm,

@@ -1,6 +1,7 @@
 // The plan of a recovery: from the run, the inventory and what the machines are like to an ordered list of steps, and what
 // is to be said about it before anything is touched. Pure: nothing is asked or done here.
 import { examine } from "./checks.ts";
+import { imageNeeds, planImages } from "./images/planned-image.ts";
 import { advertisedAddress, nodeGone, nodeSurvives, type Inventory } from "./inventory.ts";
 import { mergedNode } from "./merged-node.ts";
 import { planSteps } from "./plan-steps.ts";
@@ -32,16 +33,21 @@ export function planRecovery(input: PlanInput): RecoveryPlan {
       ),
     ),
   );
+  const needs = imageNeeds({ machines, services: [...waves.flat(), ...own], renamed });
+  const images = planImages(needs, machines, input.images ?? [], input.imageAnswers ?? null);
   const plan = {
     mode: input.mode,
     runId: input.run.id,
     takenAt: input.run.startedAt,
     clusterId: view.clusterId,
-    ...{ machines, gone, volumes, services: view.services, waves, own, endedJobs, renamed },
+    ...{ machines, gone, volumes, images, services: view.services, waves, own, endedJobs, renamed },
   };
   return {
     ...plan,
-    findings: examine({ ...input, ...plan, sources: input.volumes, homes }),
+    findings: examine({
+      ...{ ...input, ...plan, sources: input.volumes, homes },
+      allowMissingImages: input.allowMissingImages ?? false,
+    }),
     steps: planSteps(plan),
   };
 }

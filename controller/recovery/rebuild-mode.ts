@@ -6,6 +6,7 @@ import type { ComparedObject as ComparedOne } from "../objects/comparison.ts";
 import { renameReferences } from "../objects/portable.ts";
 import { streamAgent } from "../engine/stream-agent.ts";
 import { compareNodes, type ComparedObject } from "./compare-step.ts";
+import { imageNamesOf } from "./images/image-names.ts";
 import type { StepResult } from "./journal.ts";
 import { keyReferences, newKeySecret } from "./own-step.ts";
 import { stepIds } from "./plan-steps.ts";
@@ -27,7 +28,7 @@ export function rebuildActions(tools: RecoveryTools, healthMs: number): Map<stri
   const waves = [...plan.waves, ...(plan.own.length > 0 ? [plan.own] : [])];
   const steps = rebuildSteps({
     copied,
-    amended: async (context) => (await withNewKey(tools, copied, context)).copied,
+    amended: async (context) => withImageNames(tools, (await withNewKey(tools, copied, context)).copied, context),
     engine: (signal) =>
       Promise.resolve(
         connectEngine({
@@ -114,6 +115,22 @@ async function withNewKey(
   return { copied: { ...copied, objects: amended }, secret: name };
 }
 
+function withImageNames(
+  tools: RecoveryTools,
+  copied: CopiedSwarm,
+  context: Pick<StepContext, "resultOf">,
+): CopiedSwarm {
+  const names = imageNamesOf(tools.plan, context.resultOf);
+  if (names.size === 0) return copied;
+  const services = copied.objects.services.map((service) => {
+    const spec = structuredClone(service.spec);
+    const container = spec.TaskTemplate.ContainerSpec;
+    if (container?.Image !== undefined) container.Image = names.get(container.Image) ?? container.Image;
+    return { ...service, spec };
+  });
+  return { ...copied, objects: { ...copied.objects, services } };
+}
+
 function healthOf(result: StepResult): StepResult {
   const services = result["services"] as { name: string; live: boolean; detail: string }[];
   return { services: Object.fromEntries(services.map(({ name, live, detail }) => [name, live ? "healthy" : detail])) };
@@ -121,8 +138,13 @@ function healthOf(result: StepResult): StepResult {
 
 async function comparison(tools: RecoveryTools, result: StepResult, context: StepContext): Promise<StepResult> {
   const manager = machineOf(tools, firstMachine(tools).name);
+  const names = imageNamesOf(tools.plan, context.resultOf);
+  const renamed = new Set(tools.plan.services.filter(({ image }) => names.has(image)).map(({ name }) => name));
   const objects = (result["objects"] as ComparedOne[]).map(({ kind, name, result: state, changes }): ComparedObject => {
     const held = state === "held" ? "a job: --run-jobs" : "";
+    if (kind === "service" && state === "equal" && renamed.has(name)) {
+      return { kind, name, state: "mapped", detail: "its image was loaded, and has another name" };
+    }
     return { kind, name, state, detail: changes.length > 0 && held === "" ? pathsOf(changes) : held };
   });
   const settings = result["settings"] as string[];

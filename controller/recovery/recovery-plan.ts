@@ -1,4 +1,6 @@
 // What a plan is: machines in order, volumes with their homes, services in waves, findings, steps.
+import type { ImageSource } from "./images/image-sources.ts";
+import type { ImageAnswer, PlannedImage } from "./images/planned-image.ts";
 import type { Inventory } from "./inventory.ts";
 import type { RecoveryMode } from "./journal.ts";
 import type { MachineFacts } from "./machine-facts.ts";
@@ -43,6 +45,8 @@ export interface RecoveryPlan {
   machines: PlannedMachine[];
   gone: OldNode[];
   volumes: PlannedVolume[];
+  /** One for each machine and image. */
+  images: PlannedImage[];
   /** All that the swarm had. */
   services: OldService[];
   /** Those that are let go, in order. */
@@ -63,6 +67,11 @@ export interface PlanInput {
   copiedNodeId: string;
   view: SwarmView;
   volumes: readonly VolumeSource[];
+  /** Default: none. */
+  images?: readonly ImageSource[];
+  /** What engines said of the images (answerKey); without it nobody was asked. */
+  imageAnswers?: ReadonlyMap<string, ImageAnswer>;
+  allowMissingImages?: boolean;
   inventory: Inventory;
   facts: ReadonlyMap<string, MachineFacts>;
   mode: RecoveryMode;
@@ -76,6 +85,7 @@ export interface PlanInput {
 /** What checks.ts judges: the plan without what it is about to say. */
 export type ExaminedPlan = Omit<RecoveryPlan, "findings" | "steps"> &
   Pick<PlanInput, "view" | "inventory" | "facts" | "runJobs" | "begun" | "subnets"> & {
+    allowMissingImages: boolean;
     /** All that the run has, also those without a home. */
     sources: readonly VolumeSource[];
     /** Node id → machine, `gone` or `survives`. */

@@ -9,6 +9,7 @@ import type { Operator } from "../../shared/repository/open/operator.ts";
 import { readRuns } from "../../shared/repository/run-chain.ts";
 import type { Part, Run, StoredObject, VolumeFacts } from "../../shared/repository/run.ts";
 import type { Store } from "../../shared/store/store.ts";
+import { imageSources, type ImageSource } from "./images/image-sources.ts";
 
 /** A volume as one run took it. */
 export interface VolumeSource {
@@ -26,6 +27,7 @@ export interface RecoverySource {
   /** Runs that are newer than the chosen one and have no proven Raft state. */
   passedOver: { id: string; status: Run["status"] }[];
   volumes: VolumeSource[];
+  images: ImageSource[];
   archive: OpenedArchive;
   swarm: OpenedSwarm;
 }
@@ -65,6 +67,7 @@ export async function openRecoverySource(
     run: chosen,
     passedOver,
     volumes: volumeSources(chosen, older),
+    images: imageSources(chosen, older),
     archive,
     swarm,
   };

@@ -1,5 +1,6 @@
 // The steps of a plan, each with what it does: what all modes share is here, the rest is the mode's.
 import { raiseFence } from "./fence-step.ts";
+import { imageActions } from "./images/image-steps.ts";
 import { stepIds } from "./plan-steps.ts";
 import { raftActions } from "./raft-mode.ts";
 import { rebuildActions } from "./rebuild-mode.ts";
@@ -48,6 +49,7 @@ function sharedActions(tools: RecoveryTools, { fenceCommand }: CarryOutOptions):
       },
     });
   }
+  for (const [id, action] of imageActions(tools)) actions.set(id, action);
   for (const volume of plan.volumes) {
     actions.set(stepIds.volume(volume.machine, volume.source.id), volumeActions(tools, volume));
   }

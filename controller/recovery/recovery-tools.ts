@@ -3,6 +3,7 @@ import { createHash, randomInt } from "node:crypto";
 import type { Operator } from "../../shared/repository/open/operator.ts";
 import type { StoreCredentials, StoreLocation } from "../../shared/store/location.ts";
 import type { Store } from "../../shared/store/store.ts";
+import type { RegistryAccess } from "./images/registry-access.ts";
 import { MachineKit } from "./machine-kit.ts";
 import type { PlannedMachine, RecoveryPlan } from "./recovery-plan.ts";
 import type { RecoverySource } from "./recovery-source.ts";
@@ -22,6 +23,9 @@ export interface RecoveryTools {
   /** Packed when the first machine asks for it. */
   kit: (architecture: KitArchitecture) => Promise<RuntimeKit>;
   recoveryId: string;
+  registryAccess: RegistryAccess;
+  /** What can be had nowhere stops nothing. */
+  allowMissingImages: boolean;
   runJobs: boolean;
   /** Old subnet → new one; mode rebuild alone. */
   subnets: ReadonlyMap<string, string>;

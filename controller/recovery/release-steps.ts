@@ -6,6 +6,7 @@ import { SkepError } from "../../shared/errors.ts";
 import { looksHeld } from "../objects/held.ts";
 import { serviceSpecSchema } from "../objects/portable.ts";
 import type { StepResult } from "./journal.ts";
+import { imageNamesOf } from "./images/image-names.ts";
 import { renameConstraint, type Renaming } from "./placement.ts";
 import { firstMachine, machineOf, type RecoveryTools } from "./recovery-tools.ts";
 import type { RemoteMachine } from "./remote-machine.ts";
@@ -41,12 +42,15 @@ export function renamingOf(tools: RecoveryTools, context: Pick<StepContext, "res
   for (const { name, replaces } of tools.plan.machines) {
     for (const { id } of replaces) ids.set(id, newIds.get(name) ?? "");
   }
-  return { ids, hostnames: tools.plan.renamed };
+  return { ids, hostnames: tools.plan.renamed, images: imageNamesOf(tools.plan, context.resultOf) };
 }
 
 export function mappedSpec(spec: Spec, renaming: Renaming): Spec {
   const copy = structuredClone(spec);
-  const template = copy["TaskTemplate"] as { Placement?: { Constraints?: string[] } } | undefined;
+  const template = copy["TaskTemplate"] as
+    { Placement?: { Constraints?: string[] }; ContainerSpec?: { Image?: string } } | undefined;
+  const container = template?.ContainerSpec;
+  if (container?.Image !== undefined) container.Image = renaming.images.get(container.Image) ?? container.Image;
   const constraints = template?.Placement?.Constraints;
   if (template?.Placement !== undefined && constraints !== undefined) {
     template.Placement.Constraints = constraints.map((text) => renameConstraint(text, renaming));

@@ -14,6 +14,8 @@ export interface EngineCall {
   body?: unknown;
   /** A tar for `/images/load`, instead of `body`. */
   tar?: AsyncIterable<Uint8Array>;
+  /** Value of X-Registry-Auth, for calls that make the engine ask a registry. */
+  registryAuth?: string | null;
   /** Default 120 s. */
   timeoutMs?: number;
 }
@@ -193,6 +195,7 @@ async function exchange(
   const ended = AbortSignal.any([signal, AbortSignal.timeout(call.timeoutMs ?? defaultTimeoutMs)]);
   const headers = {
     ...(body !== null && { "content-length": body.length }),
+    ...(call.registryAuth != null && { "x-registry-auth": call.registryAuth }),
     ...((body !== null || call.tar !== undefined) && { "content-type": type }),
   };
   return await new Promise((resolve, reject) => {

@@ -2,6 +2,7 @@
 // (RTO), how old the data is by volume (RPO); what to do next. As JSON, and as Markdown for people. Pure.
 import * as format from "../cli/format.ts";
 import { comparedOf, type ComparedObject } from "./compare-step.ts";
+import { imageNamesOf, loadedImages } from "./images/image-names.ts";
 import type { Journal, JournalEvent, JournalHead, StepResult } from "./journal.ts";
 import { stepIds } from "./plan-steps.ts";
 import type { RecoveryPlan } from "./recovery-plan.ts";
@@ -109,6 +110,13 @@ function mappingsOf(plan: RecoveryPlan, resultOf: (step: string) => StepResult |
       ({ hostname, id }) => `node ${hostname} (${id}) is ${name} at ${advertise} (${nodes[name] ?? "not joined"})`,
     ),
   );
+  for (const { reference, how, machines } of loadedImages(plan, resultOf)) {
+    if (how === "loaded") lines.push(`image ${reference} was loaded from the store on ${machines.join(", ")}`);
+    if (how === "missing") lines.push(`image ${reference} could be had nowhere for ${machines.join(", ")}`);
+  }
+  for (const [old, now] of imageNamesOf(plan, resultOf)) {
+    lines.push(`services name image ${now} in place of ${old}: a loaded image has no registry's digest`);
+  }
   for (const [old, now] of plan.renamed) lines.push(`hostname ${old} is ${now}`);
   const secret = resultOf(stepIds.own)?.["controllerKeySecret"];
   if (typeof secret === "string") lines.push(`Skep's controller has its key from the secret ${secret}`);

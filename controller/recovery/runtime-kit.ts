@@ -1,5 +1,5 @@
-// What a bare machine needs to work for Skep: this Node, the agent, and what the agent is made of, as one tar.gz of which
-// the hash is known. It is packed from the installation that runs: a checkout, or the image.
+// What a bare machine needs to work for Skep: Node, the agent, the command, and what these are made of, as one tar.gz of
+// which the hash is known. It is packed from the installation that runs: a checkout, or the image.
 import { createHash } from "node:crypto";
 import { createReadStream, createWriteStream } from "node:fs";
 import { open, readdir, readFile, stat } from "node:fs/promises";
@@ -9,13 +9,16 @@ import { constants, createGzip } from "node:zlib";
 import { pack, type Pack } from "tar-stream";
 import { z } from "zod";
 import { SkepError } from "../../shared/errors.ts";
+import type { StoredKit } from "../../shared/repository/kit-list.ts";
 
-const projectRoot = join(import.meta.dirname, "..", "..");
-const sourceFolders = ["agent", "shared"] as const;
+export const projectRoot = join(import.meta.dirname, "..", "..");
+const sourceFolders = ["agent", "controller", "shared"] as const;
+/** `./skep` of an unpacked kit is the whole command. */
+const launcher = `#!/bin/sh\nhere=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)\nexec "$here/bin/node" "$here/controller/cli/main.ts" "$@"\n`;
 /** Not needed to run. */
 const idleFiles = /\.(d\.[cm]?ts|map|md)$/;
 
-export type KitArchitecture = "x64" | "arm64";
+export type KitArchitecture = StoredKit["architecture"];
 
 export interface RuntimeKit {
   /** Of the file. */
@@ -81,6 +84,7 @@ export async function packRuntimeKit(path: string, parts: KitParts = ownParts())
 
 async function fill(tar: Pack, { nodePath, modulesRoot }: KitParts): Promise<void> {
   await addFile(tar, "bin/node", nodePath, 0o755);
+  tar.entry({ ...plainHeader("skep", 0o755), size: launcher.length }, launcher);
   await addFile(tar, "package.json", join(projectRoot, "package.json"), 0o644);
   for (const folder of sourceFolders) await addTree(tar, folder, join(projectRoot, folder));
   for (const folder of await productionModules(modulesRoot)) await addTree(tar, folder, join(modulesRoot, folder));
@@ -121,6 +125,12 @@ async function addTree(tar: Pack, name: string, folder: string): Promise<void> {
 
 async function addFile(tar: Pack, name: string, path: string, mode: number): Promise<void> {
   const { size } = await stat(path);
-  const header = { name, mode, size, mtime: new Date(0), uid: 0, gid: 0 };
-  await pipeline(createReadStream(path), tar.entry(header));
+  await pipeline(createReadStream(path), tar.entry({ ...plainHeader(name, mode), size }));
+}
+
+function plainHeader(
+  name: string,
+  mode: number,
+): { name: string; mode: number; mtime: Date; uid: number; gid: number } {
+  return { name, mode, mtime: new Date(0), uid: 0, gid: 0 };
 }

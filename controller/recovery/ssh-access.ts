@@ -72,6 +72,19 @@ async function accessOf(
   };
 }
 
+/** Of the registries that the inventory names, by host. Throws SKEP_INVENTORY_FILE. */
+export async function registryLogins(
+  { registries }: Inventory,
+  folder: string,
+): Promise<Map<string, { user: string; password: string }>> {
+  const files = new Files(folder);
+  const logins = new Map<string, { user: string; password: string }>();
+  for (const [host, { user, passwordFile }] of Object.entries(registries)) {
+    logins.set(host, { user, password: (await files.password(passwordFile, `the password for ${host}`)) ?? "" });
+  }
+  return logins;
+}
+
 type LoginSettings = Omit<SshSettings, "jump"> & { address?: string; hostKey?: string | undefined };
 
 async function login(name: string, settings: LoginSettings, files: Files): Promise<Omit<SshAccess, "jump">> {

@@ -1,16 +1,14 @@
 // Restoring one volume onto a machine: agent/once.ts there fetches it from the store itself; the file keys that the
 // operator's identity opened reach it on standard input.
 import type { TaskOf } from "../../shared/contract/job.ts";
-import type { OnceInput } from "../../shared/contract/once.ts";
 import { SkepError } from "../../shared/errors.ts";
 import { collectRestoreKeys } from "../../shared/repository/open/file-keys.ts";
 import { describeProgress } from "../cli/board.ts";
 import type { StepResult } from "./journal.ts";
 import type { PlannedVolume } from "./recovery-plan.ts";
-import { derivedId, kitOn, plannedMachine, type RecoveryTools } from "./recovery-tools.ts";
+import { onceInput } from "./once-input.ts";
+import { derivedId, kitOn, type RecoveryTools } from "./recovery-tools.ts";
 import type { Step, StepContext } from "./steps.ts";
-
-const jobHours = 7 * 24;
 
 export function volumeActions(tools: RecoveryTools, { source, machine }: PlannedVolume): Pick<Step, "act" | "verify"> {
   const { totals } = source.part;
@@ -47,35 +45,10 @@ async function restore(tools: RecoveryTools, volume: PlannedVolume, context: Ste
     writerId: part.nodeId,
     sealedKeys: "",
   };
-  const kit = kitOn(tools, machine);
-  const { repositoryId, incarnation, epoch } = tools.operator.repositoryObject;
-  const now = tools.now();
-  const input: OnceInput = {
-    job: {
-      version: 1,
-      id: `recover-${restoreId}`,
-      repositoryId,
-      incarnation,
-      target: { kind: "node", nodeId: part.nodeId },
-      issuedAt: new Date(now).toISOString(),
-      expiresAt: new Date(now + jobHours * 3_600_000).toISOString(),
-      maxAttempts: 10,
-      task,
-    },
-    writerId: part.nodeId,
-    // A restore writes nothing to the store; the key that would is not given away.
-    writerKey: Buffer.alloc(32).toString("base64"),
-    epoch,
-    store: tools.location,
-    credentials: tools.credentials,
-    identityKeys,
-    hostRoot: "/",
-    stateDir: `${kit.stateDir}-${restoreId}`,
-    dockerSocket: plannedMachine(tools, machine).dockerSocket,
-  };
+  const input = onceInput(tools, { machine, name: restoreId, task, writerId: part.nodeId, identityKeys });
   const common = { volume: source.id, machine, runId: source.run.id, takenAt: part.startedAt };
   try {
-    const result = await kit.once("restore-volume", restoreId, input, {
+    const result = await kitOn(tools, machine).once("restore-volume", restoreId, input, {
       signal,
       onProgress: (progress) => {
         const { detail, share } = describeProgress(progress);

@@ -77,14 +77,11 @@ const dumpTask = z.strictObject({
   absentPacks: volumeTask.shape.absentPacks,
 });
 
-const imageIdSchema = imageFactsSchema.shape.id;
-
 /** An image of this node's engine, as `docker save` gives it. */
 const imageTask = z.strictObject({
   kind: z.literal("image"),
   runId,
-  imageId: imageIdSchema,
-  /** What services and containers call it. */
+  imageId: imageFactsSchema.shape.id,
   names: imageFactsSchema.shape.names,
   /** Only if no registry gives it without credentials: else the part comes without content. */
   unlessPullable: z.boolean(),
@@ -270,7 +267,7 @@ const foundVolume = z.strictObject({
     .max(1000),
 });
 const foundImage = z.strictObject({
-  id: imageIdSchema,
+  id: imageFactsSchema.shape.id,
   tags: imageFactsSchema.shape.names,
   digests: imageFactsSchema.shape.digests,
   sizeBytes: z.int().min(0),
@@ -289,7 +286,7 @@ const nodeResult = z.strictObject({
 });
 const volumeResult = z.strictObject({ kind: z.literal("volume"), part: partSchema });
 const dumpResult = z.strictObject({ kind: z.literal("dump"), part: partSchema });
-/** A part without content where a registry gives the image, and the task left it to that. */
+/** Without content: it is left to its registry. */
 const imageResult = z.strictObject({ kind: z.literal("image"), part: partSchema });
 const commands = z.array(commandRecordSchema).max(1000);
 const pauseResult = z.strictObject({
@@ -324,8 +321,7 @@ const restoreVolumeResult = z.strictObject({
 });
 const restoreImageResult = z.strictObject({
   kind: z.literal("restore-image"),
-  /** What the engine knows it by now. */
-  id: imageIdSchema,
+  id: imageFactsSchema.shape.id,
   /** True where the engine had it before. */
   present: z.boolean(),
 });

@@ -12,6 +12,8 @@
 //   manifests/<run>/<object>.age             root of one volume's tree, age
 //   refs/<run>/<object>                      what that manifest needs, sealed by the writer
 //   archives/<run>/<object>.tar.zst.age      Raft state and definitions, node facts
+//   kits/<version>                           list of kits, signed by the root key; the highest version counts
+//   kits/<sha256>/<piece>                    a kit, cut; <sha256> of the whole file, a tar.gz
 //   runs/<sequence>                          run object, sealed by the repository key, signed; written last
 import { randomBytes } from "node:crypto";
 import type { ObjectKey } from "../store/store.ts";
@@ -64,6 +66,10 @@ export const layout = {
   /** `piece` from 0: further ones sort behind the first, so that `cat ID.tar.zst.age*` is the whole. */
   archive: (run: string, object: string, piece = 0): ObjectKey =>
     `archives/${run}/${object}.tar.zst.age${piece === 0 ? "" : `.${piece.toString().padStart(4, "0")}`}`,
+  kitsPrefix: "kits/",
+  kitList: (version: number): ObjectKey => `kits/${numbered(version)}`,
+  /** `piece` from 0. */
+  kitPiece: (sha256: string, piece: number): ObjectKey => `kits/${sha256}/${piece.toString().padStart(4, "0")}`,
   runsPrefix: "runs/",
   run: (sequence: number): ObjectKey => `runs/${numbered(sequence)}`,
 } as const;

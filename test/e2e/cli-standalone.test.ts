@@ -29,7 +29,16 @@ describe("skep --standalone", () => {
       ...["--docker-socket", node.dockerSocketPath, "--host-root", dirname(node.hostPath("/run"))],
     ];
     for (const name of ["kit", "other"]) {
-      const made = await cli("init", "--store", `file://${folder}/${name}-store`, "--operator", "anna", "--out", name);
+      const made = await cli(
+        "init",
+        "--no-stored-kit",
+        "--store",
+        `file://${folder}/${name}-store`,
+        "--operator",
+        "anna",
+        "--out",
+        name,
+      );
       expect(made.code, made.stderr).to.equal(0);
     }
     for (const volume of ["db", "www"]) await node.run(["docker", "volume", "create", volume]);

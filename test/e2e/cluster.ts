@@ -91,7 +91,18 @@ export class Cluster {
       this.lab.s3.region,
     ];
     await this.skep(
-      ["init", ...store, "--path-style", "--credentials", credentials, "--operator", operator, "--out", this.kit],
+      [
+        "init",
+        "--no-stored-kit",
+        ...store,
+        "--path-style",
+        "--credentials",
+        credentials,
+        "--operator",
+        operator,
+        "--out",
+        this.kit,
+      ],
       { kit: false },
     );
     if (policy !== undefined) await this.setPolicy(policy);

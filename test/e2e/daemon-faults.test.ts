@@ -174,7 +174,7 @@ describe("what goes wrong below the daemons", function () {
     const tree = await describeTree(cluster.manager, "www");
     const other = join(cluster.folder, "other");
     const store = ["--store", `file://${join(cluster.folder, "other-store")}`];
-    await cluster.skep(["init", ...store, "--operator", "bert", "--out", other], { kit: false });
+    await cluster.skep(["init", "--no-stored-kit", ...store, "--operator", "bert", "--out", other], { kit: false });
     const restore = ["restore", "volume", "node1/www", "--yes", "--json", "--identity"];
     const wrong = await cluster.skep([...restore, join(other, "identity-bert.txt")], { tolerant: true });
     expect(wrong.code).to.equal(12);

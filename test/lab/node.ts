@@ -58,6 +58,11 @@ export class LabNode {
     return join(this.#machine.spec.folder, "run", "docker.sock");
   }
 
+  /** For nsenter, on the host. */
+  get networkNamespace(): string {
+    return join("/run/netns", namespaceName(this.#lab.id, this.name));
+  }
+
   /** A client of the node's engine. */
   get docker(): Dockerode {
     return new Dockerode({ socketPath: this.dockerSocketPath });

@@ -5,10 +5,11 @@ import { userInfo } from "node:os";
 import { join, resolve } from "node:path";
 import { stringify } from "yaml";
 import type { ClusterFile } from "../../../shared/contract/cluster-file.ts";
-import { SkepError } from "../../../shared/errors.ts";
+import { SkepError, toErrorRecord } from "../../../shared/errors.ts";
 import { createRepository, type CreatedRepository } from "../../../shared/repository/create.ts";
+import type { StoredKit } from "../../../shared/repository/kit-list.ts";
 import type { StoreCredentials, StoreLocation } from "../../../shared/store/location.ts";
-import { createStore } from "../../../shared/store/open.ts";
+import { createStore, openStore } from "../../../shared/store/open.ts";
 import { skepVersion } from "../../../shared/version.ts";
 import { addStoreOptions, credentialsFor, locationOf, readCredentials, type StoreOptions } from "../access.ts";
 import { makeApiCertificate } from "../api-certificate.ts";
@@ -17,7 +18,10 @@ import type { InitDocument } from "../documents.ts";
 import { askNewPassphrase, encodeForKeeping } from "../identity-access.ts";
 import { kitFileNames, releaseKitFolder, reserveKitFolder, writeKit, type KitContext } from "../kit.ts";
 import { renderRecoveryCard } from "../recovery-card.ts";
+import { ownParts } from "../../recovery/runtime-kit.ts";
+import * as format from "../format.ts";
 import { describe, run, type Session } from "../session.ts";
+import { packAndStore } from "../store-kit.ts";
 
 const example = `skep init --store s3://backups/swarm-a --endpoint https://s3.example.org --credentials keys.json
 skep init --store file:///srv/backups --operator anna --out skep-kit`;
@@ -29,6 +33,7 @@ interface InitOptions extends StoreOptions {
   operator: string;
   postQuantum?: boolean;
   passphrase?: boolean;
+  storedKit: boolean;
   api: string;
   out: string;
 }
@@ -41,6 +46,10 @@ export function register(program: Command): void {
     .option("--operator <name>", "whose identity it is", defaultOperator())
     .option("--post-quantum", "keys that quantum computers do not open either; `age` takes them from 1.3 on")
     .option("--passphrase", "encrypt the identity file with a passphrase, which is asked for")
+    .option(
+      "--no-stored-kit",
+      "do not put what a bare machine needs to restore into the store; `skep kit store` does it",
+    )
     .option("--api <url>", "where the CLI will reach the controller", "https://localhost:8420")
     .option("--out <folder>", "the kit folder to write", "skep-kit");
   run(describe(command, example), init);
@@ -98,6 +107,12 @@ async function init({ output, signal }: Session, options: InitOptions): Promise<
   const stores = { controllerCredentials, agentCredentials };
   const files = await kitFiles(created, identityText, location, stores, options, now);
   await writeKit(folder, files);
+  // The keys are safe by now.
+  const kits = options.storedKit ? await putKit({ output, signal }, created, location, controllerCredentials) : [];
+  if (kits.length > 0) {
+    files.set(kitFileNames.recoveryCard, recoveryCard(created, location, options, kits));
+    await writeKit(folder, new Map([[kitFileNames.recoveryCard, files.get(kitFileNames.recoveryCard) ?? ""]]));
+  }
   const card = files.get(kitFileNames.recoveryCard) ?? "";
   const identityFile = join(folder, kitFileNames.identity(options.operator));
   const document: InitDocument = {
@@ -118,15 +133,55 @@ async function init({ output, signal }: Session, options: InitOptions): Promise<
   return exitCodes.done;
 }
 
+/** A failure is said, and is no reason to lose the keys: the same can be done later. */
+async function putKit(
+  { output, signal }: Session,
+  { repositoryObject, identityFile }: CreatedRepository,
+  location: StoreLocation,
+  credentials: StoreCredentials | null,
+): Promise<StoredKit[]> {
+  const { repositoryId, rootPublicKey } = repositoryObject;
+  const { rootPrivateKey } = identityFile;
+  const store = openStore(location, credentials);
+  try {
+    output.say("putting what a bare machine needs to restore into the store");
+    const place = { store, repositoryId, rootPublicKey };
+    return (await packAndStore(place, rootPrivateKey, ownParts().architecture, signal)).kits;
+  } catch (error) {
+    signal.throwIfAborted();
+    const { code, message } = toErrorRecord(error);
+    output.warn(`the kit is not in the store (${code}: ${format.visible(message)}). Later: skep kit store`);
+    return [];
+  } finally {
+    await store.close();
+  }
+}
+
+function recoveryCard(
+  { repositoryObject }: CreatedRepository,
+  location: StoreLocation,
+  options: InitOptions,
+  kits: readonly StoredKit[],
+): string {
+  const { repositoryId, rootPublicKey, createdAt } = repositoryObject;
+  return renderRecoveryCard({
+    ...{ location, repositoryId, rootPublicKey, createdAt, skepVersion, kits },
+    operatorName: options.operator,
+    identityFileName: kitFileNames.identity(options.operator),
+    readCredentials: options.readCredentials ?? null,
+  });
+}
+
 async function kitFiles(
-  { controllerKey, repositoryObject }: CreatedRepository,
+  created: CreatedRepository,
   identityText: string,
   location: StoreLocation,
   credentials: Record<"controllerCredentials" | "agentCredentials", StoreCredentials | null>,
   options: InitOptions,
   now: number,
 ): Promise<Map<string, string>> {
-  const { repositoryId, rootPublicKey, createdAt } = repositoryObject;
+  const { controllerKey, repositoryObject } = created;
+  const { repositoryId, rootPublicKey } = repositoryObject;
   const certificate = await makeApiCertificate(new URL(options.api).hostname, now);
   const secret = (): string => `${randomBytes(32).toString("base64url")}\n`;
   const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
@@ -141,16 +196,7 @@ async function kitFiles(
     storeCredentialsFile: kitFileNames.controllerStore,
     identityFile: identityName,
   };
-  const card = renderRecoveryCard({
-    location,
-    repositoryId,
-    rootPublicKey,
-    operatorName: options.operator,
-    identityFileName: identityName,
-    createdAt,
-    skepVersion,
-    readCredentials: options.readCredentials ?? null,
-  });
+  const card = recoveryCard(created, location, options, []);
   return new Map([
     [identityName, identityText],
     [kitFileNames.controllerKey, json(controllerKey)],

@@ -54,7 +54,8 @@ function addPlanOptions(command: Command): void {
         .default("raft"),
     )
     .option("--remap-subnet <old=new>", "mode rebuild: give a network another subnet; may be given again", parseSubnets)
-    .option("--run-jobs", "run jobs again");
+    .option("--run-jobs", "run jobs again")
+    .option("--allow-missing-images", "go on without images that can neither be pulled nor loaded");
   addStoreOptions(addIdentityOption(addKitOption(command)));
 }
 

@@ -32,7 +32,7 @@ describe("the CLI at the controller's API", () => {
     folder = mkdtempSync(join(tmpdir(), "skep-api-"));
     for (const name of ["kit", "other"]) {
       const made = await runCli(
-        ["init", "--store", `file://${folder}/${name}-store`, "--operator", "anna", "--out", name],
+        ["init", "--no-stored-kit", "--store", `file://${folder}/${name}-store`, "--operator", "anna", "--out", name],
         {
           cwd: folder,
         },

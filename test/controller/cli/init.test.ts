@@ -23,7 +23,9 @@ describe("skep init", () => {
   });
   const storeUrl = (): string => `file://${folder}/store`;
   const init = (...more: string[]): ReturnType<typeof runCli> =>
-    runCli(["init", "--store", storeUrl(), "--operator", "anna", "--out", "kit", ...more], { cwd: folder });
+    runCli(["init", "--no-stored-kit", "--store", storeUrl(), "--operator", "anna", "--out", "kit", ...more], {
+      cwd: folder,
+    });
   const kitText = (name: string): string => readFileSync(join(folder, "kit", name), "utf8");
 
   it("makes a repository that the identity file of the kit opens", async () => {

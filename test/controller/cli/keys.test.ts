@@ -17,7 +17,16 @@ describe("skep recipient and skep key", () => {
   before(async function () {
     this.timeout(60_000);
     folder = mkdtempSync(join(tmpdir(), "skep-keys-"));
-    const made = await cli("init", "--store", `file://${folder}/store`, "--operator", "anna", "--out", "kit");
+    const made = await cli(
+      "init",
+      "--no-stored-kit",
+      "--store",
+      `file://${folder}/store`,
+      "--operator",
+      "anna",
+      "--out",
+      "kit",
+    );
     expect(made.code, made.stderr).to.equal(0);
     const store = openStore({ url: `file://${folder}/store` }, null);
     await appendRun(store, controllerKey(), 1, sampleRun("20261120-030000-aaaaaa"));

@@ -65,7 +65,9 @@ describe("skep restore, on a living swarm", () => {
     this.timeout(30_000);
     folder = mkdtempSync(join(tmpdir(), "skep-restore-"));
     const url = `file://${folder}/store`;
-    const made = await runCli(["init", "--store", url, "--operator", "anna", "--out", "kit"], { cwd: folder });
+    const made = await runCli(["init", "--no-stored-kit", "--store", url, "--operator", "anna", "--out", "kit"], {
+      cwd: folder,
+    });
     expect(made.code, made.stderr).to.equal(0);
     controllerKey = decodeControllerKey(readFileSync(join(folder, "kit", "controller.key"), "utf8"), "key");
     const { repositoryId } = controllerKey;

@@ -20,7 +20,16 @@ describe("skep runs and skep show, from the store itself", () => {
     this.timeout(30_000);
     folder = mkdtempSync(join(tmpdir(), "skep-runs-"));
     for (const name of ["one", "two"]) {
-      const argv = ["init", "--store", `file://${folder}/store-${name}`, "--operator", "anna", "--out", name];
+      const argv = [
+        "init",
+        "--no-stored-kit",
+        "--store",
+        `file://${folder}/store-${name}`,
+        "--operator",
+        "anna",
+        "--out",
+        name,
+      ];
       expect((await cli(...argv)).code).to.equal(0);
     }
     const store = openStore({ url: `file://${folder}/store-one` }, null);

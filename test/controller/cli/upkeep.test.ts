@@ -19,7 +19,16 @@ describe("skep check, forget and prune", function () {
   before(async function () {
     this.timeout(60_000);
     folder = mkdtempSync(join(tmpdir(), "skep-upkeep-"));
-    const made = await cli("init", "--store", `file://${folder}/store`, "--operator", "anna", "--out", "kit");
+    const made = await cli(
+      "init",
+      "--no-stored-kit",
+      "--store",
+      `file://${folder}/store`,
+      "--operator",
+      "anna",
+      "--out",
+      "kit",
+    );
     expect(made.code, made.stderr).to.equal(0);
     const store = openStore({ url: `file://${folder}/store` }, null);
     const controllerKey = decodeControllerKey(readFileSync(join(folder, "kit", "controller.key"), "utf8"), "key");

@@ -7,7 +7,7 @@ import { mayMeet, renameConstraint } from "../../../controller/recovery/placemen
 import { planRecovery } from "../../../controller/recovery/plan.ts";
 import type { PlanInput, RecoveryPlan } from "../../../controller/recovery/recovery-plan.ts";
 import { volumeSources, type VolumeSource } from "../../../controller/recovery/recovery-source.ts";
-import { sameSpec } from "../../../controller/recovery/release-steps.ts";
+import { mappedSpec, sameSpec } from "../../../controller/recovery/release-steps.ts";
 import type { OldService } from "../../../controller/recovery/swarm-view.ts";
 import type { Part, Run } from "../../../shared/repository/run.ts";
 
@@ -152,6 +152,24 @@ describe("the plan of a recovery", () => {
     for (const step of plan.steps) {
       for (const before of step.after) expect(position(before)).to.be.below(position(step.id));
     }
+  });
+
+  it("brings images before the swarm starts, and no step waits for itself or for one that is not there", () => {
+    const view = {
+      clusterId: "cluster",
+      nodes: [oldNode("a"), oldNode("b", "worker")],
+      services: [service("web", { image: "web:1" })],
+      networks: [],
+      dataPathPort: 4789,
+    };
+    const { steps } = planOf({ input: { view } });
+    const ids = steps.map(({ id }) => id);
+    expect(ids).to.include.members(["images:m1", "images:m2", "image-names"]);
+    for (const { id, after: before } of steps) {
+      for (const other of before)
+        expect(ids.indexOf(other), `${id} after ${other}`).to.be.within(0, ids.indexOf(id) - 1);
+    }
+    expect(steps.find(({ id }) => id === "take-over")?.after).to.include("image-names");
   });
 
   it("has the same steps in mode rebuild, and says what is other there", () => {
@@ -340,6 +358,26 @@ docker0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF
     expect(overlap("10.0.1.0/24", "10.0.0.0/8")).to.be.true;
     expect(overlap("10.0.1.0/24", "10.0.2.0/24")).to.be.false;
     expect(overlap("fd00::/8", "10.0.2.0/24")).to.be.false;
+  });
+
+  it("gives a service the name of an image that was loaded, its node's new id, and nothing else that is new", () => {
+    const spec = {
+      Name: "web",
+      TaskTemplate: {
+        ContainerSpec: { Image: "web:1@sha256:aa", Env: ["A=b"] },
+        Placement: { Constraints: ["node.id==x"] },
+      },
+    };
+    const images = new Map([["web:1@sha256:aa", "web:1-skep-aa"]]);
+    const mapped = mappedSpec(spec, { ids: new Map([["x", "y"]]), hostnames: new Map(), images });
+    expect(mapped).to.deep.equal({
+      Name: "web",
+      TaskTemplate: {
+        ContainerSpec: { Image: "web:1-skep-aa", Env: ["A=b"] },
+        Placement: { Constraints: ["node.id==y"] },
+      },
+    });
+    expect(spec.TaskTemplate.ContainerSpec.Image).to.equal("web:1@sha256:aa");
   });
 
   it("takes an empty list or object for none when specs are compared, and nothing else", () => {

@@ -112,7 +112,7 @@ export class Host {
   }
 
   async init(kit: string, store: readonly string[]): Promise<void> {
-    const made = await this.skep("init", ...store, "--operator", "anna", "--out", kit);
+    const made = await this.skep("init", "--no-stored-kit", ...store, "--operator", "anna", "--out", kit);
     expect(made.code, made.stderr).to.equal(0);
     for (const secret of await secretsOf(this.file(kit))) this.#secrets.add(secret);
   }

@@ -68,6 +68,7 @@ describe("docs/FORMAT.md", () => {
       ["the-writer", "WRITER"],
       ["the-run", "RUN"],
       ["the-object", "ID"],
+      ["the-hash/0000", "SHA256/PIECE"],
       [`ee/${pack}`, "AA/PACK"],
     ];
     const keys = [
@@ -82,6 +83,8 @@ describe("docs/FORMAT.md", () => {
       layout.manifest("the-run", "the-object"),
       layout.refs("the-run", "the-object"),
       layout.archive("the-run", "the-object"),
+      layout.kitList(1),
+      layout.kitPiece("the-hash", 0),
       layout.run(3),
     ].map((key) => words.reduce((named, [sample, word]) => named.replace(sample, word), key));
     const listed = [...page.matchAll(/^\| `([a-z]+\/[^`]+)` +\|/gm)].map((match) => match[1]);

@@ -11,6 +11,7 @@ import { keyedDigest } from "../../../shared/repository/blake3.ts";
 import { decodeIdentityFile } from "../../../shared/repository/identity-file.ts";
 import { ExtentList } from "../../../shared/repository/extent-records.ts";
 import { decodeContinuationLine, decodeEntryLine, entryLines } from "../../../shared/repository/manifest-lines.ts";
+import { decodeKitList, encodeKitList } from "../../../shared/repository/kit-list.ts";
 import { decryptAge, openAgePayload } from "../../../shared/repository/open/age.ts";
 import { openChunkFrame } from "../../../shared/repository/open/sealed-window.ts";
 import { decodeChunkTable, encodeChunkTable } from "../../../shared/repository/pack-format.ts";
@@ -71,6 +72,14 @@ async function decoders(): Promise<Decoder[]> {
       name: "chunk table",
       sample: encodeChunkTable([{ name: randomBytes(32), frameBytes: 1, plainBytes: 2 }]),
       decode: (b) => decodeChunkTable(b, place),
+    },
+    {
+      name: "kit list",
+      sample: encodeKitList(
+        { format: 1, repositoryId: "00".repeat(16), version: 1, createdAt: "2026-11-21T03:00:00.000Z", kits: [] },
+        root.privateKey,
+      ),
+      decode: (b) => decodeKitList(b, root.publicKey, place),
     },
     { name: "chunk frame", sample: encodeChunkFrame(chunk), decode: (b) => openChunkFrame(b, frame, key, place) },
     { name: "pack lines", sample: Buffer.from(line), decode: (b) => decodePackLines(b, place) },

@@ -1,0 +1,177 @@
+import { expect } from "chai";
+import { createHash } from "node:crypto";
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { BackupDocument, KitListDocument, RecoveryPlanDocument } from "../../controller/cli/documents.ts";
+import type { RecoveryReport } from "../../controller/recovery/report.ts";
+import { command } from "../lab/command.ts";
+import { nodeImage } from "../lab/image.ts";
+import type { LabNode } from "../lab/node.ts";
+import { startRegistry, type LabRegistry } from "../lab/registry.ts";
+import { Cluster } from "../e2e/cluster.ts";
+import { deployApplication, signingKey, until, uploadsVolume, witness } from "../e2e/recovery/application.ts";
+import { deployFromRegistry } from "../e2e/recovery/registry-services.ts";
+import { journalLines, killedRun } from "../e2e/recovery/killed-run.ts";
+import { describeTree } from "../e2e/volumes.ts";
+
+interface Seen {
+  services: Record<
+    string,
+    { TaskTemplate: { Placement?: { Constraints?: string[] }; ContainerSpec: { Image: string } } }
+  >;
+}
+
+describe("a burned swarm, rebuilt on a machine that holds no image, with a registry that lost some", function () {
+  this.timeout(420_000);
+  let cluster: Cluster;
+  let fresh: LabNode;
+  let inventory: string;
+  let journal: string;
+  let seenBefore: Seen;
+  let uploads: string;
+  let registry: LabRegistry;
+  /** SHA-256. */
+  let storedKit: string;
+  /** By name of the service. */
+  let digests: { kept: string; lost: string };
+  const mode = ["--mode", "rebuild"];
+  const lostName = (): string => `localhost:5000/lost:1-skep-${digests.lost.slice("sha256:".length).slice(0, 12)}`;
+
+  before(async () => {
+    const stack = { SKEP_REDIS_PLACEMENT: "node.hostname == node1" };
+    cluster = await Cluster.up({ nodes: 1, managers: 1, stack, policy: "version: 1\nimages: all\n" });
+    const node = cluster.manager;
+    const registryFolder = join(cluster.folder, "registry");
+    registry = await startRegistry(node, registryFolder, { user: "anna", password: "then" });
+    await node.run(["docker", "swarm", "update", "--autolock=true", "--task-history-limit=3"]);
+    await deployApplication([node, node, node], nodeImage().tag);
+    digests = await deployFromRegistry(node, registry.host, { user: "anna", password: "then" });
+    await cluster.deploy();
+    await cluster.ready();
+    const { run } = await cluster.skepJson<BackupDocument>(["backup", "--wait"]);
+    expect(run?.status).to.equal("done");
+    seenBefore = (await witness(node, new Map(), "new")) as unknown as Seen;
+    uploads = await describeTree(node, uploadsVolume);
+    // No application image, and none of Skep's own.
+    fresh = await cluster.lab.addNode();
+    await cluster.lab.burn(node);
+    await registry.stop();
+    // Of two images the registry has one still, under another password than the swarm kept.
+    for (const file of await readdir(registryFolder)) {
+      if (file.startsWith("manifest_lost") || file.startsWith("manifest lost")) await rm(join(registryFolder, file));
+    }
+    registry = await startRegistry(fresh, registryFolder, { user: "anna", password: "now" });
+    await writeFile(join(cluster.folder, "registry-password"), "now\n", { mode: 0o600 });
+    const { hostKey, operator } = await fresh.ssh();
+    inventory = join(cluster.folder, "inventory.yml");
+    journal = join(cluster.folder, "journal");
+    await writeFile(join(cluster.folder, "sudo-password"), operator.password, { mode: 0o600 });
+    await writeFile(
+      inventory,
+      `version: 1
+ssh: { key: ${operator.privateKeyPath}, user: ${operator.user}, sudo: true, sudoPasswordFile: sudo-password }
+machines:
+  m1: { address: ${fresh.address}, role: manager, hostKey: "${hostKey}" }
+nodes: { node1: m1 }
+registries: { "${registry.host}": { user: anna, passwordFile: registry-password } }
+`,
+    );
+  });
+  after(async () => {
+    await registry.stop();
+    await cluster.down();
+  });
+
+  it("says beforehand what will be other than it was", async () => {
+    const argv = ["recover", "plan", "--inventory", inventory, "--identity", cluster.identity, ...mode];
+    const plan = await cluster.skepJson<RecoveryPlanDocument>(argv);
+    expect(plan.findings.filter(({ severity }) => severity === "error")).to.deep.equal([]);
+    expect(plan.findings.map(({ code }) => code)).to.include.members(["rebuild-identity", "rebuild-key"]);
+    expect(plan.steps.find(({ id }) => id === "swarm")?.title).to.contain("a new swarm");
+    const said = plan.findings.map(({ code, text }) => `${code}: ${text}`).join("\n");
+    expect(said).to.contain("image-pull: m1 must pull localhost:5000/kept:1 (kept)");
+    expect(said).to.contain("image-load: m1 can't pull localhost:5000/lost:1 (lost)");
+    expect(said).to.contain("image-load: m1 can't pull skep:").and.contain(`${lostName()}: a loaded image`);
+  });
+
+  it("has what a bare machine needs in the store, whole and as signed: it runs without an installation", async () => {
+    const { kits } = await cluster.skepJson<KitListDocument>(["kit", "store", "--identity", cluster.identity]);
+    const [kit] = kits;
+    if (kit === undefined) return expect.fail("no kit");
+    storedKit = kit.sha256;
+    const folder = join(cluster.folder, "from-kit");
+    await mkdir(folder);
+    const store = await cluster.openStore();
+    const pieces: Uint8Array[] = [];
+    for (const key of kit.keys) pieces.push((await store.get(key, 64 * 1024 * 1024)) ?? expect.fail(`no ${key}`));
+    await store.close();
+    const bytes = Buffer.concat(pieces);
+    expect(createHash("sha256").update(bytes).digest("hex")).to.equal(kit.sha256);
+    await writeFile(join(folder, "kit.tar.gz"), bytes);
+    await command(["tar", "-xzf", join(folder, "kit.tar.gz"), "-C", folder]);
+    const env = { PATH: "/usr/bin:/bin", SKEP_KIT: cluster.kit };
+    const listed = await command([join(folder, "skep"), "kit", "list", "--identity", cluster.identity], { env });
+    expect(listed).to.contain(kit.sha256);
+  });
+
+  it("comes back by one command, killed while it makes the swarm, fills it and lets services go", async () => {
+    const victims = new Set(["swarm", "nodes", "release:1", "skep"]);
+    for (;;) {
+      const killed = await killedRun(cluster, { journal, inventory, argv: mode }, (step) => victims.has(step));
+      if (killed === null) break;
+      victims.delete(killed);
+    }
+    expect([...victims]).to.deep.equal([]);
+    const done = (await journalLines(journal)).filter(({ event }) => event === "done").map(({ step }) => step);
+    expect(done).to.have.length(new Set(done).size);
+    const kit = (await journalLines(journal)).find(({ event, step }) => event === "done" && step === "kit:m1");
+    expect(JSON.stringify(kit)).to.contain(storedKit);
+    const report = JSON.parse(await readFile(join(journal, "report.json"), "utf8")) as RecoveryReport;
+    const states = new Set(report.objects.map(({ state }) => state));
+    expect([...states].sort(), JSON.stringify(report.objects)).to.deep.equal(["equal", "held", "mapped"]);
+    expect(report.outcome).to.equal("complete");
+    expect(report.mappings.join("\n")).to.contain("job migration stays held").and.contain("node node1");
+    console.log(
+      `      with four kills ${(report.rtoMs / 1000).toFixed(1)} s: ${report.phases.map(({ phase, ms }) => `${phase} ${(ms / 1000).toFixed(1)} s`).join(", ")}`,
+    );
+  });
+
+  it("has each object as it was, by name, and its job held", async () => {
+    const now = (await witness(fresh, new Map([[fresh.name, "node1"]]), "new")) as unknown as Seen;
+    const lost = now.services["lost"]?.TaskTemplate ?? expect.fail("no service");
+    expect(lost.ContainerSpec.Image).to.equal(lostName());
+    lost.ContainerSpec.Image = `localhost:5000/lost:1@${digests.lost}`;
+    const job = now.services["migration"] ?? expect.fail("no job");
+    expect(job.TaskTemplate.Placement?.Constraints).to.deep.equal(["node.id==held-by-skep"]);
+    job.TaskTemplate = seenBefore.services["migration"]?.TaskTemplate ?? expect.fail("there was a job");
+    expect(now).to.deep.equal(seenBefore);
+  });
+
+  it("has the content of volumes and secrets, and is autolocked as it was", async () => {
+    expect(await describeTree(fresh, uploadsVolume)).to.equal(uploads);
+    const id = (await fresh.run(["docker", "ps", "--quiet", "--filter", "name=shop_web"])).split("\n")[0] ?? "";
+    expect(await fresh.run(["docker", "exec", id, "cat", "/run/secrets/signing_key"])).to.equal(signingKey);
+    await until("the database opened with the rows that were committed", async () => {
+      const { stdout } = await fresh.exec(["docker", "service", "logs", "--raw", "shop_database"]);
+      return [...stdout.matchAll(/opened with (\d+) committed rows/g)].some(([, rows]) => Number(rows) > 0);
+    });
+    const spec = "{{.Swarm.Cluster.Spec.EncryptionConfig.AutoLockManagers}} {{json .Swarm.Cluster.Spec.Labels}}";
+    expect((await fresh.run(["docker", "info", "--format", spec])).trim()).to.match(/^true (\{\}|null)$/);
+    expect((await fresh.exec(["ls", "/var/lib/skep-recovery"])).code).to.not.equal(0);
+  });
+
+  it("runs what the registry gave with the inventory's password, and what was loaded, with nobody's help", async () => {
+    const images = await fresh.run(["docker", "ps", "--format", "{{.Names}} {{.Image}}"]);
+    expect(images).to.match(/^kept\.1\.\S+ localhost:5000\/kept/m);
+    expect(images).to.contain(lostName());
+    const report = JSON.parse(await readFile(join(journal, "report.json"), "utf8")) as RecoveryReport;
+    expect(report.mappings.join("\n")).to.contain("skep-lab/node:24 was loaded from the store on m1");
+  });
+
+  it("backs itself up again into the same repository, with the new controller key", async () => {
+    await cluster.ready(1);
+    const { run } = await cluster.skepJson<BackupDocument>(["backup", "--wait"]);
+    expect(run?.status, JSON.stringify(run?.parts.filter(({ status }) => status !== "done"))).to.equal("done");
+    expect(run?.incarnation).to.equal(2);
+  });
+});
