@@ -141,8 +141,10 @@ export class FlowChildren {
     const state = await job.getState();
     if (state === "completed" || state === "failed") return { ...view, state: "ended" };
     if (state === "delayed" && isHeld(job)) return { ...view, state: "held" };
-    if (state === "delayed")
-      return { ...view, state: "retrying", failure: boundedError(decodeErrorMessage(job.failedReason)) };
+    // Absent, whatever BullMQ's types say, where no attempt failed: an agent gave the job back.
+    const reason = job.failedReason as string | undefined;
+    if (state === "delayed" && reason !== undefined)
+      return { ...view, state: "retrying", failure: boundedError(decodeErrorMessage(reason)) };
     if (state !== "active") return { ...view, state: "waiting" };
     const locked = (await this.#redis.exists(`${qualified(queue)}:${id}:lock`)) === 1;
     return { ...view, state: locked ? "active" : "abandoned-by-agent" };

@@ -55,6 +55,21 @@ describe("the children of a flow", function () {
     });
   }
 
+  it("waits, without a failure, where an agent gave a child back", async () => {
+    const given = Promise.withResolvers<undefined>();
+    rig.agent(node1, (_, __, giveBack) =>
+      giveBack().finally(() => {
+        given.resolve(undefined);
+      }),
+    );
+    const queue = rig.openQueue({ run: twoSteps([child("a")], []) });
+    await queue.openFlow("run", "flow", { step: 0 });
+    await given.promise;
+    const [found] = await queue.children(await queue.pending("flow"));
+    expect(found).to.include({ state: "waiting", attempts: 0 });
+    expect(found).not.to.have.property("failure");
+  });
+
   it("ends a child whose agent was killed, and the flow goes on", async () => {
     const seen: Map<string, ChildOutcome>[] = [];
     const file = join(rig.folder, "killed");

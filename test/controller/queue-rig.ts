@@ -1,5 +1,5 @@
 // What a test of the queue needs: a real Redis, agents in this process and in others, and flows of two steps.
-import { Worker } from "bullmq";
+import { DelayedError, Worker, type Job } from "bullmq";
 import { Redis } from "ioredis";
 import { spawn, type ChildProcess } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -77,9 +77,15 @@ export class QueueRig {
     return queue;
   }
 
-  agent(queue: string, take: (id: string, data: unknown) => Promise<unknown>): Worker {
+  /** `giveBack` ends the work on a job without an attempt: it is taken again a minute later. */
+  agent(queue: string, take: (id: string, data: unknown, giveBack: () => Promise<never>) => Promise<unknown>): Worker {
     const redis = new Redis({ ...this.address, maxRetriesPerRequest: null });
-    const worker = new Worker(queue, (job) => take(job.id ?? "", job.data), {
+    const work = (job: Job, token?: string): Promise<unknown> =>
+      take(job.id ?? "", job.data, async () => {
+        await job.moveToDelayed(Date.now() + 60_000, token);
+        throw new DelayedError();
+      });
+    const worker = new Worker(queue, work, {
       connection: redis,
       prefix: queuePrefix,
       lockDuration: 1000,
