@@ -48,13 +48,18 @@ export class Caretaker {
   /** Throws what forget, prune and the store throw; what was not done is done at the next look. */
   async look(signal: AbortSignal): Promise<void> {
     await this.#book.look(signal);
-    // Nothing is given up in a store that lost its newest runs.
-    if (this.#book.isCutOff) return;
+    const inForce = this.#policies.inForce;
+    const lockDays = inForce?.policy.retention.lockDays ?? null;
+    // Nothing is given up in a store that lost its newest runs. The locks of those that are left go on: who takes runs
+    // away waits for just these to end.
+    if (this.#book.isCutOff) {
+      await this.#protect(lockDays, signal);
+      return;
+    }
     const upkeep = await newestUpkeep(this.#repository.catalogue, signal);
     await this.#follow(upkeep);
-    const inForce = this.#policies.inForce;
     // Also while a run is under way: locks only get longer.
-    if (inForce !== null) await this.#protect(inForce.policy.retention.lockDays ?? null, signal);
+    await this.#protect(lockDays, signal);
     if (inForce === null || this.#book.summaries.length === 0 || (await this.#isRunning())) return;
     const { store } = this.#repository;
     const now = await readStoreClock(store, signal);

@@ -3,7 +3,7 @@ import { SkepError, toErrorRecord } from "../shared/errors.ts";
 import type { Logger } from "../shared/log.ts";
 import { appendRun, readRun, readRuns, type AppendRunOptions, type NewRun } from "../shared/repository/run-chain.ts";
 import { readProtection } from "../shared/repository/catalogue.ts";
-import { listSequences, newestEntry } from "../shared/repository/chain.ts";
+import { isFaultOfEntry, listSequences, newestEntry, readEntry, type ChainEntry } from "../shared/repository/chain.ts";
 import { layout } from "../shared/repository/layout.ts";
 import { protectionOf, type Protection } from "../shared/repository/protection.ts";
 import type { Run } from "../shared/repository/run.ts";
@@ -22,8 +22,10 @@ export class RunBook {
   /** Newest first. */
   #summaries: RunSummary[] = [];
   #runs: Run[] = [];
-  /** Highest number of the chain that was seen. */
-  #newest: number | null = null;
+  /** Of the entries of the chain that were seen, the one with the highest number. */
+  #newest: Seen | null = null;
+  /** The one that is gone. */
+  #lost: Seen | null = null;
   /** Which runs are locked; null where none was looked at. */
   protection: Protection | null = null;
   readonly successes = new LastSuccesses();
@@ -51,23 +53,48 @@ export class RunBook {
     }
     this.#summaries = summaries;
     this.#runs = runs;
-    this.protection = await readProtection(this.#repository.catalogue);
+    this.protection = await readProtection(this.#repository.catalogue, { onFault });
   }
 
   get isCutOff(): boolean {
-    return [...this.faults.values()].some(({ code }) => code === "SKEP_RUNS_CUT_OFF");
+    return this.#lost !== null;
   }
 
-  /** Whether the newest entry that this controller knows of is still there; what is wrong is among the faults then. */
+  /**
+   * Whether the newest entry that this controller knows of is still there; what is wrong is among the faults until that
+   * very entry is back. One with the same or a higher number that another one wrote over it is not it.
+   */
   async look(signal?: AbortSignal): Promise<void> {
     const { catalogue, store } = this.#repository;
     const newest = await newestEntry(catalogue, await listSequences(store, signal), signal);
-    const known = this.#newest;
-    if (known !== null && (newest?.sequence ?? 0) < known) {
-      const fault = cutOff(known, store.address);
-      if (!this.faults.has(layout.run(known))) this.#log.error({ error: toErrorRecord(fault) }, fault.message);
-      this.faults.set(layout.run(known), fault);
-    } else this.#newest = newest?.sequence ?? null;
+    const wasLost = this.#lost;
+    this.#lost = await this.#findLost(newest, signal);
+    if (this.#lost === null) {
+      this.#newest = newest && seenOf(newest);
+      if (wasLost === null) return;
+      this.faults.delete(layout.run(wasLost.sequence));
+      this.#log.info({ key: layout.run(wasLost.sequence) }, "the entry of the chain that was gone is back");
+    } else {
+      const fault = cutOff(this.#lost.sequence, store.address);
+      if (wasLost === null) this.#log.error({ error: toErrorRecord(fault) }, fault.message);
+      this.faults.set(layout.run(this.#lost.sequence), fault);
+    }
+  }
+
+  async #findLost(newest: ChainEntry | null, signal: AbortSignal | undefined): Promise<Seen | null> {
+    const known = this.#lost ?? this.#newest;
+    if (known === null) return null;
+    if (newest?.sequence === known.sequence) return isSame(known, newest) ? null : known;
+    // A newer one follows it: the links of the chain tell of what is missing between. Not so after it was lost: then it
+    // may follow what was left.
+    if (this.#lost === null) return (newest?.sequence ?? 0) > known.sequence ? null : known;
+    try {
+      const found = await readEntry(this.#repository.catalogue, known.sequence, signal);
+      return found !== null && isSame(known, found) ? null : known;
+    } catch (error) {
+      if (isFaultOfEntry(error)) return known;
+      throw error;
+    }
   }
 
   get summaries(): readonly RunSummary[] {
@@ -94,10 +121,26 @@ export class RunBook {
       this.#summaries = [summaryOf(written), ...this.#summaries].slice(0, keptSummaries);
       this.#runs = [written, ...this.#runs].slice(0, keptRuns);
       this.successes.add(written);
-      this.#newest = Math.max(this.#newest ?? 0, written.sequence);
+      if (written.sequence >= (this.#newest?.sequence ?? 0)) {
+        this.#newest = { sequence: written.sequence, mark: written.id };
+      }
     }
     return written;
   }
+}
+
+/** `mark`: what no other entry of that number has: a run's id, or the digest of an upkeep entry. */
+interface Seen {
+  sequence: number;
+  mark: string;
+}
+
+function seenOf(entry: ChainEntry): Seen {
+  return { sequence: entry.sequence, mark: entry.kind === "run" ? entry.run.id : entry.digest };
+}
+
+function isSame(known: Seen, found: ChainEntry): boolean {
+  return seenOf(found).mark === known.mark;
 }
 
 function cutOff(sequence: number, address: string): SkepError {

@@ -1,7 +1,7 @@
 // What the controller and the operators keep in the store under the catalogue key: policy, enrolments and the record
 // of locks as numbered versions, each sealed. The runs are in run-chain.ts.
 import type { z } from "zod";
-import { SkepError } from "../errors.ts";
+import { SkepError, type ErrorCode } from "../errors.ts";
 import type { ObjectKey, Store } from "../store/store.ts";
 import type { ControllerKey } from "./controller-key.ts";
 import { deriveCatalogueKey, type KeyBytes } from "./keys.ts";
@@ -38,6 +38,8 @@ export function catalogueOfController(
 
 /** A sealed JSON document; bounded by what a store takes (64 MiB). */
 const maxDocumentBytes = 64 * 1024 * 1024;
+/** Codes of what somebody else put there. */
+const foreign = new Set<ErrorCode>(["SKEP_SEALED_INVALID", "SKEP_DOCUMENT_INVALID", "SKEP_STORE_TOO_LARGE"]);
 
 export interface Versioned<T> {
   version: number;
@@ -60,22 +62,53 @@ export async function readPolicy<T>(
   return wanted === 0 ? null : readVersion(catalogue, "policy", layout.policy(wanted), wanted, schema, signal);
 }
 
-/** Adds a version of the record of locks; its number. */
+/**
+ * Adds a version of the record of locks; its number. Counted from the newest that opens: a foreign object under the highest
+ * number of all must not end the row.
+ */
 export async function putProtection(
   catalogue: Catalogue,
   protection: Protection,
   signal?: AbortSignal,
 ): Promise<number> {
-  const { protectionPrefix, protection: keyOf } = layout;
-  return await putNextVersion(catalogue, "protection", protectionPrefix, keyOf, protection, signal);
+  const taken = new Set(await versionsOf(catalogue.store, layout.protectionPrefix, layout.protection, signal));
+  let next = ((await newestProtection(catalogue, [...taken], () => undefined, signal))?.version ?? 0) + 1;
+  while (taken.has(next)) next++;
+  return await putVersion(catalogue, "protection", next, layout.protection, protection, signal);
 }
 
-/** The latest; null where none was written. Throws as readPolicy. */
-export async function readProtection(catalogue: Catalogue, signal?: AbortSignal): Promise<Protection | null> {
-  const version = await latestVersion(catalogue.store, layout.protectionPrefix, layout.protection, signal);
-  const key = layout.protection(version);
-  if (version === 0) return null;
-  return (await readVersion(catalogue, "protection", key, version, protectionSchema, signal))?.content ?? null;
+/** Told of each object that does not open, or is none of ours. */
+export type OnFault = (fault: SkepError, key: ObjectKey) => void;
+
+/**
+ * The newest that opens; null where there is none. It is a record, and every writer can put something under its prefix: that
+ * must stop nobody. Without `onFault` it throws as readPolicy.
+ */
+export async function readProtection(
+  catalogue: Catalogue,
+  { signal, onFault }: { signal?: AbortSignal; onFault?: OnFault } = {},
+): Promise<Protection | null> {
+  const versions = await versionsOf(catalogue.store, layout.protectionPrefix, layout.protection, signal);
+  return (await newestProtection(catalogue, versions, onFault, signal))?.content ?? null;
+}
+
+async function newestProtection(
+  catalogue: Catalogue,
+  versions: readonly number[],
+  onFault: OnFault | undefined,
+  signal: AbortSignal | undefined,
+): Promise<Versioned<Protection> | null> {
+  for (const version of versions.toSorted((a, b) => b - a)) {
+    const key = layout.protection(version);
+    try {
+      const found = await readVersion(catalogue, "protection", key, version, protectionSchema, signal);
+      if (found !== null) return found;
+    } catch (error) {
+      if (onFault === undefined || !(error instanceof SkepError && foreign.has(error.code))) throw error;
+      onFault(error, key);
+    }
+  }
+  return null;
 }
 
 /** Adds a version of one writer's enrolment; its number. */
@@ -129,12 +162,21 @@ async function latestVersion(
   keyOf: (version: number) => ObjectKey,
   signal?: AbortSignal,
 ): Promise<number> {
-  let latest = 0;
+  return (await versionsOf(store, prefix, keyOf, signal)).reduce((latest, version) => Math.max(latest, version), 0);
+}
+
+async function versionsOf(
+  store: Store,
+  prefix: string,
+  keyOf: (version: number) => ObjectKey,
+  signal?: AbortSignal,
+): Promise<number[]> {
+  const versions: number[] = [];
   for await (const { key } of store.list(prefix, signal)) {
     const version = numberOfKey(key);
-    if (version !== null && key === keyOf(version)) latest = Math.max(latest, version);
+    if (version !== null && key === keyOf(version)) versions.push(version);
   }
-  return latest;
+  return versions;
 }
 
 async function putNextVersion(
@@ -145,10 +187,22 @@ async function putNextVersion(
   content: unknown,
   signal?: AbortSignal,
 ): Promise<number> {
+  const next = (await latestVersion(catalogue.store, prefix, keyOf, signal)) + 1;
+  return await putVersion(catalogue, type, next, keyOf, content, signal);
+}
+
+/** Under that number, or the next that is free. */
+async function putVersion(
+  catalogue: Catalogue,
+  type: SealedType,
+  first: number,
+  keyOf: (version: number) => ObjectKey,
+  content: unknown,
+  signal?: AbortSignal,
+): Promise<number> {
   const header = { type, repositoryId: catalogue.repositoryId, epoch: 0, writerId: "" };
   // The key is inside: a document copied to another key (an old policy as the newest) doesn't pass for it.
-  let version = (await latestVersion(catalogue.store, prefix, keyOf, signal)) + 1;
-  for (; ; version++) {
+  for (let version = first; ; version++) {
     const plain = Buffer.from(JSON.stringify({ key: keyOf(version), content }), "utf8");
     const sealed = seal(plain, header, catalogue.catalogueKey);
     const stored = await catalogue.store.putIfAbsent(keyOf(version), sealed, { ...(signal && { signal }) });

@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Caretaker } from "../../controller/caretaker.ts";
 import type { FlowView } from "../../controller/flow.ts";
-import { policySchema } from "../../controller/policy.ts";
+import { policySchema, type Policy } from "../../controller/policy.ts";
 import { Repository } from "../../controller/repository.ts";
 import { RunBook } from "../../controller/run-book.ts";
 import { runKind } from "../../controller/runs.ts";
@@ -21,6 +21,7 @@ describe("the caretaker", () => {
   let book: RunBook;
   let flows: FlowView[];
   let caretaker: Caretaker;
+  let retention: Policy["retention"];
   const ids: string[] = [];
 
   before(async () => {
@@ -36,6 +37,7 @@ describe("the caretaker", () => {
     book = new RunBook(repository, log);
     await book.load();
     const policy = policySchema.parse({ version: 1, retention: { last: 2 } });
+    ({ retention } = policy);
     const policies = { inForce: { version: 1, createdAt: new Date().toISOString(), policy } };
     const queue = { openFlows: () => Promise.resolve(flows) };
     caretaker = new Caretaker({ repository, policies, book, queue, log });
@@ -71,14 +73,40 @@ describe("the caretaker", () => {
   });
 
   it("says that the newest run that it knows of is gone, and gives nothing up then", async () => {
+    await backUpRun(place, makeNode(place, "node1"));
     const [key = ""] = (await keysUnder(place.store, "runs/")).reverse();
     const bytes = (await place.store.get(key, 1 << 26)) ?? new Uint8Array();
     await caretaker.look(signal);
     await place.store.delete([key]);
     await caretaker.look(signal);
     expect(book.faults.get(key)?.code).to.equal("SKEP_RUNS_CUT_OFF");
+    // Neither another one in its place, nor one that follows that, is it.
+    for (let later = 0; later < 2; later++) {
+      await backUpRun(place, makeNode(place, "node1"));
+      await caretaker.look(signal);
+      expect(book.isCutOff).to.be.true;
+    }
+    const [second = "", first] = (await keysUnder(place.store, "runs/")).reverse();
+    expect(first).to.equal(key);
+    await place.store.delete([second]);
     await place.store.put(key, bytes);
-    book.faults.clear();
+    await caretaker.look(signal);
+    expect([book.isCutOff, book.faults.size]).to.deep.equal([false, 0]);
+  });
+
+  it("goes on with locks where the newest run is gone", async () => {
+    const [key = ""] = (await keysUnder(place.store, "runs/")).reverse();
+    const bytes = (await place.store.get(key, 1 << 26)) ?? new Uint8Array();
+    await place.store.delete([key]);
+    retention.lockDays = 8;
+    await caretaker.look(signal);
+    delete retention.lockDays;
+    expect(book.isCutOff).to.be.true;
+    // A folder has no locks: that this was found is what is recorded.
+    expect(book.protection?.fault?.code).to.equal("SKEP_STORE_NO_LOCK");
+    await place.store.put(key, bytes);
+    await caretaker.look(signal);
+    expect(book.isCutOff).to.be.false;
   });
 
   it("leaves a store alone whose creations do not exclude each other", async () => {

@@ -1,14 +1,15 @@
 // skep check: is everything that the runs need there, and is it what it was?
 import { InvalidArgumentError, type Command } from "commander";
 import { randomBytes } from "node:crypto";
+import { SkepError } from "../../../shared/errors.ts";
 import { readProtection } from "../../../shared/repository/catalogue.ts";
 import { layout } from "../../../shared/repository/layout.ts";
 import { openWith } from "../../../shared/repository/open/check-opened.ts";
 import { checkRepository, type CheckPhase, type CheckResult } from "../../../shared/repository/upkeep/check.ts";
 import { makeContentCheck } from "../../../shared/repository/upkeep/check-content.ts";
 import { compareLocks } from "../../../shared/repository/upkeep/check-locks.ts";
+import type { Finding } from "../../../shared/repository/upkeep/finding.ts";
 import { protectRuns } from "../../../shared/repository/upkeep/protect.ts";
-import { readStoreClock } from "../../../shared/store/clock.ts";
 import {
   addIdentityOption,
   addKitOption,
@@ -116,19 +117,43 @@ async function look(
     const isCutOff = result.findings.some(({ code }) => code === "SKEP_RUNS_CUT_OFF");
     // What was seen last is kept until its loss is explained, so that every check tells of it.
     if (!isCutOff && result.newest !== null) await noteSeenChain(repository.repositoryId, result.newest);
-    const recorded = await readProtection(catalogue, signal);
-    if (recorded === null) return result;
-    const { lockDays } = recorded;
-    const locks = { catalogue, keys: catalogueKeysOf(opened), repository, lockDays, known: null, lookOnly: true };
-    const onProgress = (phase: string, done: number): void => {
-      if (phase === "objects") progress.update("locks", done);
+    const onLocks = (done: number): void => {
+      progress.update("locks", done);
     };
-    const found = await protectRuns({ ...locks, signal, onProgress });
-    const now = await readStoreClock(store, signal);
-    return { ...result, findings: [...result.findings, ...compareLocks(recorded, found, now)] };
+    return { ...result, findings: [...result.findings, ...(await checkLocks(opened, onLocks, signal))] };
   } finally {
     progress.close();
   }
+}
+
+/** Puts nothing. That the locks cannot be looked at takes nothing away from what else was found. */
+async function checkLocks(
+  opened: OpenedCatalogue,
+  onLocks: (done: number) => void,
+  signal: AbortSignal,
+): Promise<Finding[]> {
+  const { catalogue, repository } = opened;
+  const findings: Finding[] = [];
+  const warn = ({ code, message }: SkepError, key: string | null): void => {
+    findings.push({ level: "warning", code, key, message, hurts: [] });
+  };
+  const now = Date.now();
+  try {
+    const recorded = await readProtection(catalogue, { signal, onFault: warn });
+    if (recorded === null) return findings;
+    const found = await protectRuns({
+      ...{ catalogue, keys: catalogueKeysOf(opened), repository, lockDays: recorded.lockDays, known: null },
+      ...{ lookOnly: { now }, signal },
+      onProgress: (phase, done) => {
+        if (phase === "objects") onLocks(done);
+      },
+    });
+    findings.push(...compareLocks(recorded, found, now));
+  } catch (error) {
+    if (signal.aborted || !(error instanceof SkepError)) throw error;
+    warn(error, null);
+  }
+  return findings;
 }
 
 function report({ output }: Session, options: CheckCommandOptions, result: CheckResult): void {

@@ -58,9 +58,20 @@ async function protect(session: Session, options: ProtectCommandOptions): Promis
       objects: "objects of runs",
       runs: "runs",
     });
-    const known = dryRun ? null : await readProtection(catalogue, signal);
+    const onFault = (fault: SkepError): void => {
+      output.warn(fault.message);
+    };
+    const known = dryRun ? null : await readProtection(catalogue, { signal, onFault });
     const found = await protectRuns({
-      ...{ catalogue, keys: catalogueKeysOf(opened), repository, lockDays, known, lookOnly: dryRun, signal },
+      ...{
+        catalogue,
+        keys: catalogueKeysOf(opened),
+        repository,
+        lockDays,
+        known,
+        lookOnly: dryRun ? { now: Date.now() } : null,
+        signal,
+      },
       onProgress: progress.update,
     }).finally(() => {
       progress.close();

@@ -70,10 +70,10 @@ async function runsOfController(
 async function runsOfStore(session: Session, options: FromStoreOptions & { limit: number }): Promise<RunsDocument> {
   return await withCatalogue(session, options, async ({ catalogue }) => {
     const document: RunsDocument = { runs: [], faults: [] };
-    const protection = await readProtection(catalogue, session.signal);
     const onFault = ({ code, message }: { code: string; message: string }, key: string): void => {
       document.faults.push({ key, code, message });
     };
+    const protection = await readProtection(catalogue, { signal: session.signal, onFault });
     for await (const { run: found, key, chain } of readRuns(catalogue, { signal: session.signal, onFault })) {
       document.runs.push(summaryOf(found, protection));
       if (chain === "broken") {

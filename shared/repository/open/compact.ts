@@ -98,7 +98,9 @@ async function compactOnce(options: CompactOptions): Promise<CompactResult | nul
     if (plan.packs.length === 0 || !(await options.agree(plan))) return result;
     const storedBytes = await moveChunks(options, plan, ledger, book);
     const moved = await moveRefs(options, plan, book, survey);
-    const content = { retired: retire(survey.upkeep, plan, now), moved, now };
+    // Moving takes hours: the grace of the old packs counts from when it is said that they are old.
+    const movedAt = await readStoreClock(store, signal);
+    const content = { retired: retire(survey.upkeep, plan, movedAt), moved, now: movedAt };
     if (!(await append(options, survey, content))) return null;
     return { ...result, changed: true, storedBytes, snapshots: moved.length };
   } finally {
@@ -211,17 +213,20 @@ function changedMeanwhile(name: string, pack: string): SkepError {
   });
 }
 
-/** The packs as retired by this compaction, beside those that are. */
+/** The packs as retired now, beside those that are: also one that a prune retired before, for runs named it until now. */
 function retire(upkeep: UpkeepEntry | null, plan: CompactPlan, now: number): PackGroup[] {
-  const known = new Set(packsOf(upkeep?.retired));
+  const chosen = new Set(plan.packs.map(({ pack }) => pack));
+  const others = (upkeep?.retired ?? []).map((group) => ({
+    ...group,
+    packs: group.packs.filter((pack) => !chosen.has(pack)),
+  }));
   const groups = new Map<string, PackGroup>();
   for (const { pack, writerId } of plan.packs) {
-    if (known.has(pack)) continue;
     const group = groups.get(writerId) ?? { writerId, since: new Date(now).toISOString(), packs: [] };
     group.packs.push(pack);
     groups.set(writerId, group);
   }
-  return [...groups.values(), ...(upkeep?.retired ?? [])];
+  return [...groups.values(), ...others.filter(({ packs }) => packs.length > 0)];
 }
 
 /** False where another upkeep entry counts by now. */

@@ -19,6 +19,11 @@ export function compareLocks(recorded: Protection, found: Protection, now: numbe
     } else if (until !== null && Date.parse(until) > now && (found.fault !== null || seen !== undefined)) {
       const why = found.fault ?? seen?.fault ?? null;
       if (why === null && Date.parse(seen?.until ?? "") >= Date.parse(until)) continue;
+      if (why?.code === "SKEP_STORE_DENIED") {
+        const message = `the locks of run ${id} may not be looked at: ${why.message}`;
+        findings.push({ level: "warning", code: why.code, key: null, message, hurts: [] });
+        continue;
+      }
       const message =
         `run ${id} should be locked until ${until}, and is ` +
         (why === null ? `until ${seen?.until ?? "now"} only` : `not: ${why.code}: ${why.message}`);

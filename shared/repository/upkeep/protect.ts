@@ -33,8 +33,8 @@ export interface ProtectOptions {
   lockDays: number;
   /** What the last pass found: a run that is locked for long enough is not looked at again. Null: all are. */
   known: Protection | null;
-  /** Locks nothing: tells what is locked. */
-  lookOnly?: boolean;
+  /** Puts and locks nothing: tells what is locked. `now`: ms since 1970, for to ask the store's clock is to write. */
+  lookOnly?: { now: number } | null;
   signal: AbortSignal;
   onProgress?: (phase: ProtectPhase, done: number) => void;
 }
@@ -44,6 +44,8 @@ export type ProtectPhase = "common" | "objects" | "runs";
 interface Wanted {
   key: string;
   sizeBytes: number | null;
+  /** It was found in a list, and no run names it: a prune or a forget may take it away before it is looked at. */
+  isListed?: boolean;
   /** As the run names it. */
   digest?: string;
   versionId?: string | null;
@@ -53,7 +55,8 @@ interface Wanted {
 export async function protectRuns(options: ProtectOptions): Promise<Protection> {
   const ledger = new LockLedger();
   try {
-    return await new Pass(options, ledger, await readStoreClock(options.keys.store, options.signal)).run();
+    const now = options.lookOnly?.now ?? (await readStoreClock(options.keys.store, options.signal));
+    return await new Pass(options, ledger, now).run();
   } finally {
     ledger.close();
   }
@@ -78,7 +81,7 @@ class Pass {
   }
 
   async run(): Promise<Protection> {
-    const { catalogue, known, lockDays, lookOnly = false, signal, onProgress } = this.#options;
+    const { catalogue, known, lockDays, lookOnly = null, signal, onProgress } = this.#options;
     const writtenAt = new Date(this.#now).toISOString();
     const runs: RunProtection[] = [];
     const common = await this.#hold(this.#commonObjects(), "common");
@@ -90,7 +93,7 @@ class Pass {
         const last = before.get(run.id);
         const refs = digest(Buffer.from(run.parts.map((part) => part.refs?.key ?? "").join("\n")));
         const isSame = last?.until != null && last.refs === refs;
-        const holds = isSame && Date.parse(last.until ?? "") >= this.#leastUntil && !lookOnly;
+        const holds = isSame && Date.parse(last.until ?? "") >= this.#leastUntil && lookOnly === null;
         runs.push(holds ? last : { id: run.id, refs, ...(await this.#protect(run, common)) });
         onProgress?.("runs", runs.length);
       },
@@ -141,7 +144,10 @@ class Pass {
     if (known !== null) return known;
     let found: number | SkepError;
     try {
-      found = await this.#lock(wanted);
+      const until = await this.#lock(wanted);
+      // Not noted down: a kept run that needs it after all finds it missing.
+      if (until === null) return this.#lockUntil;
+      found = until;
     } catch (error) {
       if (!(error instanceof SkepError) || !error.permanent) throw error;
       found = error;
@@ -150,10 +156,12 @@ class Pass {
     return found;
   }
 
-  async #lock({ key, sizeBytes, digest: named, versionId }: Wanted): Promise<number> {
-    const { lookOnly = false, signal } = this.#options;
+  /** Null where it is gone, and may be. */
+  async #lock({ key, sizeBytes, isListed = false, digest: named, versionId }: Wanted): Promise<number | null> {
+    const { lookOnly = null, signal } = this.#options;
     const place = `${key} at ${this.#store.address}`;
     const found = await this.#store.head(key, signal);
+    if (found === null && isListed) return null;
     if (found === null) throw unfit("SKEP_OBJECT_MISSING", `${place} is missing`);
     if (sizeBytes !== null && found.sizeBytes !== sizeBytes) {
       throw unfit("SKEP_OBJECT_DAMAGED", `${place} has ${found.sizeBytes} bytes, not ${sizeBytes}`);
@@ -168,7 +176,7 @@ class Pass {
       );
     }
     const lockedUntil = found.lockedUntil === null ? 0 : Date.parse(found.lockedUntil);
-    if (lookOnly || lockedUntil >= this.#leastUntil) return lockedUntil;
+    if (lookOnly !== null || lockedUntil >= this.#leastUntil) return lockedUntil;
     await this.#store.lock(key, found.versionId, this.#lockUntil, signal);
     return this.#lockUntil;
   }
@@ -179,11 +187,13 @@ class Pass {
       layout.repository(repository.version),
       layout.repositoryKey(repository.repositoryKeyVersion),
       ...epochsOf(repository).map(({ number, keyVersion }) => layout.epochKey(number, keyVersion)),
-      ...(await listSequences(this.#store, signal)).map(layout.run),
     ];
     for (const key of named) yield { key, sizeBytes: null };
+    for (const sequence of await listSequences(this.#store, signal)) {
+      yield { key: layout.run(sequence), sizeBytes: null, isListed: true };
+    }
     for (const prefix of [layout.policyPrefix, "index/"]) {
-      for await (const { key } of this.#store.list(prefix, signal)) yield { key, sizeBytes: null };
+      for await (const { key } of this.#store.list(prefix, signal)) yield { key, sizeBytes: null, isListed: true };
     }
   }
 

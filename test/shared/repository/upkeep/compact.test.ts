@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { compact, type CompactOptions } from "../../../../shared/repository/open/compact.ts";
+import { newestUpkeep } from "../../../../shared/repository/chain.ts";
 import { forgetRuns } from "../../../../shared/repository/upkeep/forget.ts";
 import { prune } from "../../../../shared/repository/upkeep/prune.ts";
 import type { Run } from "../../../../shared/repository/run.ts";
@@ -11,7 +12,7 @@ import { makePlace, type Place } from "../snapshots.ts";
 import { checkAll } from "./check-all.ts";
 import { compactOptions, makeSparse, type Sparse } from "./compact-work.ts";
 import { dyingStore } from "./dying-store.ts";
-import { appenderOf, backUpRun, keysUnder, pruneOptions, restored, runsOf } from "./repository-of-runs.ts";
+import { appenderOf, backUpRun, catalogueOf, keysUnder, pruneOptions, restored, runsOf } from "./repository-of-runs.ts";
 
 describe("a compaction", () => {
   let place: Place;
@@ -59,6 +60,27 @@ describe("a compaction", () => {
     const [newest] = await runsOf(place);
     expect(newest?.id).to.equal(newer.id);
     expect((await contents(newest ?? newer)).get("small")).to.have.length(20_000);
+  });
+
+  it("retires anew what a prune had retired before, since when it was needed still", async () => {
+    const hour = 3_600_000;
+    await prune(pruneOptions(place));
+    const retired = async (): Promise<string | undefined> =>
+      (await newestUpkeep(catalogueOf(place)))?.retired.find(({ packs }) =>
+        packs.some((pack) => sparse.packKey.endsWith(pack)),
+      )?.since;
+    const before = (await retired()) ?? expect.fail("it is not retired");
+    let after = 0;
+    await run({
+      agree: () => Promise.resolve(true),
+      onProgress: (phase) => {
+        if (phase === "refs") after = Date.now();
+      },
+    });
+    expect(Date.parse((await retired()) ?? "")).to.be.greaterThan(Date.parse(before));
+    expect(Date.parse((await retired()) ?? "")).to.be.at.least(after - 1000);
+    expect(await prune(pruneOptions(place, { graceMs: hour }))).to.include({ deletedPacks: 0 });
+    expect(await keysUnder(place.store, "packs/")).to.include(sparse.packKey);
   });
 
   it("changes nothing where it was not agreed to", async () => {

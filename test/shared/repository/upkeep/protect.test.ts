@@ -8,6 +8,7 @@ import { putProtection, readProtection } from "../../../../shared/repository/cat
 import { compareLocks } from "../../../../shared/repository/upkeep/check-locks.ts";
 import { protectRuns, type ProtectOptions } from "../../../../shared/repository/upkeep/protect.ts";
 import type { ObjectHead, Store } from "../../../../shared/store/store.ts";
+import { expectCode } from "../expect-code.ts";
 import { makePlace, type Place } from "../snapshots.ts";
 import { backUpRun, catalogueOf, keysOf, keysUnder, makeNode, type Home, type Node } from "./repository-of-runs.ts";
 
@@ -122,13 +123,52 @@ describe("locks on what kept runs need", () => {
     const recorded = await protect();
     await putProtection(catalogueOf(home), recorded);
     expect(await readProtection(catalogueOf(home))).to.deep.equal(recorded);
-    expect(compareLocks(recorded, await protect({ lookOnly: true }), Date.now())).to.deep.equal([]);
+    const look = async (): ReturnType<typeof protect> => protect({ lookOnly: { now: Date.now() } });
+    const puts: string[] = [];
+    const put = { value: (key: string) => puts.push(key) };
+    home = { ...home, store: Object.create(kept.store, { put, putIfAbsent: put, delete: put }) as Store };
+    expect(compareLocks(recorded, await look(), Date.now())).to.deep.equal([]);
     const [pack = ""] = await keysUnder(place.store, "packs/");
     kept.locks.delete(pack);
-    const [finding, ...more] = compareLocks(recorded, await protect({ lookOnly: true }), Date.now());
+    const [finding, ...more] = compareLocks(recorded, await look(), Date.now());
     expect(more).to.deep.equal([]);
     expect(finding).to.deep.include({ level: "error", code: "SKEP_LOCK_MISSING", hurts: [run.id] });
     expect(kept.locks.has(pack)).to.be.false;
+    expect(puts).to.deep.equal([]);
+  });
+
+  it("are read past what somebody else put among their records, and the next record stands where it is found", async () => {
+    write();
+    await backUpRun(home, node);
+    const catalogue = catalogueOf(home);
+    const recorded = await protect();
+    expect(await putProtection(catalogue, { ...recorded, lockDays: 1 })).to.equal(1);
+    for (const number of ["0000000002", "9999999999"]) await place.store.put(`protection/${number}`, randomBytes(100));
+    const faults: string[] = [];
+    const onFault = ({ code }: SkepError, key: string): unknown => faults.push(`${code} ${key}`);
+    expect((await readProtection(catalogue, { onFault }))?.lockDays).to.equal(1);
+    expect(faults).to.deep.equal([
+      "SKEP_SEALED_INVALID protection/9999999999",
+      "SKEP_SEALED_INVALID protection/0000000002",
+    ]);
+    await expectCode("SKEP_SEALED_INVALID", () => readProtection(catalogue));
+    expect(await putProtection(catalogue, recorded)).to.equal(3);
+    expect(await readProtection(catalogue, { onFault })).to.deep.equal(recorded);
+  });
+
+  it("may miss an index that a prune took away meanwhile, and no object that a run needs", async () => {
+    write();
+    const run = await backUpRun(home, node);
+    const gone = new Set(await keysUnder(place.store, "index/"));
+    expect(gone).to.have.length(1);
+    const headOf = (key: string): Promise<ObjectHead | null> =>
+      gone.has(key) ? Promise.resolve(null) : kept.store.head(key);
+    home = { ...home, store: Object.create(kept.store, { head: { value: headOf } }) as Store };
+    const found = await protect();
+    expect([found.fault, found.runs[0]?.fault]).to.deep.equal([null, null]);
+    gone.add(`runs/${String(run.sequence).padStart(10, "0")}`);
+    const without = await protect();
+    expect([without.fault, without.runs[0]?.fault?.code]).to.deep.equal([null, "SKEP_OBJECT_MISSING"]);
   });
 
   it("protect no run in a store that has none", async () => {
