@@ -33,6 +33,10 @@ if len(sys.argv) == 6:
 else:
     packs = sorted(pathlib.Path(store, "packs").glob("*/*"))
 for pack in packs:
+    if not pack.is_file():
+        sys.exit(
+            f"{pack} is not there: copy it; if the repository was compacted since, copy all of packs/ and leave LIST out"
+        )
     plain = decrypt(pack)
     count, version, magic = struct.unpack("<II8s", plain[-16:])
     if magic != b"SKEPPACK" or version != 1:

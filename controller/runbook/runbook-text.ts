@@ -73,7 +73,7 @@ function prepare({ place, epoch, ownKey }: RunbookFacts): string {
       `./fetch ${ownKey}`,
       `age -d -i epoch.txt store/${ownKey} | zstd -d | tar x`,
     ),
-    `If operators were added or removed since, that key file has another number at its end: the highest of \`${epochKey.replace(/\d{10}\.age$/, "")}…\` counts. The last line unpacked this text, the reader \`${readerName}\` and lists of what each volume needs.`,
+    `If operators were added or removed since, that key file has another number at its end: the highest of \`${epochKey.replace(/\d{10}\.age$/, "")}…\` counts. The last line unpacked this text, the reader \`${readerName}\` and lists of what each volume needs. Where the repository was compacted after this run, the lists name packs that are gone: copy all of \`packs/\` into \`store/\`, and leave the list out at the end of the reader's command.`,
   ].join("\n\n");
 }
 

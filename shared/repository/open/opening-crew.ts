@@ -42,6 +42,8 @@ class Member {
   readonly thread: Worker;
   readonly #tasks = new Map<number, PromiseWithResolvers<Answer>>();
   #nextId = 1;
+  /** Why nothing more is asked of it: a thread that is gone answers nobody. */
+  #ended: Error | null = null;
 
   constructor(chunkNameKey: KeyBytes) {
     this.thread = new Worker(new URL("./opening-thread.ts", import.meta.url), {
@@ -69,6 +71,7 @@ class Member {
   }
 
   async ask(makeOrder: (id: number) => ToOpeningThread, transfer: ArrayBuffer[] = []): Promise<Answer> {
+    if (this.#ended !== null) throw this.#ended;
     const id = this.#nextId++;
     const task = Promise.withResolvers<Answer>();
     this.#tasks.set(id, task);
@@ -78,6 +81,7 @@ class Member {
   }
 
   fail(error: Error): void {
+    this.#ended ??= error;
     for (const { reject } of this.#tasks.values()) reject(error);
     this.#tasks.clear();
   }

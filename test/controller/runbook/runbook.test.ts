@@ -139,6 +139,9 @@ describe("the runbook of a run", () => {
     run("restored", "objects/0001.txt");
     expect(readFileSync(join(folder, "restored", "link"), "utf8")).to.equal("hello");
     expect(() => run("restored-2")).to.throw();
+    // As after a compaction, which moves chunks to packs that no list of that run names.
+    writeFileSync(join(folder, "old.txt"), `packs/11/${"1".repeat(64)}\n`);
+    expect(() => run("restored-3", "old.txt")).to.throw(/is not there.*copy all of packs\/ and leave LIST out/);
   });
 
   it("shows names with nothing that begins another line or markup", async () => {
