@@ -4,8 +4,11 @@
 /** MiB: what lives at most; below 2 GiB V8 collects earlier. */
 const maxOldSpaceMiB = 1024;
 
-/** Of Node, before the program. */
-export const nodeFlags: readonly string[] = ["--max-semi-space-size=2", `--max-old-space-size=${maxOldSpaceMiB}`];
+/** Of a daemon: it may hold what the bounds of the chain allow (an entry of 512 MiB, as text and as objects). */
+export const daemonFlags: readonly string[] = ["--max-semi-space-size=2"];
+
+/** Of Node, before a program that moves data. */
+export const nodeFlags: readonly string[] = [...daemonFlags, `--max-old-space-size=${maxOldSpaceMiB}`];
 
 /** Of threads that hold little: a quarter of what lives is kept free at most. MiB. */
 export const threadLimits = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 256 };

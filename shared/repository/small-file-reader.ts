@@ -2,7 +2,7 @@
 // the content of the last file say so. A file lies whole within one chunk. Content that was seen before, under
 // whatever name, is not gathered again.
 import type { BigIntStats } from "node:fs";
-import { findHole } from "../system-calls.ts";
+import { findData, findHole } from "../system-calls.ts";
 import { keyedDigestBytes } from "./blake3.ts";
 import { countZeros, minChunkBytes } from "./chunker.ts";
 import type { ChunkSink } from "./chunk-sink.ts";
@@ -159,12 +159,17 @@ export class SmallFileReader {
   }
 }
 
-/** One that comes back as a hole. */
+/** One that is long enough to come back as a hole: for a shorter one the file need not have chunks of its own. */
 function hasHole(descriptor: number, { size, blocks }: BigIntStats): boolean {
   // st_blocks counts 512 bytes each (stat(2)); it is less than the size of compressed files, too.
   if (size < minHoleBytes || blocks * 512n >= size) return false;
-  const hole = findHole(descriptor, 0);
-  return hole !== null && hole < Number(size);
+  const end = Number(size);
+  for (let hole = findHole(descriptor, 0); hole !== null && hole < end;) {
+    const data = Math.min(findData(descriptor, hole) ?? end, end);
+    if (data - hole >= minHoleBytes) return true;
+    hole = findHole(descriptor, data);
+  }
+  return false;
 }
 
 /** The byte arrays of all files in one buffer: between threads one costs what one for each file would. */

@@ -76,7 +76,11 @@ export const storeCredentials = z.strictObject({
   secretAccessKey: credentialText,
   sessionToken: credentialText.optional(),
   /** 32 bytes, base64: where the location's encryption is `customer`. Lost, nothing of the store can be read. */
-  customerKey: z.base64().length(44).optional(),
+  customerKey: z
+    .base64()
+    .length(44)
+    .refine((text) => Buffer.from(text, "base64").length === 32, { error: "expected 32 bytes, base64" })
+    .optional(),
 });
 
 export type StoreCredentials = z.infer<typeof storeCredentials>;

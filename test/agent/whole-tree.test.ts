@@ -205,6 +205,23 @@ describe("a volume's tree", () => {
     expect(describeTree(target)).to.deep.equal(describeTree(place.source));
   });
 
+  it("gives a small file no chunk of its own for a hole that would not come back", async () => {
+    for (const name of ["first", "second"]) {
+      const descriptor = openSync(join(place.source, name), "w");
+      ftruncateSync(descriptor, 100 * KiB);
+      for (const at of [0, 60]) writeSync(descriptor, randomBytes(40 * KiB), 0, 40 * KiB, at * KiB);
+      closeSync(descriptor);
+    }
+    const snapshot = await openBack(place, await backUp(place));
+    try {
+      const entries = await Array.fromAsync(snapshot.entries());
+      const names = entries.flatMap(({ extents = [] }) => extents.map(([name]) => name));
+      expect([names.length, new Set(names).size]).to.deep.equal([2, 1]);
+    } finally {
+      snapshot.close();
+    }
+  });
+
   it("tells the full disk that a thread met by the error's name", async () => {
     writeFileSync(join(place.source, "large"), randomBytes(12 * KiB * KiB));
     const snapshot = await openBack(place, await backUp(place));

@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { fileURLToPath } from "node:url";
 import { SkepError } from "../../../shared/errors.ts";
-import { nodeFlags } from "../../../shared/node-flags.ts";
+import { daemonFlags } from "../../../shared/node-flags.ts";
 
 export function register(program: Command): void {
   program
@@ -30,5 +30,5 @@ function become(main: string): never {
     });
   }
   const path = fileURLToPath(new URL(`../../../${main}`, import.meta.url));
-  return process.execve(process.execPath, [process.execPath, ...nodeFlags, path], process.env);
+  return process.execve(process.execPath, [process.execPath, ...daemonFlags, path], process.env);
 }

@@ -93,6 +93,9 @@ describe("a store's location", () => {
     );
     expect(error.code).to.equal("SKEP_STORE_CREDENTIALS");
     expect(error.message).to.match(/accessKeyId.*secretAccessKey/);
+    // 44 characters, and 33 bytes.
+    const long = Buffer.alloc(33, 1).toString("base64");
+    expect(thrown(() => parseCredentials({ ...credentials, customerKey: long })).message).to.match(/customerKey.*32/);
     for (const value of ["with space", "s3cr3t"]) expect(error.message).to.not.include(value);
   });
 });
