@@ -85,6 +85,16 @@ def text(entry, field):
     return entry[field].encode()
 
 
+def within(name):
+    """Where that is in the target: below real folders there, so that no name and no link written before leads outside."""
+    path = os.path.realpath(os.fsencode(target))
+    for part in name.split(b"/") if name else []:
+        if part in (b"", b".", b"..") or not stat.S_ISDIR(os.lstat(path).st_mode):
+            sys.exit(f"the manifest names {name!r}, which leads out of the target")
+        path = os.path.join(path, part)
+    return path
+
+
 root = json.loads(unzstd(decrypt(manifest)))
 lines = zeros_too(content(root["extents"])).splitlines()
 folders = []
@@ -92,14 +102,16 @@ number = 0
 while number < len(lines):
     entry = json.loads(lines[number])
     number += 1
-    path = os.path.join(os.fsencode(target), text(entry, "path")).rstrip(b"/")
+    path = within(text(entry, "path"))
+    if os.path.lexists(path) and stat.S_IFMT(os.lstat(path).st_mode) not in (stat.S_IFDIR, stat.S_IFREG):
+        sys.exit(f"{path!r} is there already, and is no file")
     kind, mtime = entry["type"], int(entry["mtimeNs"])
     if kind == "directory":
         os.makedirs(path, exist_ok=True)
         folders.append((path, entry))
         continue
     if "hardLinkTo" in entry or "hardLinkToBase64" in entry:
-        os.link(os.path.join(os.fsencode(target), text(entry, "hardLinkTo")), path)
+        os.link(within(text(entry, "hardLinkTo")), path, follow_symlinks=False)
         continue
     if kind == "symlink":
         os.symlink(text(entry, "linkTarget"), path)

@@ -3,9 +3,10 @@
 // carries them out. Names come from the cluster: each is quoted for the shell, or shown with nothing that ends a line.
 import { displayText } from "./display-text.ts";
 import type { NewRun } from "../../shared/repository/run-chain.ts";
-import type { Part, RunNode, StoredObject } from "../../shared/repository/run.ts";
+import type { ImageFacts, Part, RunNode, StoredObject } from "../../shared/repository/run.ts";
 import { layout } from "../../shared/repository/layout.ts";
 import { byHandPaths } from "../../shared/raft/archive-layout.ts";
+import { loadedName, parseReference, shortName } from "../images/reference.ts";
 import { quoteArguments } from "../recovery/quote-arguments.ts";
 import { fetchScript, type ReadingPlace } from "./fetch-script.ts";
 
@@ -27,7 +28,7 @@ export interface RunbookFacts {
 export function renderRunbook(facts: RunbookFacts): string {
   const { run } = facts;
   const raft = run.parts.find(({ kind, status }) => kind === "raft" && status !== "failed");
-  const sections = [head(facts), prepare(facts), ...volumeSections(facts)];
+  const sections = [head(facts), prepare(facts), ...volumeSections(facts), ...imageSections(facts)];
   if (raft?.archive !== undefined) sections.push(swarmSection(raft, raft.archive, run.nodes));
   sections.push(afterwards(run));
   return `${sections.join("\n\n")}\n`;
@@ -92,24 +93,67 @@ function volumeSections({ run, lists }: RunbookFacts): string[] {
   );
 }
 
+/** How a part with a manifest is fetched and read. */
+function readingOf(
+  { key }: StoredObject,
+  list: string | undefined,
+): { all: string; fetched: string[]; read: (target: string) => string } {
+  const known = ["python3", readerName, "store", "epoch.txt", `store/${key}`];
+  if (list !== undefined) {
+    const read = (target: string): string => [...known, target, list].join(" ");
+    return { all: "", fetched: [`xargs -n 50 ./fetch < ${list}`], read };
+  }
+  const all = "Too many packs to list: copy all of `packs/` into `store/` first, with any S3 tool.";
+  return { all, fetched: [`./fetch ${key}`], read: (target) => [...known, target].join(" ") };
+}
+
+function imageSections({ run, lists }: RunbookFacts): string[] {
+  const texts = run.parts.flatMap((part) => {
+    const { kind, image, manifest } = part;
+    return kind === "image" && image && manifest ? [imageText(part.name, image, manifest, lists.get(part))] : [];
+  });
+  if (texts.length === 0) return [];
+  return [
+    [
+      "## 2. Images, on every machine that runs them",
+      "Those alone that no registry gives any more. A load gives an image no registry's digest: where services name it by one it gets another name, and once the swarm is there `docker service update --image` gives them that name.",
+      ...texts,
+    ].join("\n\n"),
+  ];
+}
+
+function imageText(name: string, image: ImageFacts, manifest: StoredObject, list: string | undefined): string {
+  const { all, fetched, read } = readingOf(manifest, list);
+  const folder = `image-${manifest.key.slice(-36, -4)}`;
+  const tags = new Set<string>();
+  const others: string[] = [];
+  for (const former of image.names) {
+    const reference = parseReference(former);
+    if (reference === null) continue;
+    const tag = reference.digest === null ? shortName(reference) : loadedName(reference);
+    tags.add(tag);
+    if (reference.digest !== null) others.push(`- ${displayText(former)} becomes ${displayText(tag)}`);
+  }
+  return [
+    `### image ${displayText(name)} (${displayText(image.architecture)})`,
+    ...[all, others.join("\n")].filter((text) => text !== ""),
+    fence(
+      ...fetched,
+      read(folder),
+      // It says `Loaded image ID: sha256:…`.
+      `id=$(docker load -q -i ${folder}/image.tar | sed 's/^.*: //')`,
+      ...[...tags].map((tag) => `docker tag "$id" ${quoteArguments([tag])}`),
+      `rm -r ${folder}`,
+    ),
+  ].join("\n\n");
+}
+
 function volumeText(part: Part, list: string | undefined): string {
   const { volume, manifest, totals, kind } = part;
   if (volume === undefined || manifest === undefined) return "";
   const size = totals === undefined ? "" : ` (${totals.sourceBytes} bytes, ${totals.files} files)`;
   const title = `### ${kind} ${displayText(part.name)}${size}`;
-  const fetched = list === undefined ? [`./fetch ${manifest.key}`] : [`xargs -n 50 ./fetch < ${list}`];
-  const all =
-    list === undefined ? "Too many packs to list: copy all of `packs/` into `store/` first, with any S3 tool." : "";
-  const read = (target: string): string =>
-    [
-      "python3",
-      readerName,
-      "store",
-      "epoch.txt",
-      `store/${manifest.key}`,
-      target,
-      ...(list === undefined ? [] : [list]),
-    ].join(" ");
+  const { all, fetched, read } = readingOf(manifest, list);
   if (kind === "dump") {
     const folder = `dump-${manifest.key.slice(-36, -4)}`;
     return [

@@ -1,8 +1,10 @@
 import { expect } from "chai";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { cpSync, existsSync, linkSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { Readable } from "node:stream";
+import { fileURLToPath } from "node:url";
 import { fetchScript, readingPlace } from "../../../controller/runbook/fetch-script.ts";
 import { workFolder } from "../../../controller/runbook/runbook-text.ts";
 import { withRunbook } from "../../../controller/runbook/write-runbook.ts";
@@ -17,6 +19,8 @@ import { samplePart, sampleRun } from "../cli/sample-run.ts";
 import { operatorOf } from "../cli/committed-run.ts";
 import { backUp, makePlace, writerId, type Place } from "../../shared/repository/snapshots.ts";
 import { walk } from "../../shared/repository/walk.ts";
+
+const readerPath = fileURLToPath(new URL("../../../controller/runbook/restore-by-hand.py", import.meta.url));
 
 /** What a shell could take for its own, in every name that a user chooses. */
 const hostile = {
@@ -48,7 +52,10 @@ describe("the runbook of a run", () => {
       .filter((entry) => entry.isFile())
       .map(({ name }) => name);
 
-  const make = async (volume: Part["volume"]): Promise<{ run: NewRun; files: Map<string, string> }> => {
+  const make = async (
+    volume: Part["volume"],
+    image?: Part["image"],
+  ): Promise<{ run: NewRun; files: Map<string, string> }> => {
     const { manifest, refs, totals } = result;
     const part = samplePart({
       kind: "volume",
@@ -56,7 +63,9 @@ describe("the runbook of a run", () => {
       hostname: "host1",
       nodeId: writerId,
     });
-    const parts = [{ ...part, status: "done" as const, epoch: 1, manifest, refs, totals, ...(volume && { volume }) }];
+    const taken = { status: "done" as const, epoch: 1, manifest, refs, totals };
+    const parts = [{ ...part, ...taken, ...(volume && { volume }) }];
+    if (image !== undefined) parts.push({ ...samplePart({ kind: "image", name: "app:1" }), ...taken, image });
     const { store, made } = place;
     const run = await withRunbook(
       sampleRun(runId, { status: "done", parts, notCovered: [], warnings: [], nodes: [] }),
@@ -118,6 +127,55 @@ describe("the runbook of a run", () => {
     expect(files.get("objects/0001.txt")?.trim().split("\n").sort()).to.deep.equal(
       [result.manifest.key, ...packs().map((pack) => layout.pack(pack))].sort(),
     );
+  });
+
+  it("loads the images that the run took, and gives each the names by which services ask for it", async () => {
+    const volume = { name: "data", driver: "local", labels: {}, options: {}, scope: "local" as const };
+    const names = ["app:1", `host:5000/b@sha256:${"d".repeat(64)}`, "x$(touch pwned):2"];
+    const image = { id: `sha256:${"a".repeat(64)}`, names, digests: [], architecture: "amd64", os: "linux" };
+    const { files } = await make(volume, image);
+    const folder = join(place.path, "image");
+    mkdirSync(folder);
+    writeFileSync(join(folder, "identity.txt"), encodeIdentityFile(place.made.identityFile));
+    const text = files.get("RUNBOOK.md") ?? "";
+    const [load, ...tags] = carryOut(text, folder).slice(2);
+    expect(load?.join(" ")).to.match(/^load -q -i image-[0-9a-f]{32}\/image\.tar$/);
+    // What the `docker` of this test says to everything.
+    const said = join(folder, "mounted");
+    const given = ["app:1", "host:5000/b:skep-dddddddddddd", "x$(touch pwned):2"];
+    expect(tags).to.deep.equal(given.map((name) => ["tag", said, name]));
+    expect(text).to.contain("becomes host:5000/b:skep-dddddddddddd");
+    expect(existsSync(join(folder, "pwned"))).to.equal(false);
+  });
+
+  it("has a reader that writes nothing outside its target, whatever a manifest names", async () => {
+    const outside = join(place.path, "outside");
+    mkdirSync(outside);
+    writeFileSync(join(outside, "there"), "as it was");
+    const identity = await (await openAsOperator(place.store, place.made.identityFile)).epochIdentity(1);
+    writeFileSync(join(place.path, "epoch.txt"), `${identity}\n`);
+    const facts = { mode: 0o755, uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0, mtimeNs: "0" };
+    const root = { ...facts, path: "", type: "directory" as const };
+    const link = (path: string, linkTarget: string) => ({ ...facts, path, type: "symlink" as const, linkTarget });
+    const fifo = (path: string, more: { hardLinkTo?: string } = {}) => ({
+      ...{ ...facts, ...more, path, type: "fifo" as const },
+    });
+    const cases = [
+      [root, fifo("../outside/new")],
+      [root, fifo(join(outside, "new"))],
+      [root, link("a", outside), fifo("a/new")],
+      [root, link("a", outside), fifo("b", { hardLinkTo: "a/there" })],
+    ];
+    for (const [number, metadata] of cases.entries()) {
+      const entries = metadata.map((one) => ({ metadata: one, file: null }));
+      const { manifest } = await backUp(place, { entries: Readable.from(entries) });
+      const argv = [readerPath, "store", "epoch.txt", `store/${manifest.key}`, `target-${number}`];
+      const { status, stderr } = spawnSync("python3", argv, { cwd: place.path, encoding: "utf8" });
+      expect(status, stderr).to.equal(1);
+      expect(stderr).to.match(/leads out of the target|is there already, and is no file/);
+      expect(readdirSync(outside)).to.deep.equal(["there"]);
+      expect(existsSync(join(place.path, `target-${number}`, "b"))).to.equal(false);
+    }
   });
 
   it("reads only listed packs, so that another's damaged pack is no obstacle", async () => {
