@@ -19,8 +19,8 @@ import { openRecoverySource, type RecoverySource } from "../recovery/recovery-so
 import { newRecoveryId, type RecoveryTools } from "../recovery/recovery-tools.ts";
 import { defaultDockerSocket, RemoteMachine } from "../recovery/remote-machine.ts";
 import { renderReport, reportRecovery } from "../recovery/report.ts";
-import { kitForRecovery } from "../recovery/recovery-kit.ts";
-import { kitArchitecture, type KitArchitecture, type RuntimeKit } from "../recovery/runtime-kit.ts";
+import { kitForRecovery, madeOnce } from "../recovery/recovery-kit.ts";
+import { kitArchitecture } from "../recovery/runtime-kit.ts";
 import { inventoryFolder, registryLogins, sshAccesses } from "../recovery/ssh-access.ts";
 import { runSteps, type PlannedStep, type StepState } from "../recovery/steps.ts";
 import { viewSwarm } from "../recovery/swarm-view.ts";
@@ -181,6 +181,7 @@ function planFrom(
   options: PlanOptions,
   imageAnswers: ReadonlyMap<string, ImageAnswer> | null,
 ): RecoveryPlan {
+  const begun = Journal.lastEvents(journalFolder(options, source.run.id));
   return planRecovery({
     run: source.run,
     copiedNodeId: source.swarm.state.member.nodeId,
@@ -193,7 +194,8 @@ function planFrom(
     facts,
     mode: options.mode,
     runJobs: options.runJobs ?? false,
-    begun: Journal.hasBegun(journalFolder(options, source.run.id), stepIds.swarm),
+    begun: begun.has(stepIds.swarm),
+    begunSteps: begun,
     subnets: options.remapSubnet ?? new Map<string, string>(),
   });
 }
@@ -242,17 +244,12 @@ async function carryOut(
   journal: Journal,
   folder: string,
 ): Promise<void> {
-  const kits = new Map<KitArchitecture, Promise<RuntimeKit>>();
   const tools: RecoveryTools = {
     ...planned,
     recoveryId: journal.head.recoveryId,
     folder,
     now: Date.now,
-    kit: (architecture) => {
-      const known = kits.get(architecture) ?? kitForRecovery(planned, folder, architecture, reading(session));
-      kits.set(architecture, known);
-      return known;
-    },
+    kit: madeOnce((architecture) => kitForRecovery(planned, folder, architecture, reading(session))),
   };
   const lines = new Map<string, BoardLine>();
   startPacking(tools, journal);

@@ -50,14 +50,23 @@ export function planImages(
   const byHostname = [...holders].sort((a, b) => compare(a.hostname, b.hostname) || compare(a.nodeId, b.nodeId));
   const used = new Map<string, string[]>();
   for (const { image, name } of services) if (image !== "") used.set(image, [...(used.get(image) ?? []), name]);
+  const takeOf = (isOf: (image: FoundImage, service: ImageUser) => boolean): void => {
+    for (const holder of byHostname) {
+      for (const image of holder.images) {
+        for (const service of services) {
+          if (isOf(image, service)) take(holder, image.id, service.image || image.id);
+        }
+      }
+    }
+  };
+  // What runs comes before what has its name since: of two that are called alike a recovery takes the first.
+  takeOf(({ serviceIds }, { id }) => serviceIds.includes(id));
+  takeOf((image, service) => {
+    const reference = parseReference(service.image);
+    return reference !== null && namesImage(reference, image);
+  });
   for (const holder of byHostname) {
     for (const image of holder.images) {
-      for (const service of services) {
-        const reference = parseReference(service.image);
-        const named = reference !== null && namesImage(reference, image);
-        // One that runs under a name which has gone to another image since.
-        if (named || image.serviceIds.includes(service.id)) take(holder, image.id, service.image || image.id);
-      }
       for (const { name } of image.containers) take(holder, image.id, name);
     }
   }

@@ -5,6 +5,7 @@ import { nodeGone, nodeSurvives } from "./inventory.ts";
 import type { MachineFacts } from "./machine-facts.ts";
 import { examineImages, loadedBytes } from "./images/planned-image.ts";
 import { examineNeeds } from "./machine-needs.ts";
+import { stepIds } from "./plan-steps.ts";
 import { parseConstraint, placesFor } from "./placement.ts";
 import type { ExaminedPlan, Finding } from "./recovery-plan.ts";
 import { kitArchitecture } from "./runtime-kit.ts";
@@ -135,16 +136,7 @@ function examineMachine(plan: ExaminedPlan, facts: MachineFacts, say: Say): void
       `${name} is a machine of architecture ${facts.architecture}, for which there is no kit`,
     );
   }
-  const needed = plan.volumes
-    .filter(({ machine }) => machine === name)
-    .reduce((sum, { source }) => sum + source.sizeBytes * roomFactor, roomBytes + loadedBytes(plan.images, name));
-  if (facts.freeBytes < needed) {
-    say(
-      "error",
-      "disk-room",
-      `${name} has ${facts.freeBytes} bytes free in ${facts.dataRoot}, its volumes and images need ${Math.ceil(needed)}`,
-    );
-  }
+  examineRoom(plan, facts, say);
   if (facts.swarmState === "inactive") {
     const ports = [
       ...clusterPorts.map((port) => ({ port, protocol: "tcp", taken: facts.listening })),
@@ -166,6 +158,22 @@ function examineMachine(plan: ExaminedPlan, facts: MachineFacts, say: Say): void
       );
     }
   }
+}
+
+/** What this recovery brought before has its room already; of what it was about to bring nobody knows how much. */
+function examineRoom(plan: ExaminedPlan, { name, freeBytes, dataRoot }: MachineFacts, say: Say): void {
+  const wanted = [
+    ...plan.volumes
+      .filter(({ machine }) => machine === name)
+      .map(({ source }) => ({ step: stepIds.volume(name, source.id), bytes: source.sizeBytes * roomFactor })),
+    { step: stepIds.images(name), bytes: loadedBytes(plan.images, name) },
+  ].map(({ step, bytes }) => ({ bytes, event: plan.begunSteps?.get(step) }));
+  const left = wanted.filter(({ event }) => event !== "done");
+  const needed = left.reduce((sum, { bytes }) => sum + bytes, roomBytes);
+  if (freeBytes >= needed) return;
+  const underWay = left.some(({ event }) => event !== undefined);
+  const text = `${name} has ${freeBytes} bytes free in ${dataRoot}, its volumes and images need ${Math.ceil(needed)}`;
+  say(underWay ? "warning" : "error", "disk-room", underWay ? `${text} less what is there of them already` : text);
 }
 
 function majorOf(version: string): number | null {

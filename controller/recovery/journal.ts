@@ -84,21 +84,22 @@ export class Journal {
     }
   }
 
-  /** Whether the folder's journal says that `step` was begun; false without a journal. Throws as `open`. */
-  static hasBegun(folder: string, step: string): boolean {
+  /** The last event of each step that the folder's journal names; empty without a journal. Throws as `open`. */
+  static lastEvents(folder: string): Map<string, JournalEvent["event"]> {
     const path = join(folder, fileName);
     let text: string;
     try {
       text = readFileSync(path, "utf8");
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return new Map();
       throw error;
     }
     // Half a line is what a crash cut short.
     const lines = text.slice(0, text.lastIndexOf("\n") + 1).split("\n");
-    return lines.some(
-      (line, index) => index > 0 && line !== "" && parse(eventSchema, line, path, index + 1).step === step,
+    const events = lines.flatMap((line, index) =>
+      index === 0 || line === "" ? [] : [parse(eventSchema, line, path, index + 1)],
     );
+    return new Map(events.map(({ step, event }) => [step, event]));
   }
 
   get events(): readonly JournalEvent[] {

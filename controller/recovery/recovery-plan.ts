@@ -2,7 +2,7 @@
 import type { ImageSource } from "./images/image-sources.ts";
 import type { ImageAnswer, PlannedImage } from "./images/planned-image.ts";
 import type { Inventory } from "./inventory.ts";
-import type { RecoveryMode } from "./journal.ts";
+import type { JournalEvent, RecoveryMode } from "./journal.ts";
 import type { MachineFacts } from "./machine-facts.ts";
 import type { MergedNode } from "./merged-node.ts";
 import type { VolumeSource } from "./recovery-source.ts";
@@ -78,13 +78,15 @@ export interface PlanInput {
   runJobs: boolean;
   /** This recovery's journal says that its swarm was begun: machines may be in it already. */
   begun: boolean;
+  /** Last event of each step of this recovery's journal; default: none. */
+  begunSteps?: ReadonlyMap<string, JournalEvent["event"]>;
   /** Old subnet → new one; mode rebuild alone. */
   subnets: ReadonlyMap<string, string>;
 }
 
 /** What checks.ts judges: the plan without what it is about to say. */
 export type ExaminedPlan = Omit<RecoveryPlan, "findings" | "steps"> &
-  Pick<PlanInput, "view" | "inventory" | "facts" | "runJobs" | "begun" | "subnets"> & {
+  Pick<PlanInput, "view" | "inventory" | "facts" | "runJobs" | "begun" | "begunSteps" | "subnets"> & {
     allowMissingImages: boolean;
     /** All that the run has, also those without a home. */
     sources: readonly VolumeSource[];

@@ -110,9 +110,10 @@ function mappingsOf(plan: RecoveryPlan, resultOf: (step: string) => StepResult |
       ({ hostname, id }) => `node ${hostname} (${id}) is ${name} at ${advertise} (${nodes[name] ?? "not joined"})`,
     ),
   );
-  for (const { reference, how, machines } of loadedImages(plan, resultOf)) {
+  for (const { reference, how, why, machines } of loadedImages(plan, resultOf)) {
     if (how === "loaded") lines.push(`image ${reference} was loaded from the store on ${machines.join(", ")}`);
-    if (how === "missing") lines.push(`image ${reference} could be had nowhere for ${machines.join(", ")}`);
+    if (how === "given") lines.push(`image ${reference} was there on ${machines.join(", ")}, loaded by hand`);
+    if (how === "missing") lines.push(`image ${reference} could be had nowhere for ${machines.join(", ")}: ${why}`);
   }
   for (const [old, now] of imageNamesOf(plan, resultOf)) {
     lines.push(`services name image ${now} in place of ${old}: a loaded image has no registry's digest`);

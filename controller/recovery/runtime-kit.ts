@@ -86,6 +86,8 @@ async function fill(tar: Pack, { nodePath, modulesRoot }: KitParts): Promise<voi
   await addFile(tar, "bin/node", nodePath, 0o755);
   tar.entry({ ...plainHeader("skep", 0o755), size: launcher.length }, launcher);
   await addFile(tar, "package.json", join(projectRoot, "package.json"), 0o644);
+  // With it an unpacked kit makes kits in its turn.
+  await addFile(tar, "package-lock.json", join(modulesRoot, "package-lock.json"), 0o644);
   for (const folder of sourceFolders) await addTree(tar, folder, join(projectRoot, folder));
   for (const folder of await productionModules(modulesRoot)) await addTree(tar, folder, join(modulesRoot, folder));
   tar.finalize();

@@ -15,6 +15,12 @@ const pieceBytes = 32 * 1024 * 1024;
 const maxListBytes = 1024 * 1024;
 /** Another operator may write one at the same time. */
 const mostTries = 5;
+/** What a list under such a key has that nobody with the root key wrote. */
+const foreign: ReadonlySet<string> = new Set([
+  "SKEP_KIT_LIST_INVALID",
+  "SKEP_SIGNATURE_INVALID",
+  "SKEP_STORE_TOO_LARGE",
+]);
 
 export interface KitPlace {
   store: Store;
@@ -35,14 +41,14 @@ export async function storeKits(
     stored.push({ architecture, skepVersion, sha256, sizeBytes, pieces: await putPieces(store, path, sha256, signal) });
   }
   for (let tries = 1; ; tries++) {
-    const { list, highest } = await readNewest(place, () => undefined, signal);
+    const { list, taken } = await readNewest(place, () => undefined, signal);
     const others = (list?.kits ?? []).filter(
       ({ architecture }) => !kits.some((kit) => kit.architecture === architecture),
     );
     const next: KitList = {
       format: 1,
       repositoryId,
-      version: highest + 1,
+      version: freeVersion(list, taken),
       createdAt: new Date(by.now).toISOString(),
       kits: [...others, ...stored],
     };
@@ -91,24 +97,33 @@ export async function readKits(
   return (await readNewest(place, options.onForeign, options.signal)).list;
 }
 
-/** `highest`: also of lists that don't count. */
+/** Past others' objects, not above them: above the highest number that a key can have there is none. */
+function freeVersion(list: KitList | null, taken: ReadonlySet<number>): number {
+  let version = (list?.version ?? 0) + 1;
+  while (taken.has(version)) version++;
+  return version;
+}
+
+/** `taken`: numbers of all, also of those that don't count. */
 async function readNewest(
   { store, repositoryId, rootPublicKey }: KitPlace,
   onForeign: (fault: SkepError, key: ObjectKey) => void,
   signal: AbortSignal | undefined,
-): Promise<{ list: KitList | null; highest: number }> {
+): Promise<{ list: KitList | null; taken: Set<number> }> {
   const keys: ObjectKey[] = [];
+  const taken = new Set<number>();
   for await (const { key } of store.list(layout.kitsPrefix, signal)) {
     const version = numberOfKey(key);
-    if (version !== null && key === layout.kitList(version)) keys.push(key);
+    if (version === null || key !== layout.kitList(version)) continue;
+    keys.push(key);
+    taken.add(version);
   }
-  const highest = numberOfKey(keys.at(-1) ?? "") ?? 0;
   for (const key of keys.reverse()) {
-    const bytes = await store.get(key, maxListBytes, signal);
-    if (bytes === null) continue;
     try {
+      const bytes = await store.get(key, maxListBytes, signal);
+      if (bytes === null) continue;
       const list = decodeKitList(bytes, rootPublicKey, `${key} at ${store.address}`);
-      if (list.repositoryId === repositoryId && list.version === numberOfKey(key)) return { list, highest };
+      if (list.repositoryId === repositoryId && list.version === numberOfKey(key)) return { list, taken };
       throw new SkepError({
         code: "SKEP_KIT_LIST_INVALID",
         message: `${key} at ${store.address} is version ${list.version} of repository ${list.repositoryId}`,
@@ -116,14 +131,11 @@ async function readNewest(
         hint: "somebody copied it there: check who can write to the store",
       });
     } catch (error) {
-      const isForeign =
-        error instanceof SkepError &&
-        (error.code === "SKEP_KIT_LIST_INVALID" || error.code === "SKEP_SIGNATURE_INVALID");
-      if (!isForeign) throw error;
+      if (!(error instanceof SkepError) || !foreign.has(error.code)) throw error;
       onForeign(error, key);
     }
   }
-  return { list: null, highest };
+  return { list: null, taken };
 }
 
 export function kitFor(list: KitList | null, architecture: KitArchitecture, skepVersion: string): StoredKit | null {

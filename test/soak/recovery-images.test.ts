@@ -60,8 +60,8 @@ describe("a burned swarm, rebuilt on a machine that holds no image, with a regis
     for (const file of await readdir(registryFolder)) {
       if (file.startsWith("manifest_lost") || file.startsWith("manifest lost")) await rm(join(registryFolder, file));
     }
-    registry = await startRegistry(fresh, registryFolder, { user: "anna", password: "now" });
-    await writeFile(join(cluster.folder, "registry-password"), "now\n", { mode: 0o600 });
+    registry = await startRegistry(fresh, registryFolder, { user: "anna", password: "now, longer" });
+    await writeFile(join(cluster.folder, "registry-password"), "now, longer\n", { mode: 0o600 });
     const { hostKey, operator } = await fresh.ssh();
     inventory = join(cluster.folder, "inventory.yml");
     journal = join(cluster.folder, "journal");
@@ -112,6 +112,11 @@ registries: { "${registry.host}": { user: anna, passwordFile: registry-password 
     const env = { PATH: "/usr/bin:/bin", SKEP_KIT: cluster.kit };
     const listed = await command([join(folder, "skep"), "kit", "list", "--identity", cluster.identity], { env });
     expect(listed).to.contain(kit.sha256);
+    // An unpacked kit makes the same kit.
+    const again = await command([join(folder, "skep"), "kit", "store", "--identity", cluster.identity, "--json"], {
+      env,
+    });
+    expect((JSON.parse(again) as KitListDocument).kits.map(({ sha256 }) => sha256)).to.deep.equal([kit.sha256]);
   });
 
   it("comes back by one command, killed while it makes the swarm, fills it and lets services go", async () => {

@@ -2,7 +2,7 @@
 // is pulled. Machines are asked at once, and on each the registries; a registry that did not answer is not asked again.
 import { z } from "zod";
 import { SkepError } from "../../../shared/errors.ts";
-import { parseReference, registryOf } from "../../images/reference.ts";
+import { loadedName, parseReference, registryOf } from "../../images/reference.ts";
 import type { RemoteMachine } from "../remote-machine.ts";
 import { answerKey, type ImageAnswer, type ImageNeed } from "./planned-image.ts";
 import type { RegistryAccess } from "./registry-access.ts";
@@ -37,7 +37,8 @@ export async function askImages(
         const startedAt = performance.now();
         const answer: ImageAnswer = silent ?? (await askRegistry(machine, need.reference, access, signal));
         if (answer.state === "refused" && performance.now() - startedAt >= askTimeoutMs) silent = answer;
-        answers.set(answerKey(need), answer);
+        const given = answer.state === "refused" && (await loadedId(machine, need.reference, signal)) !== null;
+        answers.set(answerKey(need), given ? { ...answer, state: "given" } : answer);
       }
     }),
   );
@@ -53,6 +54,12 @@ export async function imageId(machine: RemoteMachine, name: string, signal: Abor
     if (error instanceof SkepError && error.code === "SKEP_DOCKER_NOT_FOUND") return null;
     throw error;
   }
+}
+
+/** Of an image that services name by its digest, and that was loaded here under the name that stands for it; else null. */
+export async function loadedId(machine: RemoteMachine, reference: string, signal: AbortSignal): Promise<string | null> {
+  const named = parseReference(reference);
+  return named === null || named.digest === null ? null : await imageId(machine, loadedName(named), signal);
 }
 
 async function askRegistry(

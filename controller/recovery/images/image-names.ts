@@ -13,16 +13,24 @@ export function imageNamesOf(
   return new Map(Object.entries((resultOf(stepIds.imageNames)?.["mappings"] ?? {}) as Record<string, string>));
 }
 
+export interface LoadedImage {
+  reference: string;
+  how: string;
+  /** Of one that is missing: what the first machine was told. */
+  why: string;
+  machines: string[];
+}
+
 /** For the report: each image that was loaded, and where. */
 export function loadedImages(
   plan: Pick<RecoveryPlan, "images" | "machines">,
   resultOf: (step: string) => StepResult | null,
-): { reference: string; how: string; machines: string[] }[] {
-  const found = new Map<string, { reference: string; how: string; machines: string[] }>();
+): LoadedImage[] {
+  const found = new Map<string, LoadedImage>();
   for (const { name } of plan.machines) {
-    const images = (resultOf(stepIds.images(name))?.["images"] ?? {}) as Record<string, { how: string }>;
-    for (const [reference, { how }] of Object.entries(images)) {
-      const one = found.get(`${how} ${reference}`) ?? { reference, how, machines: [] };
+    const images = (resultOf(stepIds.images(name))?.["images"] ?? {}) as Record<string, { how: string; why?: string }>;
+    for (const [reference, { how, why = "" }] of Object.entries(images)) {
+      const one = found.get(`${how} ${reference}`) ?? { reference, how, why, machines: [] };
       found.set(`${how} ${reference}`, one);
       one.machines.push(name);
     }

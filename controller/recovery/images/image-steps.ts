@@ -11,18 +11,20 @@ import { stepIds } from "../plan-steps.ts";
 import { derivedId, kitOn, machineOf, type RecoveryTools } from "../recovery-tools.ts";
 import type { RemoteMachine } from "../remote-machine.ts";
 import type { StepActions, StepContext } from "../steps.ts";
-import { imageId } from "./ask-images.ts";
-import { byReference, type PlannedImage } from "./planned-image.ts";
+import { imageId, loadedId } from "./ask-images.ts";
+import { byReference, howToLoad, type PlannedImage } from "./planned-image.ts";
 
 /** A large image over a slow line. */
 const pullTimeoutMs = 2 * 3_600_000;
 
 const broughtSchema = z.strictObject({
-  how: z.enum(["present", "pulled", "loaded", "missing"]),
+  how: z.enum(["present", "pulled", "given", "loaded", "missing"]),
   /** The engine's; null of a missing one. */
   id: z.string().nullable(),
   /** The engine has it by what services call it. */
   named: z.boolean(),
+  /** Of a missing one. */
+  why: z.string().max(4096).optional(),
 });
 /** What became of one image on one machine, as the journal has it. */
 export type BroughtImage = z.infer<typeof broughtSchema>;
@@ -60,28 +62,47 @@ async function bring(tools: RecoveryTools, image: PlannedImage, context: StepCon
   const there = await imageId(machine, reference, signal);
   if (there !== null) return { how: "present", id: there, named: true };
   let why = image.why;
-  // Of one whose registry refused it when the plan was made the store's copy is the sooner.
-  if (how !== "load") {
+  // Of one whose registry refused it when the plan was made what is at hand is the sooner.
+  if (how !== "load" && how !== "given") {
     const fault = await pull(machine, reference, tools.registryAccess(reference), signal);
     const pulled = await imageId(machine, reference, signal);
     if (pulled !== null) return { how: "pulled", id: pulled, named: true };
     why = fault ?? "it was pulled, and is not there";
   }
+  const given = await loadedId(machine, reference, signal);
+  if (given !== null) return { how: "given", id: given, named: false };
   if (source !== null) {
-    const id = await load(tools, { ...image, source }, context);
-    const named = parseReference(reference);
-    // A tag can be given; a digest is the engine's to give, and some give it.
-    if (named !== null && named.digest === null)
-      await tag(machine, id, `${named.repository}:${named.tag ?? ""}`, signal);
-    return { how: "loaded", id, named: (await imageId(machine, reference, signal)) !== null };
+    try {
+      return await loadFrom(tools, { ...image, source }, context);
+    } catch (error) {
+      signal.throwIfAborted();
+      // What may pass is tried again.
+      if (!tools.allowMissingImages || !(error instanceof SkepError) || !error.permanent) throw error;
+      why = error.message;
+    }
   }
-  if (how === "missing" && tools.allowMissingImages) return { how: "missing", id: null, named: false };
+  if (tools.allowMissingImages)
+    return { how: "missing", id: null, named: false, why: why.replaceAll(/\s+/g, " ").slice(0, 4096) };
   throw new SkepError({
     code: "SKEP_RECOVERY_IMAGE",
     message: `${image.machine} can't pull ${reference}, which ${image.services.join(", ")} needs, and no run has it: ${why}`,
     permanent: false,
-    hint: "docker load it there, or give the registry's credentials in the inventory (registries), and go on; --allow-missing-images does without",
+    hint: `${howToLoad(reference)}, or give the registry's credentials in the inventory (registries), and go on; --allow-missing-images does without`,
   });
+}
+
+async function loadFrom(
+  tools: RecoveryTools,
+  image: PlannedImage & { source: NonNullable<PlannedImage["source"]> },
+  context: StepContext,
+): Promise<BroughtImage> {
+  const { signal } = context;
+  const machine = machineOf(tools, image.machine);
+  const id = await load(tools, image, context);
+  const named = parseReference(image.reference);
+  // A tag can be given; a digest is the engine's to give, and some give it.
+  if (named !== null && named.digest === null) await tag(machine, id, `${named.repository}:${named.tag ?? ""}`, signal);
+  return { how: "loaded", id, named: (await imageId(machine, image.reference, signal)) !== null };
 }
 
 /** Null, or why it failed. */
@@ -154,7 +175,7 @@ async function nameLoaded(tools: RecoveryTools, context: StepContext): Promise<S
 }
 
 function needsName(named: ImageReference | null, brought: readonly BroughtImage[]): named is ImageReference {
-  return named !== null && named.digest !== null && brought.some((one) => one.how === "loaded" && !one.named);
+  return named !== null && named.digest !== null && brought.some((one) => one.id !== null && !one.named);
 }
 
 function broughtTo({ resultOf }: StepContext, machine: string, reference: string): BroughtImage {

@@ -20,15 +20,15 @@ export interface ImageNeed {
   services: string[];
 }
 
-/** What an engine said of it: it has it, its registry gives it, or neither and why. */
+/** What an engine said of it: it has it (`given`: by the name that stands for its digest), its registry gives it, or neither and why. */
 export interface ImageAnswer {
-  state: "present" | "pullable" | "refused";
+  state: "present" | "pullable" | "given" | "refused";
   why: string;
 }
 
 export interface PlannedImage extends ImageNeed {
   /** `unknown`: nobody asked; it is pulled, or loaded. */
-  how: "present" | "pull" | "load" | "missing" | "unknown";
+  how: "present" | "pull" | "given" | "load" | "missing" | "unknown";
   source: ImageSource | null;
   why: string;
 }
@@ -71,16 +71,21 @@ export function planImages(
     const source = sourceFor(sources, need.reference, architecture);
     const answer = answers?.get(answerKey(need)) ?? null;
     if (answer === null) return { ...need, source, how: "unknown", why: "" };
-    const how =
-      answer.state === "present"
-        ? "present"
-        : answer.state === "pullable"
-          ? "pull"
-          : source === null
-            ? "missing"
-            : "load";
-    return { ...need, source, how, why: answer.why };
+    return { ...need, source, how: wayTo(answer, source), why: answer.why };
   });
+}
+
+function wayTo({ state }: ImageAnswer, source: ImageSource | null): PlannedImage["how"] {
+  if (state === "pullable") return "pull";
+  if (state !== "refused") return state;
+  return source === null ? "missing" : "load";
+}
+
+/** What an operator does on a machine to which nothing else brings an image: a load gives it no digest, a name does. */
+export function howToLoad(reference: string): string {
+  const named = parseReference(reference);
+  if (named === null || named.digest === null) return "docker load it there";
+  return `docker load it there and docker tag it ${loadedName(named)}`;
 }
 
 /** `allowMissing`: what can be had nowhere stops nothing. */
@@ -92,7 +97,7 @@ export function examineImages(images: readonly PlannedImage[], allowMissing: boo
     const missing = all.filter(({ how }) => how === "missing");
     if (missing.length > 0) {
       const why = `${names(missing)} can't pull ${of}, and no run has it: ${missing[0]?.why ?? ""}`;
-      const cure = "docker load it there, give registries in the inventory, or --allow-missing-images";
+      const cure = `${howToLoad(reference)}, give registries in the inventory, or --allow-missing-images`;
       findings.push({
         severity: allowMissing ? "warning" : "error",
         code: "image-missing",
@@ -104,11 +109,11 @@ export function examineImages(images: readonly PlannedImage[], allowMissing: boo
       const size = format.bytes(loaded.source?.sizeBytes ?? 0);
       const text = `${on("load")} can't pull ${of}: it is loaded from run ${loaded.source?.run.id ?? ""}, ${size}`;
       findings.push({ severity: "note", code: "image-load", text });
-      const named = parseReference(reference);
-      if (named !== null && named.digest !== null) {
-        const becomes = `${reference} becomes ${loadedName(named)}: a loaded image has no registry's digest`;
-        findings.push({ severity: "note", code: "image-renamed", text: becomes });
-      }
+    }
+    const named = parseReference(reference);
+    if (on("load") + on("given") !== "" && named !== null && named.digest !== null) {
+      const becomes = `${reference} becomes ${loadedName(named)}: a loaded image has no registry's digest`;
+      findings.push({ severity: "note", code: "image-renamed", text: becomes });
     }
     if (on("pull") !== "") {
       findings.push({ severity: "note", code: "image-pull", text: `${on("pull")} must pull ${of}` });

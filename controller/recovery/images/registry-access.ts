@@ -27,6 +27,8 @@ export function registryAccess(
     if (login === undefined) return copied.get(reference) ?? null;
     const { user: username, password } = login;
     const serveraddress = registry === "docker.io" ? "https://index.docker.io/v1/" : registry;
-    return Buffer.from(JSON.stringify({ username, password, serveraddress })).toString("base64url");
+    const auth = JSON.stringify({ username, password, serveraddress });
+    // Engines want its padding (Go's base64.URLEncoding), and take what lacks it for no credentials at all.
+    return Buffer.from(auth).toString("base64").replaceAll("+", "-").replaceAll("/", "_");
   };
 }

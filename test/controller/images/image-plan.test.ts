@@ -42,6 +42,15 @@ describe("the plan of a run's images", () => {
     expect(taken(plan)).to.have.members([`amd a ${digest}`, "amd c old:1", `arm b ${digest}`, "arm e old:1"]);
   });
 
+  it("takes what runs before what has its tag since, whichever node has that", () => {
+    const plan = planImages(
+      [holder("node1", image("b", { tags: ["web:1"] })), holder("node2", image("a", { serviceIds: ["web"] }))],
+      [service("web", "web:1")],
+      "all",
+    );
+    expect(taken(plan)).to.deep.equal(["node2 a web:1", "node1 b web:1"]);
+  });
+
   it("takes those of containers that ask for it", () => {
     const containers = [{ container: "vpn", name: "vpn:2" }];
     const plan = planImages([holder("node1", image("a", { tags: ["vpn:2"], containers }))], [], "unpullable");

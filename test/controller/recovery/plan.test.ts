@@ -257,6 +257,26 @@ describe("the plan of a recovery", () => {
     expect(codes(subnets)).to.deep.equal(["subnet"]);
   });
 
+  it("asks no room for what this recovery has brought, and warns of what it began to bring", () => {
+    const volumes = volumeSources(
+      runOf("r1", [volumePart("a", "data", 50_000_000), volumePart("a", "more", 50_000_000)]),
+      [],
+    );
+    const machines = [facts("m1", { freeBytes: 80_000_000 }), facts("m2")];
+    const begunWith = (...begun: [string, "started" | "failed" | "done"][]): string[] =>
+      planOf({ facts: machines, input: { volumes, begunSteps: new Map(begun) } })
+        .findings.filter(({ code }) => code === "disk-room")
+        .map(({ severity }) => severity);
+    const steps = planOf({ input: { volumes } }).steps.flatMap(({ id }) => (id.startsWith("volume:m1:") ? [id] : []));
+    const [first = "", ...others] = steps;
+    expect(begunWith()).to.deep.equal(["error"]);
+    expect(begunWith(...steps.map((id): [string, "done"] => [id, "done"]))).to.deep.equal([]);
+    expect(begunWith([first, "failed"], ...others.map((id): [string, "done"] => [id, "done"]))).to.deep.equal([
+      "warning",
+    ]);
+    expect(begunWith(["volume:m2:other", "started"])).to.deep.equal(["error"]);
+  });
+
   it("refuses nodes that nobody mapped, and two volumes of one name on one machine", () => {
     const inventory = `version: 1
 machines: { m1: { address: 192.0.2.11, role: manager } }

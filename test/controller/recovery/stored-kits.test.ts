@@ -75,14 +75,18 @@ describe("the kits in a store", () => {
     await store.put(layout.kitList(2), encodeKitList({ ...list, version: 2 }, thief.privateKey));
     await store.put(layout.kitList(3), encodeKitList(list, root.privateKey));
     await store.put(layout.kitList(4), Buffer.from("{"));
+    await store.put(layout.kitList(9_999_999_999), Buffer.alloc(1024 * 1024 + 1));
     const found = await read();
     expect(found.list?.version).to.equal(1);
     expect(found.foreign).to.deep.equal([
+      "kits/9999999999 SKEP_STORE_TOO_LARGE",
       "kits/0000000004 SKEP_KIT_LIST_INVALID",
       "kits/0000000003 SKEP_KIT_LIST_INVALID",
       "kits/0000000002 SKEP_SIGNATURE_INVALID",
     ]);
-    expect((await put([kit("x64", randomBytes(10))])).version).to.equal(5);
+    const made = kit("x64", randomBytes(10));
+    expect((await put([made])).version).to.equal(5);
+    expect((await read()).list?.kits.map(({ sha256 }) => sha256)).to.deep.equal([made.sha256]);
   });
 
   it("are refused where a piece is another, is missing, or the whole is not what the list says", async () => {

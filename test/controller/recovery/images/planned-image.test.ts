@@ -107,4 +107,19 @@ describe("the images of a recovery", () => {
     const renamed = examineImages(planned, false).find(({ code }) => code === "image-renamed");
     expect(renamed?.text).to.contain("becomes host:5000/app:1-skep-dddddddddddd");
   });
+
+  it("count as there under the name that stands for a digest, which the plan tells who has to load one", () => {
+    const needs = imageNeeds({
+      machines: [machine("m1", "a")],
+      services: [service("app", pinned)],
+      renamed: new Map(),
+    });
+    const key = answerKey({ machine: "m1", reference: pinned });
+    const of = (answer: ImageAnswer) => planImages(needs, [machine("m1", "a")], [], new Map([[key, answer]]));
+    const missing = of({ state: "refused", why: "no route" });
+    expect(examineImages(missing, false)[0]?.text).to.contain("docker tag it host:5000/app:1-skep-dddddddddddd");
+    const given = of({ state: "given", why: "no route" });
+    expect(given.map(({ how }) => how)).to.deep.equal(["given"]);
+    expect(examineImages(given, false).map(({ code }) => code)).to.deep.equal(["image-renamed"]);
+  });
 });
