@@ -17,8 +17,11 @@ function keepCompiled() {
   var folder = path.join(process.env.XDG_CACHE_HOME || path.join(os.homedir(), ".cache"), "skep");
   try {
     fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
-    var found = fs.statSync(folder);
-    if (found.uid !== process.getuid() || (found.mode & 0o022) !== 0) return;
+    var found = fs.lstatSync(folder);
+    if (!found.isDirectory() || found.uid !== process.getuid() || (found.mode & 0o022) !== 0) return;
+    // Whoever owns the folder above puts another in its place.
+    var above = fs.statSync(path.dirname(folder)).uid;
+    if (above !== process.getuid() && above !== 0) return;
   } catch (error) {
     return; // a read-only system, say: every command compiles
   }
