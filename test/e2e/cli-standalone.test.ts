@@ -202,6 +202,42 @@ describe("skep --standalone", () => {
     }
   });
 
+  it("takes a dump where a label wants one, and says what a standalone run does not do", async () => {
+    const idle = ["node", "-e", "setInterval(() => undefined, 1000)"];
+    const start = (name: string, label: string): Promise<string> =>
+      node.run([
+        "docker",
+        "run",
+        "-d",
+        "--name",
+        name,
+        "--label",
+        label,
+        "-v",
+        `${name}:/data`,
+        nodeImage().tag,
+        ...idle,
+      ]);
+    await start("dumped", "skep.dump=echo all that there is");
+    await start("paused", "skep.quiesce=pause");
+    try {
+      const { run } = await backup("--volumes", "dumped", "paused");
+      expect(kinds(run)).to.deep.equal([
+        "node node1 done",
+        "dump node1/dumped done",
+        "volume node1/paused partial",
+        "runbook runbook done",
+      ]);
+      expect(run.parts.find(({ kind }) => kind === "volume")?.error?.code).to.equal("SKEP_QUIET_STANDALONE");
+      const beside = await restore("volume", "node1/dumped", "--as", "dumped-dump");
+      expect(beside.code, beside.stderr).to.equal(0);
+      expect(readFileSync(file("dumped-dump", "dump"), "utf8")).to.equal("all that there is\n");
+    } finally {
+      await node.run(["docker", "rm", "-f", "dumped", "paused"]);
+      await node.run(["docker", "volume", "rm", "-f", "dumped", "paused", "dumped-dump"]);
+    }
+  });
+
   it("takes Raft state and definitions as well, once the host is a swarm manager", async function () {
     this.timeout(120_000);
     const address = (await node.run(["hostname", "-I"])).split(" ")[0] ?? "";
