@@ -63,6 +63,11 @@ function remove(place: string, name: string): void {
   }
 }
 
+/** A snapshot keeps the numbers of its subvolume. Null: there is none. */
+function inodeOf(folder: string): bigint | null {
+  return lstatSync(folder, { bigint: true, throwIfNoEntry: false })?.ino ?? null;
+}
+
 /** What is written to disk now is not to be waited for while the volume is quiet. */
 function flush(folder: string): void {
   const descriptor = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
@@ -90,6 +95,8 @@ function ready(take: Extract<MomentOrder, { kind: "take" }>): { how: "btrfs" | "
       how: "btrfs",
       taking: () => {
         makeSnapshot(subvolume, place, name);
+        // A bind mount on the way to the volume leads to another folder of the subvolume than its path tells.
+        if (inodeOf(within) !== inodeOf(root)) throw new Error(`${within} is not what ${root} is`);
         return { root: within, findings: null };
       },
     };
