@@ -5,7 +5,8 @@ import { z } from "zod";
 import { SkepError } from "../../shared/errors.ts";
 import { heldConstraint, specJsonSchema, type SpecJson } from "../../shared/contract/hold-record.ts";
 import type { RebasedSwarm } from "../../shared/raft/rebase.ts";
-import { mustRun, readText, writeFile, type SwarmHost } from "./host.ts";
+import { mustRun, writeFile, type SwarmHost } from "./host.ts";
+import { readJsonFile } from "./json-file.ts";
 
 const heldServiceSchema = z.strictObject({
   id: z.string().regex(/^[a-z0-9]{1,64}$/),
@@ -41,16 +42,9 @@ export async function readHeldServices(
   signal: AbortSignal,
 ): Promise<HeldServices | null> {
   const path = `${dataRoot}/${heldServicesName}`;
-  const text = await readText(host, path, signal);
-  if (text === null) return null;
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    value = undefined;
-  }
-  const parsed = heldServicesSchema.safeParse(value);
-  if (parsed.success) return parsed.data;
+  const found = await readJsonFile(host, path, heldServicesSchema, signal);
+  if (found === null) return null;
+  if (found.content !== null) return found.content;
   throw new SkepError({
     code: "SKEP_SWARM_HELD_FILE",
     message: `${path} on ${host.name} does not say what a restore held`,

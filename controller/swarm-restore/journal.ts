@@ -4,7 +4,8 @@ import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { SkepError } from "../../shared/errors.ts";
 import type { RebasedSwarm } from "../../shared/raft/rebase.ts";
-import { pathExists, readText, writeFile, type SwarmHost } from "./host.ts";
+import { pathExists, writeFile, type SwarmHost } from "./host.ts";
+import { readJsonFile } from "./json-file.ts";
 
 const journalSchema = z.strictObject({
   format: z.literal(1),
@@ -33,16 +34,9 @@ export async function readJournal(
   dataRoot: string,
   signal: AbortSignal,
 ): Promise<RestoreJournal | null> {
-  const text = await readText(host, `${dataRoot}/${journalName}`, signal);
-  if (text === null) return null;
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    value = undefined;
-  }
-  const parsed = journalSchema.safeParse(value);
-  if (parsed.success) return parsed.data;
+  const found = await readJsonFile(host, `${dataRoot}/${journalName}`, journalSchema, signal);
+  if (found === null) return null;
+  if (found.content !== null) return found.content;
   throw new SkepError({
     code: "SKEP_SWARM_RESTORE_JOURNAL",
     message: `${dataRoot}/${journalName} on ${host.name} is no journal of a restore`,

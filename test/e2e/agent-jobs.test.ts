@@ -6,8 +6,6 @@ import { join } from "node:path";
 import { expect } from "chai";
 import { connectDocker, type Docker } from "../../agent/docker.ts";
 import type { TaskOf } from "../../shared/contract/job.ts";
-import { readArchive } from "../../shared/repository/open/archive-reader.ts";
-import { openAsOperator } from "../../shared/repository/open/operator.ts";
 import type { Part } from "../../shared/repository/run.ts";
 import { nodeImage, redisImage } from "../lab/image.ts";
 import { Lab } from "../lab/lab.ts";
@@ -69,19 +67,6 @@ describe("the agent's tasks", () => {
     return restoreId;
   }
 
-  async function archiveOf(part: Part): Promise<Map<string, string>> {
-    const operator = await openAsOperator(rig.store, rig.repository.identityFile);
-    if (part.archive === undefined || part.epoch === undefined) throw new Error("the part has no archive");
-    const identity = await operator.epochIdentity(part.epoch);
-    const files = new Map<string, string>();
-    for await (const { path, content } of readArchive({ store: rig.store, archive: part.archive, identity })) {
-      const pieces: Uint8Array[] = [];
-      for await (const piece of content) pieces.push(piece);
-      files.set(path, Buffer.concat(pieces).toString("utf8"));
-    }
-    return files;
-  }
-
   const listing = (folder: string): string =>
     execFileSync("bash", [
       "-c",
@@ -97,7 +82,7 @@ describe("the agent's tasks", () => {
       expect(part.raft?.walked).to.be.true;
       expect(part.raft?.markerIndex).to.be.greaterThan(0);
       expect(part.raft?.commitIndex).to.be.at.least(part.raft?.markerIndex ?? Infinity);
-      const files = [...(await archiveOf(part)).keys()];
+      const files = [...(await rig.archiveOf(part)).keys()];
       expect(files).to.include("swarm/certificates/swarm-node.key");
       expect(files.some((path) => path.endsWith(".wal"))).to.be.true;
       expect(await readdir(join(rig.folder, "state-node1", "staging")), "staged copies left").to.deep.equal([]);
@@ -137,7 +122,7 @@ describe("the agent's tasks", () => {
         binds: ["/etc/hostname"],
         image: image.tag,
       });
-      const files = await archiveOf(result.part);
+      const files = await rig.archiveOf(result.part);
       const named = (start: string): unknown => {
         const text = [...files].find(([path]) => path.startsWith(`definitions/${start}`))?.[1];
         if (text === undefined) throw new Error(`no ${start} in ${[...files.keys()].join(", ")}`);
@@ -184,7 +169,7 @@ describe("the agent's tasks", () => {
         "node1:/srv": "bind-mount",
       });
       expect(JSON.stringify({ volumes, notCovered })).not.to.contain("hunter2");
-      const files = await archiveOf(part);
+      const files = await rig.archiveOf(part);
       expect(files.get("node/files/etc/docker/daemon.json")).to.contain("overlay2");
       const machine = JSON.parse(files.get("node/machine.json") ?? "null") as Record<string, unknown>;
       expect(machine["addresses"]).to.include(manager.address);

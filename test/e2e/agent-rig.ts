@@ -19,6 +19,7 @@ import { encryptAge } from "../../shared/repository/age.ts";
 import { createRepository, type CreatedRepository } from "../../shared/repository/create.ts";
 import { deriveWriterKey, deriveWriterKeys } from "../../shared/repository/keys.ts";
 import { newRunId } from "../../shared/repository/layout.ts";
+import { readArchive } from "../../shared/repository/open/archive-reader.ts";
 import { collectRestoreKeys } from "../../shared/repository/open/file-keys.ts";
 import { openAsOperator } from "../../shared/repository/open/operator.ts";
 import { encodeRepositoryObject } from "../../shared/repository/repository-object.ts";
@@ -40,7 +41,7 @@ export class Rig {
   readonly repository: CreatedRepository;
 
   private constructor(
-    fields: Omit<Rig, "down" | "nodeId" | "writerKey" | "once" | "restoreKeys" | "job" | "hostRoot">,
+    fields: Omit<Rig, "down" | "nodeId" | "writerKey" | "once" | "restoreKeys" | "archiveOf" | "job" | "hostRoot">,
   ) {
     this.folder = fields.folder;
     this.location = fields.location;
@@ -75,6 +76,20 @@ export class Rig {
   writerKey(nodeId: string): Uint8Array {
     const repositoryKey = Buffer.from(this.repository.controllerKey.repositoryKey, "base64");
     return deriveWriterKey(repositoryKey, this.repository.repositoryObject.repositoryId, nodeId);
+  }
+
+  /** Its files, by path. */
+  async archiveOf(part: Part): Promise<Map<string, string>> {
+    const operator = await openAsOperator(this.store, this.repository.identityFile);
+    if (part.archive === undefined || part.epoch === undefined) throw new Error("the part has no archive");
+    const identity = await operator.epochIdentity(part.epoch);
+    const files = new Map<string, string>();
+    for await (const { path, content } of readArchive({ store: this.store, archive: part.archive, identity })) {
+      const pieces: Uint8Array[] = [];
+      for await (const piece of content) pieces.push(piece);
+      files.set(path, Buffer.concat(pieces).toString("utf8"));
+    }
+    return files;
   }
 
   job(task: Task, target: JobTarget, change: Partial<Job> = {}): Job {

@@ -1,17 +1,23 @@
 import { expect } from "chai";
 import { createHash } from "node:crypto";
-import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { BackupDocument, KitListDocument, RecoveryPlanDocument } from "../../controller/cli/documents.ts";
-import type { RecoveryReport } from "../../controller/recovery/report.ts";
+import type { BackupDocument, KitListDocument } from "../../controller/cli/documents.ts";
 import { command } from "../lab/command.ts";
 import { nodeImage } from "../lab/image.ts";
 import type { LabNode } from "../lab/node.ts";
 import { startRegistry, type LabRegistry } from "../lab/registry.ts";
 import { Cluster } from "../e2e/cluster.ts";
-import { deployApplication, signingKey, until, uploadsVolume, witness } from "../e2e/recovery/application.ts";
+import { deployApplication, uploadsVolume, witness } from "../e2e/recovery/application.ts";
 import { deployFromRegistry } from "../e2e/recovery/registry-services.ts";
-import { journalLines, killedRun } from "../e2e/recovery/killed-run.ts";
+import { journalLines } from "../e2e/recovery/killed-run.ts";
+import {
+  expectBackupAgain,
+  expectContent,
+  planRebuild,
+  rebuildKilled,
+  rebuildReport,
+} from "../e2e/recovery/rebuilt-swarm.ts";
 import { describeTree } from "../e2e/volumes.ts";
 
 interface Seen {
@@ -34,7 +40,6 @@ describe("a burned swarm, rebuilt on a machine that holds no image, with a regis
   let storedKit: string;
   /** By name of the service. */
   let digests: { kept: string; lost: string };
-  const mode = ["--mode", "rebuild"];
   const lostName = (): string => `localhost:5000/lost:1-skep-${digests.lost.slice("sha256:".length).slice(0, 12)}`;
 
   before(async () => {
@@ -83,11 +88,7 @@ registries: { "${registry.host}": { user: anna, passwordFile: registry-password 
   });
 
   it("says beforehand what will be other than it was", async () => {
-    const argv = ["recover", "plan", "--inventory", inventory, "--identity", cluster.identity, ...mode];
-    const plan = await cluster.skepJson<RecoveryPlanDocument>(argv);
-    expect(plan.findings.filter(({ severity }) => severity === "error")).to.deep.equal([]);
-    expect(plan.findings.map(({ code }) => code)).to.include.members(["rebuild-identity", "rebuild-key"]);
-    expect(plan.steps.find(({ id }) => id === "swarm")?.title).to.contain("a new swarm");
+    const plan = await planRebuild({ cluster, inventory });
     const said = plan.findings.map(({ code, text }) => `${code}: ${text}`).join("\n");
     expect(said).to.contain("image-pull: m1 must pull localhost:5000/kept:1 (kept)");
     expect(said).to.contain("image-load: m1 can't pull localhost:5000/lost:1 (lost)");
@@ -120,25 +121,9 @@ registries: { "${registry.host}": { user: anna, passwordFile: registry-password 
   });
 
   it("comes back by one command, killed while it makes the swarm, fills it and lets services go", async () => {
-    const victims = new Set(["swarm", "nodes", "release:1", "skep"]);
-    for (;;) {
-      const killed = await killedRun(cluster, { journal, inventory, argv: mode }, (step) => victims.has(step));
-      if (killed === null) break;
-      victims.delete(killed);
-    }
-    expect([...victims]).to.deep.equal([]);
-    const done = (await journalLines(journal)).filter(({ event }) => event === "done").map(({ step }) => step);
-    expect(done).to.have.length(new Set(done).size);
+    await rebuildKilled({ cluster, inventory, journal });
     const kit = (await journalLines(journal)).find(({ event, step }) => event === "done" && step === "kit:m1");
     expect(JSON.stringify(kit)).to.contain(storedKit);
-    const report = JSON.parse(await readFile(join(journal, "report.json"), "utf8")) as RecoveryReport;
-    const states = new Set(report.objects.map(({ state }) => state));
-    expect([...states].sort(), JSON.stringify(report.objects)).to.deep.equal(["equal", "held", "mapped"]);
-    expect(report.outcome).to.equal("complete");
-    expect(report.mappings.join("\n")).to.contain("job migration stays held").and.contain("node node1");
-    console.log(
-      `      with four kills ${(report.rtoMs / 1000).toFixed(1)} s: ${report.phases.map(({ phase, ms }) => `${phase} ${(ms / 1000).toFixed(1)} s`).join(", ")}`,
-    );
   });
 
   it("has each object as it was, by name, and its job held", async () => {
@@ -153,30 +138,18 @@ registries: { "${registry.host}": { user: anna, passwordFile: registry-password 
   });
 
   it("has the content of volumes and secrets, and is autolocked as it was", async () => {
-    expect(await describeTree(fresh, uploadsVolume)).to.equal(uploads);
-    const id = (await fresh.run(["docker", "ps", "--quiet", "--filter", "name=shop_web"])).split("\n")[0] ?? "";
-    expect(await fresh.run(["docker", "exec", id, "cat", "/run/secrets/signing_key"])).to.equal(signingKey);
-    await until("the database opened with the rows that were committed", async () => {
-      const { stdout } = await fresh.exec(["docker", "service", "logs", "--raw", "shop_database"]);
-      return [...stdout.matchAll(/opened with (\d+) committed rows/g)].some(([, rows]) => Number(rows) > 0);
-    });
-    const spec = "{{.Swarm.Cluster.Spec.EncryptionConfig.AutoLockManagers}} {{json .Swarm.Cluster.Spec.Labels}}";
-    expect((await fresh.run(["docker", "info", "--format", spec])).trim()).to.match(/^true (\{\}|null)$/);
-    expect((await fresh.exec(["ls", "/var/lib/skep-recovery"])).code).to.not.equal(0);
+    await expectContent(fresh, uploads);
   });
 
   it("runs what the registry gave with the inventory's password, and what was loaded, with nobody's help", async () => {
     const images = await fresh.run(["docker", "ps", "--format", "{{.Names}} {{.Image}}"]);
     expect(images).to.match(/^kept\.1\.\S+ localhost:5000\/kept/m);
     expect(images).to.contain(lostName());
-    const report = JSON.parse(await readFile(join(journal, "report.json"), "utf8")) as RecoveryReport;
+    const report = await rebuildReport(journal);
     expect(report.mappings.join("\n")).to.contain("skep-lab/node:24 was loaded from the store on m1");
   });
 
   it("backs itself up again into the same repository, with the new controller key", async () => {
-    await cluster.ready(1);
-    const { run } = await cluster.skepJson<BackupDocument>(["backup", "--wait"]);
-    expect(run?.status, JSON.stringify(run?.parts.filter(({ status }) => status !== "done"))).to.equal("done");
-    expect(run?.incarnation).to.equal(2);
+    await expectBackupAgain(cluster);
   });
 });

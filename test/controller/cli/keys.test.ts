@@ -9,6 +9,7 @@ import { decodeIdentityFile } from "../../../shared/repository/identity-file.ts"
 import { appendRun } from "../../../shared/repository/run-chain.ts";
 import { publicKeyOf } from "../../../shared/repository/signature.ts";
 import { openStore } from "../../../shared/store/open.ts";
+import { initKit } from "./init-kit.ts";
 import { runCli, type CliResult } from "./run-cli.ts";
 import { sampleRun } from "./sample-run.ts";
 
@@ -17,17 +18,7 @@ describe("skep recipient and skep key", () => {
   before(async function () {
     this.timeout(60_000);
     folder = mkdtempSync(join(tmpdir(), "skep-keys-"));
-    const made = await cli(
-      "init",
-      "--no-stored-kit",
-      "--store",
-      `file://${folder}/store`,
-      "--operator",
-      "anna",
-      "--out",
-      "kit",
-    );
-    expect(made.code, made.stderr).to.equal(0);
+    await initKit(folder);
     const store = openStore({ url: `file://${folder}/store` }, null);
     await appendRun(store, controllerKey(), 1, sampleRun("20261120-030000-aaaaaa"));
     await store.close();

@@ -22,6 +22,7 @@ import type { SnapshotResult } from "../../../shared/repository/snapshot.ts";
 import { openStore } from "../../../shared/store/open.ts";
 import { backUp, writerId } from "../../shared/repository/snapshots.ts";
 import { startApiServer, type Answer, type ApiServer, type Asked } from "./api-server.ts";
+import { initKit } from "./init-kit.ts";
 import { runCli, type CliResult } from "./run-cli.ts";
 import { samplePart, sampleRun } from "./sample-run.ts";
 
@@ -65,10 +66,7 @@ describe("skep restore, on a living swarm", () => {
     this.timeout(30_000);
     folder = mkdtempSync(join(tmpdir(), "skep-restore-"));
     const url = `file://${folder}/store`;
-    const made = await runCli(["init", "--no-stored-kit", "--store", url, "--operator", "anna", "--out", "kit"], {
-      cwd: folder,
-    });
-    expect(made.code, made.stderr).to.equal(0);
+    await initKit(folder);
     controllerKey = decodeControllerKey(readFileSync(join(folder, "kit", "controller.key"), "utf8"), "key");
     const { repositoryId } = controllerKey;
     const repositoryKey = Buffer.from(controllerKey.repositoryKey, "base64");

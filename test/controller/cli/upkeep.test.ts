@@ -8,6 +8,7 @@ import { decodeControllerKey } from "../../../shared/repository/controller-key.t
 import { readRepositoryObject } from "../../../shared/repository/repository-reader.ts";
 import { openStore } from "../../../shared/store/open.ts";
 import { backUpRun, keysUnder, makeNode, type Home } from "../../shared/repository/upkeep/repository-of-runs.ts";
+import { initKit } from "./init-kit.ts";
 import { runCli, type CliResult } from "./run-cli.ts";
 
 describe("skep check, forget and prune", function () {
@@ -19,17 +20,7 @@ describe("skep check, forget and prune", function () {
   before(async function () {
     this.timeout(60_000);
     folder = mkdtempSync(join(tmpdir(), "skep-upkeep-"));
-    const made = await cli(
-      "init",
-      "--no-stored-kit",
-      "--store",
-      `file://${folder}/store`,
-      "--operator",
-      "anna",
-      "--out",
-      "kit",
-    );
-    expect(made.code, made.stderr).to.equal(0);
+    await initKit(folder);
     const store = openStore({ url: `file://${folder}/store` }, null);
     const controllerKey = decodeControllerKey(readFileSync(join(folder, "kit", "controller.key"), "utf8"), "key");
     const repositoryObject = await readRepositoryObject(store, controllerKey.rootPublicKey);

@@ -1,13 +1,9 @@
 import { expect } from "chai";
-import { overlap } from "../../../controller/recovery/checks.ts";
 import { decodeInventory } from "../../../controller/recovery/inventory.ts";
-import { draftInventory } from "../../../controller/recovery/inventory-draft.ts";
-import { parseListening, parseRoutes, type MachineFacts } from "../../../controller/recovery/machine-facts.ts";
-import { mayMeet, renameConstraint } from "../../../controller/recovery/placement.ts";
+import type { MachineFacts } from "../../../controller/recovery/machine-facts.ts";
 import { planRecovery } from "../../../controller/recovery/plan.ts";
 import type { PlanInput, RecoveryPlan } from "../../../controller/recovery/recovery-plan.ts";
 import { volumeSources, type VolumeSource } from "../../../controller/recovery/recovery-source.ts";
-import { mappedSpec, sameSpec } from "../../../controller/recovery/release-steps.ts";
 import type { OldService } from "../../../controller/recovery/swarm-view.ts";
 import type { Part, Run } from "../../../shared/repository/run.ts";
 
@@ -347,77 +343,5 @@ nodes: { a: m1, b: gone }
     expect(constraints.map(({ text }) => text).join())
       .to.contain("pinned")
       .and.not.contain("moved");
-  });
-});
-
-describe("what a recovery reads", () => {
-  it("rewrites the ids and hostnames of constraints and nothing else", () => {
-    const renaming = { ids: new Map([["old1", "new1"]]), hostnames: new Map([["a", "host-a"]]) };
-    expect(renameConstraint("node.id == old1", renaming)).to.equal("node.id == new1");
-    expect(renameConstraint("node.hostname!=a", renaming)).to.equal("node.hostname!=host-a");
-    for (const text of ["node.hostname==b", "node.labels.old1==a", "node.role == manager", "nonsense"]) {
-      expect(renameConstraint(text, renaming)).to.equal(text);
-    }
-    const place = { id: "new1", hostname: "host-a", role: "manager", labels: { zone: "b" } };
-    expect(mayMeet(place, ["node.role==manager", "node.labels.zone != a", "engine.labels.x==1"])).to.be.true;
-    expect(mayMeet(place, ["node.labels.zone==a"])).to.be.false;
-  });
-
-  it("are ports, routes and subnets as the kernel shows them", () => {
-    const tcp = `  sl  local_address rem_address   st
-   0: 00000000:0947 00000000:0000 0A 00000000
-   1: 0100007F:0050 00000000:0000 01 00000000
-`;
-    expect(parseListening(tcp)).to.deep.equal([2375]);
-    const route = `Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask
-eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000
-eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF
-docker0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF
-`;
-    expect(parseRoutes(route)).to.deep.equal(["192.0.2.0/24"]);
-    expect(overlap("10.0.1.0/24", "10.0.0.0/8")).to.be.true;
-    expect(overlap("10.0.1.0/24", "10.0.2.0/24")).to.be.false;
-    expect(overlap("fd00::/8", "10.0.2.0/24")).to.be.false;
-  });
-
-  it("gives a service the name of an image that was loaded, its node's new id, and nothing else that is new", () => {
-    const spec = {
-      Name: "web",
-      TaskTemplate: {
-        ContainerSpec: { Image: "web:1@sha256:aa", Env: ["A=b"] },
-        Placement: { Constraints: ["node.id==x"] },
-      },
-    };
-    const images = new Map([["web:1@sha256:aa", "web:1-skep-aa"]]);
-    const mapped = mappedSpec(spec, { ids: new Map([["x", "y"]]), hostnames: new Map(), images });
-    expect(mapped).to.deep.equal({
-      Name: "web",
-      TaskTemplate: {
-        ContainerSpec: { Image: "web:1-skep-aa", Env: ["A=b"] },
-        Placement: { Constraints: ["node.id==y"] },
-      },
-    });
-    expect(spec.TaskTemplate.ContainerSpec.Image).to.equal("web:1@sha256:aa");
-  });
-
-  it("takes an empty list or object for none when specs are compared, and nothing else", () => {
-    expect(sameSpec({ a: 1, b: [], c: {} }, { a: 1, d: null })).to.be.true;
-    expect(sameSpec({ a: [1, 2] }, { a: [2, 1] })).to.be.false;
-    expect(sameSpec({ a: 0 }, {})).to.be.false;
-  });
-
-  it("writes an inventory that is valid once the addresses are filled in", () => {
-    const nodes = ["one", "gone", "one"].map((hostname, index) => ({
-      ...{ id: `id${index}`, hostname, role: "manager" as const, availability: "active" as const },
-      ...{ state: "ready", address: "192.0.2.1" },
-    }));
-    let octet = 0;
-    const text = draftInventory({ id: "r1", startedAt: "2026-11-26T03:00:00.000Z", nodes }).replaceAll(
-      "CHANGE-ME",
-      () => `192.0.2.${++octet}`,
-    );
-    const { inventory } = decodeInventory(text, "inventory.yml");
-    expect(Object.keys(inventory.machines)).to.deep.equal(["one", "gone-1", "one-2"]);
-    expect(inventory.nodes).to.deep.equal({ id0: "one", gone: "gone-1", id2: "one-2" });
   });
 });
