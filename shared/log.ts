@@ -23,7 +23,8 @@ export const redactedKeys = [
 export function makeLogger(
   name: string,
   level: string,
-  destination: pino.DestinationStream = pino.destination(2),
+  // Written at once: asynchronous writes let the fatal line pass those before it, and are lost with a process that is killed.
+  destination: pino.DestinationStream = pino.destination({ dest: 2, sync: true }),
 ): Logger {
   return pino(
     {

@@ -10,6 +10,7 @@ import type { Part } from "../../shared/repository/run.ts";
 import { nodeImage, redisImage } from "../lab/image.ts";
 import { Lab } from "../lab/lab.ts";
 import type { LabNode } from "../lab/node.ts";
+import { updateInSwarm } from "../lab/swarm.ts";
 import { failureOf, newRun, restoreTask, Rig, volumeTask } from "./agent-rig.ts";
 
 const image = nodeImage();
@@ -105,7 +106,7 @@ describe("the agent's tasks", () => {
         ...["service", "create", "-d", "--name", "shop_web", "--label", "com.docker.stack.namespace=shop"],
         ...["--replicas", "0", "--mount", mount, "--mount", bind, image.tag, ...idle],
       );
-      await manager.run(["docker", "node", "update", "--label-add", "disk=ssd", "node2"]);
+      await updateInSwarm(manager, ["node", "update", "--label-add", "disk=ssd", "node2"]);
 
       const result = await rig.once(manager, { kind: "definitions", runId: newRun() });
 

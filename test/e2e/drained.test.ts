@@ -3,6 +3,7 @@ import { copyFile, cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { BackupDocument } from "../../controller/cli/documents.ts";
 import type { Finding } from "../../controller/api/schemas.ts";
+import { updateInSwarm } from "../lab/swarm.ts";
 import { Cluster } from "./cluster.ts";
 
 const unit = join(import.meta.dirname, "..", "..", "deploy", "examples", "skep-agent.service");
@@ -15,7 +16,7 @@ describe("a swarm whose managers are all drained", function () {
     const worker = "node.role == worker";
     const stack = { SKEP_CONTROLLER_PLACEMENT: worker, SKEP_REDIS_PLACEMENT: worker };
     cluster = await Cluster.up({ nodes: 2, managers: 1, stack, overlays: ["drained.yml"] });
-    await cluster.manager.run(["docker", "node", "update", "--availability", "drain", "node1"]);
+    await updateInSwarm(cluster.manager, ["node", "update", "--availability", "drain", "node1"]);
     await cluster.deploy();
     await cluster.ready(1);
   });
@@ -49,7 +50,7 @@ describe("a swarm whose managers are all drained", function () {
   });
 
   it("has its Raft state proven also when it is autolocked, and the run opens without the key at hand", async () => {
-    await cluster.manager.run(["docker", "swarm", "update", "--autolock=true"]);
+    await updateInSwarm(cluster.manager, ["swarm", "update", "--autolock=true"]);
     const { run } = await cluster.skepJson<BackupDocument>(["backup", "--wait"]);
     const raft = run?.parts.find((part) => part.kind === "raft");
     expect(raft?.raft?.decrypted).to.be.true;

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { generateAgeIdentity } from "../../shared/repository/age.ts";
 import { Lab } from "../lab/lab.ts";
 import type { LabNode } from "../lab/node.ts";
-import { initSwarm } from "../lab/swarm.ts";
+import { initSwarm, updateInSwarm } from "../lab/swarm.ts";
 import { runCli } from "../controller/cli/run-cli.ts";
 import { until } from "./raft-swarm.ts";
 import { create, engineCall, fillSwarm, secretText } from "./rich-swarm.ts";
@@ -28,7 +28,7 @@ describe("a swarm in one file", function () {
     folder = await mkdtemp(join(tmpdir(), "skep-swarm-file-"));
     await initSwarm([manager], { managers: 1 });
     await fillSwarm(manager);
-    await manager.run(["docker", "swarm", "update", "--autolock=true"]);
+    await updateInSwarm(manager, ["swarm", "update", "--autolock=true"]);
     await Promise.all([installSkep(manager), installSkep(fresh)]);
     const { identity, recipient } = await generateAgeIdentity();
     await writeFile(join(folder, "identity.txt"), `# recipient ${recipient}\n${identity}\n`);

@@ -5,6 +5,7 @@ import type { BackupDocument } from "../../controller/cli/documents.ts";
 import { nodeImage, redisImage } from "../lab/image.ts";
 import type { LabNode } from "../lab/node.ts";
 import { skepImages } from "../lab/skep-image.ts";
+import { updateInSwarm } from "../lab/swarm.ts";
 import { Cluster } from "./cluster.ts";
 import { deployApplication, uploadsVolume, witness } from "./recovery/application.ts";
 import { expectBackupAgain, expectContent, planRebuild, rebuildKilled } from "./recovery/rebuilt-swarm.ts";
@@ -26,7 +27,7 @@ describe("a burned swarm of one node, rebuilt by the API", function () {
   before(async () => {
     cluster = await Cluster.up({ nodes: 1, managers: 1, stack: { SKEP_REDIS_PLACEMENT: "node.hostname == node1" } });
     const node = cluster.manager;
-    await node.run(["docker", "swarm", "update", "--autolock=true", "--task-history-limit=3"]);
+    await updateInSwarm(node, ["swarm", "update", "--autolock=true", "--task-history-limit=3"]);
     await deployApplication([node, node, node], nodeImage().tag);
     await cluster.deploy();
     await cluster.ready();

@@ -7,6 +7,7 @@ import type { CommandResult } from "../lab/command.ts";
 import { nodeImage, redisImage } from "../lab/image.ts";
 import type { LabNode } from "../lab/node.ts";
 import { skepImages } from "../lab/skep-image.ts";
+import { updateInSwarm } from "../lab/swarm.ts";
 import { Cluster } from "./cluster.ts";
 import {
   databaseVolume,
@@ -38,12 +39,12 @@ describe("a swarm of three nodes that burned", function () {
   before(async () => {
     folder = await mkdtemp(join(tmpdir(), "skep-recovery-"));
     cluster = await Cluster.up({ nodes: 3, managers: 3, stack: { SKEP_REDIS_PLACEMENT: "node.hostname == node1" } });
-    await cluster.manager.run(["docker", "swarm", "update", "--autolock=true"]);
+    await updateInSwarm(cluster.manager, ["swarm", "update", "--autolock=true"]);
     await deployApplication(cluster.lab.nodes, nodeImage().tag);
     await cluster.deploy();
     await cluster.ready();
     const { run } = await cluster.skepJson<BackupDocument>(["backup", "--wait"]);
-    expect(run?.status).to.equal("done");
+    expect(run?.status, JSON.stringify(run?.parts.filter(({ status }) => status !== "done"))).to.equal("done");
     runId = run?.id ?? "";
     seenBefore = await witness(cluster.manager, new Map());
     uploads = await describeTree(cluster.lab.node(2), uploadsVolume);

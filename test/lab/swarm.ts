@@ -58,3 +58,22 @@ export async function joinSwarm(node: LabNode, manager: LabNode, role: "manager"
     });
   }
 }
+
+/**
+ * Runs a `docker node update …` or `docker swarm update …` on a manager. The command reads the object and writes it back:
+ * where the swarm itself wrote to it in between, as it does while nodes join, it is run again.
+ */
+export async function updateInSwarm(manager: LabNode, argv: readonly string[]): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    const { code, stderr } = await manager.exec(["docker", ...argv]);
+    if (code === 0) return;
+    if (!stderr.includes("update out of sequence") || attempt === 10) {
+      throw new SkepError({
+        code: "SKEP_LAB_SWARM",
+        message: `${manager.name}: docker ${argv.join(" ")}: ${stderr.trim()}`,
+        permanent: false,
+        hint: "does the swarm have a majority of its managers? docker node ls",
+      });
+    }
+  }
+}

@@ -30,20 +30,20 @@ const good = `describe("good", () => { it("works", () => {}); });`;
 describe("the outcome of a test run", function () {
   this.timeout(60_000);
 
-  it("counts what passed and failed, and names file and title of what failed", async () => {
+  it("counts what passed and failed, and names file, title and fault of what failed", async () => {
     const outcome = await outcomeOf({
       "good.test.mjs": good,
       "bad.test.mjs": `describe("bad", () => { it("breaks", () => { throw new Error("no"); }); });`,
     });
-    expect(outcome).to.deep.include({ passed: 1, failed: 1, failures: ["FOLDER/bad.test.mjs: bad › breaks"] });
+    expect(outcome).to.deep.include({ passed: 1, failed: 1, failures: ["FOLDER/bad.test.mjs: bad › breaks: no"] });
   });
 
-  it("names the file whose set-up failed", async () => {
+  it("names the file whose set-up failed, and why", async () => {
     const outcome = await outcomeOf({
       "bad.test.mjs": `describe("bad", () => { before(() => { throw new Error("no"); }); it("works", () => {}); });`,
     });
     expect(outcome).to.deep.include({ passed: 0, failed: 1 });
-    expect(outcome.failures).to.deep.equal([`FOLDER/bad.test.mjs: bad › "before all" hook for "works"`]);
+    expect(outcome.failures).to.deep.equal([`FOLDER/bad.test.mjs: bad › "before all" hook for "works": no`]);
   });
 
   it("names the file that can't be loaded, and fails", async () => {

@@ -5,6 +5,7 @@ import { cp, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { LabNode } from "../../lab/node.ts";
+import { updateInSwarm } from "../../lab/swarm.ts";
 import { volumePath } from "../volumes.ts";
 
 export const databaseVolume = "shop_data";
@@ -15,8 +16,8 @@ export const signingKey = randomBytes(32).toString("hex");
 export async function deployApplication(nodes: readonly LabNode[], image: string): Promise<void> {
   const [manager, second, third] = nodes;
   if (manager === undefined || second === undefined || third === undefined) throw new RangeError("three nodes");
-  await manager.run(["docker", "node", "update", "--label-add", "zone=a", "--label-add", "disk=ssd", second.name]);
-  await manager.run(["docker", "node", "update", "--label-add", "zone=b", third.name]);
+  await updateInSwarm(manager, ["node", "update", "--label-add", "zone=a", "--label-add", "disk=ssd", second.name]);
+  await updateInSwarm(manager, ["node", "update", "--label-add", "zone=b", third.name]);
   const secondId = (await second.run(["docker", "info", "--format", "{{.Swarm.NodeID}}"])).trim();
   const count = new Set(nodes).size;
   const target = "/root/shop";
