@@ -5,8 +5,8 @@ import { projectRoot, runTool, type Outcome } from "./tool.ts";
 
 const never = new AbortController().signal;
 
-/** What `npm test` makes of the mocha files `sources`; nothing is shown. */
-async function outcomeOf(sources: Readonly<Record<string, string>>): Promise<Outcome> {
+/** What `npm test` makes of the mocha files `sources`, run with these further options; nothing is shown. */
+async function outcomeOf(sources: Readonly<Record<string, string>>, ...more: readonly string[]): Promise<Outcome> {
   // In the project: mocha names files relative to it.
   await mkdir(join(projectRoot, ".cache"), { recursive: true });
   const folder = await mkdtemp(join(projectRoot, ".cache", "run-test-"));
@@ -16,7 +16,7 @@ async function outcomeOf(sources: Readonly<Record<string, string>>): Promise<Out
       paths.push(join(folder, name));
       await writeFile(join(folder, name), source);
     }
-    const options = ["--no-config", "--ui", "test/bdd.js", "--reporter", "test/reporter.js"];
+    const options = ["--no-config", "--ui", "test/bdd.js", "--reporter", "test/reporter.js", ...more];
     const outcome = await runTool("some", "mocha", [...options, ...paths], { signal: never, show: () => undefined });
     const failures = outcome.failures.map((line) => line.replaceAll(relative(projectRoot, folder), "FOLDER"));
     return { ...outcome, failures };
@@ -51,6 +51,20 @@ describe("the outcome of a test run", function () {
     expect(outcome).to.deep.include({ passed: 0, failed: 1 });
     expect(outcome.failures.join("\n")).to.match(/^FOLDER\/lost\.test\.mjs: can't be loaded\n/);
     expect(outcome.failures.join("\n")).to.contain("does not provide an export named 'nothing'");
+  });
+
+  it("names what went wrong in a file of several that run side by side, and counts the others", async () => {
+    const parallel = ["--parallel", "--jobs", "2"];
+    for (const source of [
+      `import { nothing } from "node:fs";`,
+      `describe("x", () => it("y", () => process.exit(3)));`,
+    ]) {
+      const outcome = await outcomeOf({ "good.test.mjs": good, "lost.test.mjs": source }, ...parallel);
+      expect(outcome).to.deep.include({ passed: 1, failed: 1 });
+      expect(outcome.failures.at(-1)).to.match(
+        /^FOLDER\/lost\.test\.mjs: .*(does not provide an export named 'nothing'|terminated)/,
+      );
+    }
   });
 
   it("is a failure with the last lines where a check ends badly", async () => {
