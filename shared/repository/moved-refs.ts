@@ -7,6 +7,8 @@ export const movedRefsSchema = z.strictObject({
   /** As the run itself names it: `refs/RUN/ID`. */
   from: z.string().regex(/^refs\/\d{8}-\d{6}-[0-9a-z]{6}\/[0-9a-f]{32}$/),
   to: storedObjectSchema,
+  /** When that was said, by the clock of the store: who read a run before may read what was replaced for a grace longer. */
+  since: z.iso.datetime(),
 });
 export type MovedRefs = z.infer<typeof movedRefsSchema>;
 

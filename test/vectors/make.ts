@@ -224,7 +224,7 @@ const upkeep: UpkeepEntry = upkeepEntrySchema.parse({
   format: 1, repositoryId, incarnation: 1, sequence: 7, previousDigest: digest, writtenAt: time, skepVersion: "0.1.0",
   forgotten: [{ first: 1, last: 2, digest, previousDigest: null }], forgottenRuns: [{ id: run.id, sequence: 2, forgottenAt: time }], fencedBefore: "20261120-030000",
   retired: [{ writerId: "node1", since: time, packs: [digest] }], doomed: [{ writerId: "", since: time, packs: ["cd".repeat(32)] }],
-  movedRefs: [{ from: stored.key, to: stored }],
+  movedRefs: [{ from: stored.key, to: stored, since: time }],
 });
 const entryOf = (kind: "run" | "upkeep", value: unknown, by = controller.privateKey, context = kind): Buffer =>
   Buffer.from(seal(json(signPayload(`skep/v1 ${context}`, JSON.stringify(value), by)), { type: kind, repositoryId, epoch: 0, writerId: "" }, key));

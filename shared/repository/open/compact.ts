@@ -98,10 +98,10 @@ async function compactOnce(options: CompactOptions): Promise<CompactResult | nul
     if (plan.packs.length === 0 || !(await options.agree(plan))) return result;
     const storedBytes = await moveChunks(options, plan, ledger, book);
     const moved = await moveRefs(options, plan, book, survey);
-    // Moving takes hours: the grace of the old packs counts from when it is said that they are old.
-    const movedAt = await readStoreClock(store, signal);
-    const content = { retired: retire(survey.upkeep, plan, movedAt), moved, now: movedAt };
-    if (!(await append(options, survey, content))) return null;
+    // Moving takes hours: the grace of old packs and refs counts from when it is said that they are old.
+    const since = new Date(await readStoreClock(store, signal)).toISOString();
+    const movedRefs = moved.map((each) => ({ ...each, since }));
+    if (!(await append(options, survey, retire(survey.upkeep, plan, since), movedRefs, since))) return null;
     return { ...result, changed: true, storedBytes, snapshots: moved.length };
   } finally {
     ledger.close();
@@ -135,19 +135,22 @@ async function moveChunks(
   return storedBytes;
 }
 
+/** Written, and not said yet. */
+type NewRefs = Omit<MovedRefs, "since">;
+
 /** Writes refs for every snapshot that needs one of the packs. */
 async function moveRefs(
   options: CompactOptions,
   plan: CompactPlan,
   book: MoveBook,
   survey: ChainSurvey,
-): Promise<MovedRefs[]> {
+): Promise<NewRefs[]> {
   const { store, key, incarnation, signal, onProgress } = options;
   const old = new Set(plan.packs.map(({ pack }) => pack));
   /** A run that was compacted before names its first refs still. */
   const first = new Map((survey.upkeep?.movedRefs ?? []).map(({ from, to }) => [to.key, from]));
   const looked = new Set(survey.runs.map(({ id }) => id));
-  const moved: MovedRefs[] = [];
+  const moved: NewRefs[] = [];
   await surveyChain(await catalogueToAppend(store, key, incarnation, signal), {
     signal,
     use: async (run) => {
@@ -214,7 +217,7 @@ function changedMeanwhile(name: string, pack: string): SkepError {
 }
 
 /** The packs as retired now, beside those that are: also one that a prune retired before, for runs named it until now. */
-function retire(upkeep: UpkeepEntry | null, plan: CompactPlan, now: number): PackGroup[] {
+function retire(upkeep: UpkeepEntry | null, plan: CompactPlan, since: string): PackGroup[] {
   const chosen = new Set(plan.packs.map(({ pack }) => pack));
   const others = (upkeep?.retired ?? []).map((group) => ({
     ...group,
@@ -222,7 +225,7 @@ function retire(upkeep: UpkeepEntry | null, plan: CompactPlan, now: number): Pac
   }));
   const groups = new Map<string, PackGroup>();
   for (const { pack, writerId } of plan.packs) {
-    const group = groups.get(writerId) ?? { writerId, since: new Date(now).toISOString(), packs: [] };
+    const group = groups.get(writerId) ?? { writerId, since, packs: [] };
     group.packs.push(pack);
     groups.set(writerId, group);
   }
@@ -233,12 +236,14 @@ function retire(upkeep: UpkeepEntry | null, plan: CompactPlan, now: number): Pac
 async function append(
   options: CompactOptions,
   looked: ChainSurvey,
-  { retired, moved, now }: { retired: PackGroup[]; moved: readonly MovedRefs[]; now: number },
+  retired: PackGroup[],
+  moved: readonly MovedRefs[],
+  writtenAt: string,
 ): Promise<boolean> {
   const { store, key, incarnation, acceptGaps = false, signal } = options;
   let survey = looked;
   for (let tries = 1; tries <= maxAppends; tries++) {
-    const carried = carryOn(survey, [], new Date(now).toISOString(), acceptGaps);
+    const carried = carryOn(survey, [], writtenAt, acceptGaps);
     const again = new Set(moved.map(({ from }) => from));
     const kept = new Set(survey.runs.map(({ id }) => id));
     const movedRefs = [

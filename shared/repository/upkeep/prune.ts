@@ -8,7 +8,8 @@ import type { ObjectInfo, Store } from "../../store/store.ts";
 import { catalogueToAppend } from "../chain.ts";
 import { putIndex } from "../index-object.ts";
 import { layout, runIdPattern } from "../layout.ts";
-import { packsOf } from "../upkeep-entry.ts";
+import { runIdOfRefs } from "../moved-refs.ts";
+import { packsOf, type UpkeepEntry } from "../upkeep-entry.ts";
 import { appendUpkeep, type Appender } from "./append-upkeep.ts";
 import { refuseGaps } from "./chain-survey.ts";
 import { carryOn } from "./forget.ts";
@@ -100,15 +101,24 @@ async function pruneOnce(options: PruneOptions, ledger: PackLedger): Promise<Pru
   const sweep = new Sweep(options, dryRun);
   await sweep.all([...survey.leftovers, ...survey.upkeepLinks.map(({ sequence }) => sequence)].map(layout.run));
   await sweep.all(plan.toDelete.map(({ pack }) => layout.pack(pack)));
+  const oldEnoughMs = now - terms.graceMs;
   const kept = new Set(survey.runs.map(({ id }) => id));
+  const readStill = runsMovedSince(oldEnoughMs, survey.upkeep);
   for (const folder of runFolders) {
     for await (const object of store.list(folder, signal)) {
-      if (isGivenUp(object, kept, ledger, fencedBefore, now - terms.graceMs)) await sweep.one(object.key);
+      const isReadStill = folder === "refs/" && readStill.has(runIdOfRefs(object.key));
+      if (!isReadStill && isGivenUp(object, kept, ledger, fencedBefore, oldEnoughMs)) await sweep.one(object.key);
     }
   }
-  await pruneIndexes(options, ledger, new Set(packsOf(plan.doomed)), now - terms.graceMs, sweep);
+  await pruneIndexes(options, ledger, new Set(packsOf(plan.doomed)), oldEnoughMs, sweep);
   await sweep.flush();
   return { ...result, deletedOthers: sweep.deleted - plan.toDelete.length };
+}
+
+/** Runs whose refs a compaction replaced so lately that a restore may be reading the former ones: they have the packs' grace. */
+function runsMovedSince(oldEnoughMs: number, upkeep: UpkeepEntry | null): ReadonlySet<string> {
+  const recent = (upkeep?.movedRefs ?? []).filter(({ since }) => Date.parse(since) > oldEnoughMs);
+  return new Set(recent.map(({ from }) => runIdOfRefs(from)));
 }
 
 /** True for an object of a run that is not kept and can no longer be, or that its run does not name. */

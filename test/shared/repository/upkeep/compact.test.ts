@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import { randomBytes } from "node:crypto";
-import { rmSync, writeFileSync } from "node:fs";
+import { rmSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { compact, type CompactOptions } from "../../../../shared/repository/open/compact.ts";
 import { newestUpkeep } from "../../../../shared/repository/chain.ts";
@@ -45,6 +45,19 @@ describe("a compaction", () => {
     // Refs that nothing names any more are gone as well, and a second one has nothing to do.
     for (const { id } of runs) expect(await keysUnder(place.store, `refs/${id}/`)).to.have.length(1);
     expect(await run()).to.include({ changed: false, packs: 0 });
+  });
+
+  it("leaves the refs that it replaced for a grace, as the packs: a restore may be reading them", async () => {
+    const hour = 3_600_000;
+    const old = (await runsOf(place)).flatMap(({ parts }) => parts.flatMap(({ refs }) => refs?.key ?? []));
+    // Stored long ago: what counts is when it was replaced.
+    for (const key of old) utimesSync(join(place.storePath, key), 1, 1);
+    await run();
+    await prune(pruneOptions(place, { graceMs: hour }));
+    expect(await keysUnder(place.store, "refs/")).to.include.members(old);
+    expect(await keysUnder(place.store, "packs/")).to.include(sparse.packKey);
+    await prune(pruneOptions(place));
+    expect(await keysUnder(place.store, "refs/")).to.not.include.members(old);
   });
 
   it("goes on from one that was made before, also when a run is forgotten between", async () => {
