@@ -12,7 +12,7 @@ import { epochsOf, type RepositoryObject } from "../repository-object.ts";
 import { layout } from "../layout.ts";
 import type { Protection, RunProtection } from "../protection.ts";
 import { decodePackLine } from "../refs.ts";
-import type { Run } from "../run.ts";
+import type { Part, Run } from "../run.ts";
 import { getChecked } from "../stored-object.ts";
 import { surveyChain } from "./chain-survey.ts";
 import { LockLedger } from "./lock-ledger.ts";
@@ -23,6 +23,8 @@ const dayMs = 24 * 3_600_000;
 /** Locked for so much longer than asked, so that not every pass has to write every lock anew. */
 const slackShare = 0.25;
 const atOnce = 8;
+/** So many of one run's objects are tried in vain. */
+const mostFaults = 100;
 /** What a store takes. */
 const maxObjectBytes = 64 * 1024 * 1024;
 
@@ -84,8 +86,9 @@ class Pass {
     const { catalogue, known, lockDays, lookOnly = null, signal, onProgress } = this.#options;
     const writtenAt = new Date(this.#now).toISOString();
     const runs: RunProtection[] = [];
-    const common = await this.#hold(this.#commonObjects(), "common");
-    if (typeof common !== "number") return { format: 1, writtenAt, lockDays, fault: toErrorRecord(common), runs };
+    const common = await this.#hold(() => this.#commonObjects(), "common");
+    const fault = typeof common === "number" ? null : toErrorRecord(common);
+    if (fault?.code === "SKEP_STORE_NO_LOCK") return { format: 1, writtenAt, lockDays, fault, runs };
     const before = new Map((known?.fault === null ? known.runs : []).map((each) => [each.id, each]));
     await surveyChain(catalogue, {
       signal,
@@ -93,17 +96,19 @@ class Pass {
         const last = before.get(run.id);
         const refs = digest(Buffer.from(run.parts.map((part) => part.refs?.key ?? "").join("\n")));
         const isSame = last?.until != null && last.refs === refs;
-        const holds = isSame && Date.parse(last.until ?? "") >= this.#leastUntil && lookOnly === null;
+        const holds = fault === null && isSame && Date.parse(last.until ?? "") >= this.#leastUntil && lookOnly === null;
         runs.push(holds ? last : { id: run.id, refs, ...(await this.#protect(run, common)) });
         onProgress?.("runs", runs.length);
       },
     });
-    return { format: 1, writtenAt, lockDays, fault: null, runs };
+    return { format: 1, writtenAt, lockDays, fault, runs };
   }
 
-  async #protect(run: Run, common: number): Promise<Pick<RunProtection, "until" | "fault">> {
-    const found = await this.#hold(this.#objectsOf(run), "objects");
+  /** `common`: until when is locked what all runs need; its fault makes no run's own objects any less worth a lock. */
+  async #protect(run: Run, common: number | SkepError): Promise<Pick<RunProtection, "until" | "fault">> {
+    const found = await this.#hold((onFault) => this.#objectsOf(run, onFault), "objects");
     if (typeof found !== "number") return { until: null, fault: toErrorRecord(found) };
+    if (typeof common !== "number") return { until: null, fault: toErrorRecord(common) };
     const until = Math.min(found, common);
     if (until > this.#now) return { until: new Date(until).toISOString(), fault: null };
     const fault = new SkepError({
@@ -115,25 +120,30 @@ class Pass {
     return { until: null, fault: toErrorRecord(fault) };
   }
 
-  /** Until when all of them are locked, ms since 1970; or why one is not. */
-  async #hold(objects: AsyncGenerator<Wanted>, phase: ProtectPhase): Promise<number | SkepError> {
-    let least: number | SkepError = this.#lockUntil;
+  /** Until when all of them are locked, ms since 1970; or what some could not be locked for: all the others are. */
+  async #hold(
+    list: (onFault: (fault: SkepError) => void) => AsyncGenerator<Wanted>,
+    phase: ProtectPhase,
+  ): Promise<number | SkepError> {
+    let least = this.#lockUntil;
+    const faults: SkepError[] = [];
+    const onFault = (fault: SkepError): void => {
+      faults.push(fault);
+    };
+    const objects = list(onFault);
     const work = async (): Promise<void> => {
-      for (;;) {
-        const next = typeof least === "number" ? await objects.next() : { done: true as const };
+      while (!isHopeless(faults)) {
+        const next = await objects.next();
         if (next.done === true) return;
         const found = await this.#lockOf(next.value);
         this.#options.onProgress?.(phase, ++this.#looked);
-        if (typeof found !== "number") least = found;
-        else if (typeof least === "number") least = Math.min(least, found);
+        if (typeof found === "number") least = Math.min(least, found);
+        else onFault(found);
       }
     };
     try {
       await Promise.all(Array.from({ length: atOnce }, work));
-      return least;
-    } catch (error) {
-      if (error instanceof SkepError && error.permanent) return error; // refs that cannot be read, say
-      throw error;
+      return oneOf(faults) ?? least;
     } finally {
       await objects.return(undefined);
     }
@@ -197,20 +207,43 @@ class Pass {
     }
   }
 
-  async *#objectsOf(run: Run): AsyncGenerator<Wanted> {
+  async *#objectsOf(run: Run, onFault: (fault: SkepError) => void): AsyncGenerator<Wanted> {
     yield { key: layout.run(run.sequence), sizeBytes: null };
     for (const part of run.parts) {
       for (const object of objectsOfPart(part)) yield object;
-      if (part.refs === undefined) continue;
-      const { keys, signal } = this.#options;
-      const { header, lines } = await openRefs(keys, { runId: run.id, writerId: part.nodeId, refs: part.refs }, signal);
-      for (const { object, sizeBytes } of header.pages) yield { key: layout.refs(run.id, object), sizeBytes };
-      for await (const { line, place } of lines) {
-        const { pack, sizeBytes } = decodePackLine(line, place);
-        yield { key: layout.pack(pack), sizeBytes };
+      try {
+        yield* this.#packsOf(run, part);
+      } catch (error) {
+        if (!(error instanceof SkepError) || !error.permanent) throw error;
+        onFault(error); // refs that cannot be read, say; those of the other parts can
       }
     }
   }
+
+  async *#packsOf(run: Run, { nodeId, refs }: Part): AsyncGenerator<Wanted> {
+    if (refs === undefined) return;
+    const { keys, signal } = this.#options;
+    const { header, lines } = await openRefs(keys, { runId: run.id, writerId: nodeId, refs }, signal);
+    for (const { object, sizeBytes } of header.pages) yield { key: layout.refs(run.id, object), sizeBytes };
+    for await (const { line, place } of lines) {
+      const { pack, sizeBytes } = decodePackLine(line, place);
+      yield { key: layout.pack(pack), sizeBytes };
+    }
+  }
+}
+
+/** True where asking on for the next hundred thousand objects would give the same answer. */
+function isHopeless(faults: readonly SkepError[]): boolean {
+  return faults.length >= mostFaults || faults.some(({ code }) => code === "SKEP_STORE_NO_LOCK");
+}
+
+/** The first of them, with how many more there are; null for none. */
+function oneOf([first, ...more]: readonly SkepError[]): SkepError | null {
+  if (first === undefined || more.length === 0) return first ?? null;
+  const { code, message, permanent, hint } = first;
+  const count = more.length + 1 >= mostFaults ? `${more.length} more and perhaps others` : `${more.length} more`;
+  const told = `${message}; and ${count}, such as: ${more[0]?.message ?? ""}`;
+  return new SkepError({ code, message: told, permanent, ...(hint !== undefined && { hint }), cause: first });
 }
 
 function unfit(code: "SKEP_OBJECT_MISSING" | "SKEP_OBJECT_DAMAGED", message: string): SkepError {

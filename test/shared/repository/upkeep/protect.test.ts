@@ -117,6 +117,31 @@ describe("locks on what kept runs need", () => {
     expect((await protect({ known: found })).runs.map(({ fault }) => fault)).to.deep.equal([null, null]);
   });
 
+  it("are set on all that can be locked, beside what cannot: a refused manifest, refs that cannot be read, a foreign policy", async () => {
+    write();
+    const run = await backUpRun(home, node, makeNode(place, "node2"));
+    const [manifest = "", other = ""] = await keysUnder(place.store, "manifests/");
+    const damaged = run.parts.find(({ refs }) => refs !== undefined)?.refs?.key ?? "";
+    const packs = await keysUnder(place.store, "packs/");
+    kept.refused.add(manifest);
+    kept.refused.add(other);
+    await place.store.put("policy/0000000001", randomBytes(10));
+    kept.refused.add("policy/0000000001");
+    const found = await protect();
+    expect(found.fault?.message).to.equal("policy/0000000001");
+    expect(found.runs[0]?.fault?.message).to.match(/; and 1 more, such as: manifests\//);
+    const unlocked = (await keysUnder(place.store, "")).filter((key) => !kept.locks.has(key));
+    expect(unlocked).to.have.members([manifest, other, "policy/0000000001"]);
+
+    kept.locks.clear();
+    kept.refused.clear();
+    const bytes = await place.store.get(damaged, 1e6);
+    await place.store.put(damaged, randomBytes(bytes?.length ?? 0));
+    const [hurt] = (await protect()).runs;
+    expect(hurt?.until).to.equal(null);
+    expect(packs.filter((key) => kept.locks.has(key))).to.have.length(packs.length - 1);
+  });
+
   it("are recorded in the store, and a check tells of one that is not there", async () => {
     write();
     const run = await backUpRun(home, node);
