@@ -2,7 +2,7 @@
 // number and the digest of the one before it. An entry is a run, or an upkeep entry that says what was forgotten. What
 // is missing or replaced shows. Who appends creates the next number, which one alone can: so all appends have one order.
 import { z } from "zod";
-import { SkepError } from "../errors.ts";
+import { SkepError, type ErrorCode } from "../errors.ts";
 import type { ObjectKey, Store } from "../store/store.ts";
 import { digest } from "./blake3.ts";
 import { catalogueOfController, type Catalogue } from "./catalogue.ts";
@@ -40,7 +40,7 @@ export async function listSequences(store: Store, signal?: AbortSignal): Promise
   return sequences.sort((a, b) => a - b);
 }
 
-/** Null where there is none. Throws SKEP_SEALED_INVALID, SKEP_SIGNATURE_INVALID, SKEP_RUN_INVALID (isFaultOfEntry). */
+/** Null where there is none. Throws SKEP_SEALED_INVALID, SKEP_SIGNATURE_INVALID, SKEP_RUN_INVALID, SKEP_STORE_TOO_LARGE (isFaultOfEntry). */
 export async function readEntry(
   catalogue: Catalogue,
   sequence: number,
@@ -183,9 +183,14 @@ function verifyByAny(kind: EntryContent["kind"], signed: Signed, publicKeys: rea
   throw fault;
 }
 
+/** An object that is larger than any store takes from us was put there by somebody else. */
+const faultsOfEntry = new Set<ErrorCode>([
+  "SKEP_SEALED_INVALID",
+  "SKEP_SIGNATURE_INVALID",
+  "SKEP_RUN_INVALID",
+  "SKEP_STORE_TOO_LARGE",
+]);
+
 export function isFaultOfEntry(error: unknown): error is SkepError {
-  return (
-    error instanceof SkepError &&
-    ["SKEP_SEALED_INVALID", "SKEP_SIGNATURE_INVALID", "SKEP_RUN_INVALID"].includes(error.code)
-  );
+  return error instanceof SkepError && faultsOfEntry.has(error.code);
 }

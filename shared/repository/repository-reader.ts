@@ -1,11 +1,13 @@
 // Finds the repository object that counts: the highest version that the pinned root key signed.
-import { SkepError } from "../errors.ts";
+import { SkepError, type ErrorCode } from "../errors.ts";
 import type { ObjectKey, Store } from "../store/store.ts";
 import { layout, numberOfKey } from "./layout.ts";
 import { decodeRepositoryObject, type RepositoryObject } from "./repository-object.ts";
 
 /** One that is larger is not ours: 10,000 revoked writers and 100 post-quantum recipients fit. */
 const maxObjectBytes = 4 * 1024 * 1024;
+/** Of what somebody else put there. */
+const foreignCodes = new Set<ErrorCode>(["SKEP_SIGNATURE_INVALID", "SKEP_REPOSITORY_INVALID", "SKEP_STORE_TOO_LARGE"]);
 
 export interface ReadRepositoryOptions {
   /** The highest version that this reader has seen; an older one is refused. */
@@ -20,7 +22,7 @@ export interface ReadRepositoryOptions {
 
 /**
  * Throws SKEP_REPOSITORY_MISSING, SKEP_REPOSITORY_ROLLED_BACK, SKEP_REPOSITORY_FORMAT_NEWER, and for the highest
- * object SKEP_REPOSITORY_INVALID or SKEP_SIGNATURE_INVALID unless onForeign takes them.
+ * object SKEP_REPOSITORY_INVALID, SKEP_SIGNATURE_INVALID or SKEP_STORE_TOO_LARGE unless onForeign takes them.
  */
 export async function readRepositoryObject(
   store: Store,
@@ -35,10 +37,10 @@ export async function readRepositoryObject(
   }
   let highestFault: SkepError | null = null;
   for (const key of keys.reverse()) {
-    const bytes = await store.get(key, maxObjectBytes, signal);
-    if (bytes === null) continue;
     let object: RepositoryObject;
     try {
+      const bytes = await store.get(key, maxObjectBytes, signal);
+      if (bytes === null) continue;
       object = decodeRepositoryObject(bytes, rootPublicKey, `${key} at ${store.address}`);
       if (object.version !== numberOfKey(key)) {
         throw new SkepError({
@@ -49,9 +51,7 @@ export async function readRepositoryObject(
         });
       }
     } catch (error) {
-      const foreign =
-        error instanceof SkepError &&
-        (error.code === "SKEP_SIGNATURE_INVALID" || error.code === "SKEP_REPOSITORY_INVALID");
+      const foreign = error instanceof SkepError && foreignCodes.has(error.code);
       if (!foreign || onForeign === undefined) throw error;
       highestFault ??= error;
       onForeign(error, key);

@@ -46,8 +46,6 @@ export const defaultPatience: S3Patience = {
 
 /** S3's limit for one list or batch of deletions. */
 const batchKeys = 1000;
-/** Of a list of versions: no right to it, or a server that has none. */
-const tellsNothing = new Set(["SKEP_STORE_DENIED", "SKEP_STORE_FAILED"]);
 /** How long a probe locks its own object. */
 const probeLockMs = 2000;
 
@@ -130,15 +128,9 @@ export class S3Store implements Store {
     checkPrefix(prefix);
     let from: S3VersionsMarker | null = null;
     do {
-      let page: S3VersionsPage;
-      try {
-        page = await this.#patiently(`list versions of ${prefix}`, 0, signal, (inner) =>
-          this.#door.listVersions(prefix, from, inner),
-        );
-      } catch (error) {
-        if (error instanceof SkepError && error.permanent && tellsNothing.has(error.code)) return;
-        throw error;
-      }
+      const page: S3VersionsPage = await this.#patiently(`list versions of ${prefix}`, 0, signal, (inner) =>
+        this.#door.listVersions(prefix, from, inner),
+      );
       yield* page.deleted;
       from = page.next;
     } while (from !== null);

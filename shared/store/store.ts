@@ -73,8 +73,8 @@ export interface Store {
   /** All objects whose key starts with the prefix, which may end anywhere in a key. What has no key's name is skipped. */
   list(prefix: string, signal?: AbortSignal): AsyncIterable<ObjectInfo>;
   /**
-   * Keys below the prefix that were deleted, of which the store keeps a former version; none where it keeps no versions,
-   * or tells nothing of them to these credentials.
+   * Keys below the prefix that were deleted, of which the store keeps a former version; none where it keeps no versions.
+   * Throws SKEP_STORE_DENIED, or SKEP_STORE_FAILED for good, where it tells nothing of them to these credentials.
    */
   listDeleted(prefix: string, signal?: AbortSignal): AsyncIterable<ObjectKey>;
   /** Deleting what is not there is no error. What could not be deleted is named in one error, after all were tried. */

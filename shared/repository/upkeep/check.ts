@@ -65,6 +65,8 @@ const cheapBytes = 256 * 1024;
 const atOnce = 8;
 const maxDocumentBytes = 64 * 1024 * 1024;
 const packsPrefix = "packs/";
+/** A store that lists no versions, or not to these credentials. */
+const silentStore = new Set<ErrorCode>(["SKEP_STORE_DENIED", "SKEP_STORE_FAILED"]);
 
 /** Throws only what the store throws for itself: unreachable, denied. */
 export async function checkRepository(options: CheckOptions): Promise<CheckResult> {
@@ -251,9 +253,16 @@ class Check {
   async #checkEnd(survey: ChainSurvey): Promise<void> {
     const { keys, seen = [], signal } = this.#options;
     const hidden: number[] = [];
-    for await (const key of keys.store.listDeleted(layout.runsPrefix, signal)) {
-      const sequence = numberOfKey(key);
-      if (sequence !== null && key === layout.run(sequence)) hidden.push(sequence);
+    try {
+      for await (const key of keys.store.listDeleted(layout.runsPrefix, signal)) {
+        const sequence = numberOfKey(key);
+        if (sequence !== null && key === layout.run(sequence)) hidden.push(sequence);
+      }
+    } catch (error) {
+      const isSilent = error instanceof SkepError && error.permanent && silentStore.has(error.code);
+      if (!isSilent) throw error;
+      const message = `deleted runs could not be listed, so only what was noted before tells that newest ones are gone: ${error.message}`;
+      this.#add("warning", "SKEP_DELETED_UNLISTED", layout.runsPrefix, message, []);
     }
     for (const { level, code, key, message, hurts } of findCutOff(survey, seen, hidden)) {
       this.#add(level, code, key, message, hurts);

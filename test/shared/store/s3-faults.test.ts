@@ -130,6 +130,12 @@ describe("an S3 store before a bad server", () => {
     }
   });
 
+  it("does not take a list of what was deleted that it may not have for an empty one", async () => {
+    const { server, store } = await against([refuse(403, "AccessDenied")]);
+    await rejects(Array.fromAsync(store.listDeleted("runs/")), "SKEP_STORE_DENIED", true, "list versions of runs/");
+    expect(server.asked[0]?.url).to.contain("versions");
+  });
+
   it("counts damage on the way up as worth another try", async () => {
     const { server, store } = await against([refuse(400, "XAmzContentSHA256Mismatch"), accept]);
     await store.put("a", Buffer.from("x"));

@@ -2,6 +2,7 @@ import { expect } from "chai";
 import { randomBytes } from "node:crypto";
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { SkepError } from "../../../../shared/errors.ts";
 import { layout } from "../../../../shared/repository/layout.ts";
 import { openWith } from "../../../../shared/repository/open/check-opened.ts";
 import { openAsOperator } from "../../../../shared/repository/open/operator.ts";
@@ -11,6 +12,8 @@ import { makeContentCheck, type Opened } from "../../../../shared/repository/upk
 import { forgetRuns } from "../../../../shared/repository/upkeep/forget.ts";
 import { prune } from "../../../../shared/repository/upkeep/prune.ts";
 import type { Run } from "../../../../shared/repository/run.ts";
+import type { Store } from "../../../../shared/store/store.ts";
+import { expectCode } from "../expect-code.ts";
 import { makePlace, type Place } from "../snapshots.ts";
 import { checkAll } from "./check-all.ts";
 import {
@@ -27,6 +30,10 @@ import {
 
 const MiB = 1024 * 1024;
 const { signal } = new AbortController();
+
+async function* refusing(error: SkepError): AsyncGenerator<string> {
+  await Promise.reject(error);
+}
 
 describe("check", () => {
   let place: Place;
@@ -198,6 +205,26 @@ describe("check", () => {
     } finally {
       await place.store.put(key, bytes);
     }
+  });
+
+  it("says that the store does not tell which runs were deleted, and finds all else", async () => {
+    const silent = (permanent: boolean): Store => {
+      const error = new SkepError({ code: "SKEP_STORE_DENIED", message: "no right to list versions", permanent });
+      return new Proxy(place.store, {
+        get: (store, name) => {
+          if (name === "listDeleted") return () => refusing(error);
+          const value: unknown = Reflect.get(store, name);
+          return typeof value === "function" ? (value.bind(store) as unknown) : value;
+        },
+      });
+    };
+    await replace(layout.epochKey(1, 1), null);
+    const { findings } = await checkAll({ ...place, store: silent(true) });
+    expect(findings.map(({ level, code, key }) => [level, code, key])).to.deep.equal([
+      ["error", "SKEP_KEY_MISSING", layout.epochKey(1, 1)],
+      ["warning", "SKEP_DELETED_UNLISTED", "runs/"],
+    ]);
+    await expectCode("SKEP_STORE_DENIED", () => checkAll({ ...place, store: silent(false) }));
   });
 
   it("takes what was forgotten and pruned for no fault", async () => {

@@ -1,8 +1,9 @@
 // What somebody can do who has one node's writer key and may write to the store: to its own snapshots, and to none else.
 import { expect } from "chai";
 import { randomBytes } from "node:crypto";
-import { writeFileSync } from "node:fs";
+import { truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { SkepError } from "../../../../shared/errors.ts";
 import { generateAgeIdentity } from "../../../../shared/repository/age.ts";
 import { readEntry } from "../../../../shared/repository/chain.ts";
 import { ChunkCache } from "../../../../shared/repository/chunk-cache.ts";
@@ -20,6 +21,7 @@ import { openRefs } from "../../../../shared/repository/upkeep/refs-lines.ts";
 import type { Run } from "../../../../shared/repository/run.ts";
 import { expectCode } from "../expect-code.ts";
 import { makePlace, type Place } from "../snapshots.ts";
+import { checkAll } from "./check-all.ts";
 import {
   appenderOf,
   backUpRun,
@@ -145,6 +147,22 @@ describe("one node's keys in a thief's hands", () => {
     expect(found?.run).to.include({ id: next.id, sequence: next.sequence });
     expect(faults).to.deep.equal([layout.run(9_999_999_999)]);
     await place.store.delete([layout.run(9_999_999_999)]);
+  });
+
+  it("stop nothing by an object under runs/ that is larger than any is read", async () => {
+    const key = layout.run(9_999_999_998);
+    await place.store.put(key, Buffer.from("large"));
+    truncateSync(join(place.storePath, key), 65 * 1024 * 1024); // past what a store takes from us: another client put it
+    const next = await backUpRun(place, victim);
+    const faults: string[] = [];
+    const onFault = ({ code }: SkepError, at: string): unknown => faults.push(`${code} ${at}`);
+    expect((await readRun(catalogueOf(place), "latest", { onFault }))?.run.id).to.equal(next.id);
+    expect(faults).to.deep.equal([`SKEP_STORE_TOO_LARGE ${key}`]);
+    const { findings } = await checkAll(place);
+    expect(findings.map(({ level, code, key: at }) => [level, code, at])).to.deep.equal([
+      ["error", "SKEP_STORE_TOO_LARGE", key],
+    ]);
+    await place.store.delete([key]);
   });
 
   it("bring back no run that was forgotten", async () => {
