@@ -33,12 +33,18 @@ export async function backupVolume(
   if (context.mountedAt !== null) return withMoment(job, task, context, attempt, () => Promise.resolve(null));
   const find: FindMoment = async (place) => {
     const { excludePaths } = task;
-    return (await (await tools.moments.prepare({ ...place, excludePaths, isQuiet: quiet !== null }))?.take()) ?? null;
+    const prepared = await tools.moments.prepare({ ...place, excludePaths, isQuiet: quiet !== null });
+    try {
+      return (await prepared?.take(attempt.signal)) ?? null;
+    } catch (error) {
+      await prepared?.drop();
+      throw error;
+    }
   };
   if (quiet === null) return withMoment(job, task, context, attempt, find);
   const kept = tools.moments.claim(quiet.id, volume);
   if (kept !== null) {
-    const { part } = await withMoment(job, task, context, attempt, () => Promise.resolve(kept));
+    const { part } = await withMoment(job, task, context, attempt, () => Promise.resolve(kept), kept);
     return { kind: "volume", part: { ...part, consistency: "quiet" } };
   }
   const watch = await QuietWatch.begin(context.docker, tools.journal, volume, quiet);
@@ -84,15 +90,16 @@ function unquiet(part: Part, volume: string, why: string): Part {
 /** Null: the volume itself is to be read. */
 type FindMoment = (place: Pick<MomentRequest, "root" | "dataRoot">) => Promise<Moment | null>;
 
-/** Takes the volume from the moment that `find` gives, and lets that one go however it ends. */
+/** Takes the volume from the moment that `find` gives, and lets that one go however it ends: one that is there already, also where it is not asked for. */
 async function withMoment(
   job: Job,
   task: TaskOf<"volume">,
   context: AgentContext,
   attempt: Attempt,
   find: FindMoment,
+  kept: Moment | null = null,
 ): Promise<TaskResultOf<"volume">> {
-  const found: { moment: Moment | null } = { moment: null };
+  const found: { moment: Moment | null } = { moment: kept };
   const result = await takeVolume(
     job,
     task,
@@ -106,8 +113,8 @@ async function withMoment(
       throw error;
     },
   );
-  const kept = (await found.moment?.remove()) ?? null;
-  const warnings = kept === null ? {} : cutWarnings([kept, ...result.warnings], result.warningsLeftOut);
+  const warning = (await found.moment?.remove()) ?? null;
+  const warnings = warning === null ? {} : cutWarnings([warning, ...result.warnings], result.warningsLeftOut);
   return { kind: "volume", part: { ...result, ...warnings } };
 }
 

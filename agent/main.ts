@@ -184,7 +184,9 @@ async function runAgent(settings: Settings<typeof agentSettings>, log: Logger, s
   const unpauseLate = async (): Promise<void> => {
     const names = await unpauseOverdue(docker, journal, Date.now());
     if (names.length > 0) log.warn({ containers: names }, "unpaused containers whose deadline had passed");
-    await moments.removeUnclaimed(Date.now());
+  };
+  const tendMoments = async (): Promise<void> => {
+    for (const { code, message } of await moments.tend(Date.now())) log.error({ code }, message);
   };
 
   const loops = [
@@ -195,6 +197,8 @@ async function runAgent(settings: Settings<typeof agentSettings>, log: Logger, s
     repeatedly(1000, stop.signal, adjust),
     repeatedly(reconcileMs, stop.signal, reconcile, troubled),
     repeatedly(1000, stop.signal, unpauseLate, troubled),
+    // Apart: removing the clones of a million files takes its time.
+    repeatedly(1000, stop.signal, tendMoments, troubled),
   ];
   await Promise.all(loops);
   desk.stop();

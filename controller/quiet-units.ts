@@ -6,7 +6,7 @@
 //   volumes  all at once
 //   release  on a manager, and unpause on each node with the hooks after: as soon as all is read
 import { createHash } from "node:crypto";
-import type { Task, TaskOf } from "../shared/contract/job.ts";
+import { mostMoments, type Task, type TaskOf } from "../shared/contract/job.ts";
 import { childId, type VolumeJob } from "./run-plan.ts";
 import type { Command, Hook, VolumeWords } from "./volume-words.ts";
 
@@ -19,7 +19,7 @@ export interface UnitNode {
   volumes: string[];
   before: Hook[];
   after: Hook[];
-  /** All of the unit, where it lies on this node and is no more than paused: the filesystem may give a moment of each. */
+  /** All of the unit, where it lies on this node, is no more than paused, and is not too many: the filesystem may give a moment of each. */
   moments: { volume: string; exclude: readonly string[] }[];
 }
 
@@ -134,7 +134,7 @@ function unitOf(runId: string, members: string[], jobs: ReadonlyMap<string, Volu
         };
   const own = members.flatMap((member) => jobs.get(member) ?? []);
   const [only, ...others] = nodes.values();
-  if (only !== undefined && others.length === 0 && hold === null) {
+  if (only !== undefined && others.length === 0 && hold === null && own.length <= mostMoments) {
     const isAlone = own.every((job) => job.nodeId === only.nodeId && quietOf(job) === "pause");
     if (isAlone) only.moments = own.map(({ volume, words }) => ({ volume: volume.name, exclude: words.exclude ?? [] }));
   }
@@ -176,13 +176,15 @@ export interface UnitOrder {
 }
 
 const graceMs = 120_000;
+/** What a filesystem still has to write to disk, and then to clone a million files. */
+const momentsMs = 20 * 60_000;
 const holdTimeoutMs = 10 * 60_000;
 
-/** What one of a unit's own children is told; null for an id that is none of them. */
+/** What one of a unit's own children is told; null for an id that is none of them. `now` (ms since 1970) to `deadlineAt`: how long it may be quiet. */
 export function unitOrder(
   units: readonly QuietUnit[],
   id: string,
-  deadlineAt: string,
+  { now, deadlineAt }: { now: number; deadlineAt: string },
   sharedVolumes: readonly string[],
   excludePaths: readonly string[],
 ): UnitOrder | null {
@@ -207,7 +209,9 @@ export function unitOrder(
           ...{ kind: "pause", pauseId: unit.id, volumes, before, deadlineAt },
           ...(wanted.length === 0 ? {} : { moments: wanted }),
         };
-        return { nodeId, task, timeoutMs: secondsOf(before) * 1000 + graceMs, attempts };
+        const longestMs = Math.min(momentsMs, Math.max(0, Date.parse(deadlineAt) - now - graceMs));
+        const takingMs = wanted.length === 0 ? 0 : longestMs;
+        return { nodeId, task, timeoutMs: secondsOf(before) * 1000 + graceMs + takingMs, attempts };
       }
       if (id === unpauseId) {
         const task: Task = { kind: "unpause", pauseId: unit.id, after };

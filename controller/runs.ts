@@ -289,7 +289,7 @@ export class Runs {
   #unitOrder({ units, jobs, policy }: RunPlan, id: string, now: number): Signed | null {
     const deadlineAt = new Date(now + policy.limits.quietMinutes * 60_000).toISOString();
     const shared = [...jobs.values()].filter(({ isShared }) => isShared).map(({ volume }) => volume.name);
-    const ordered = unitOrder(units, id, deadlineAt, [...new Set(shared)], policy.select.excludePaths);
+    const ordered = unitOrder(units, id, { now, deadlineAt }, [...new Set(shared)], policy.select.excludePaths);
     if (ordered === null) return null;
     const { nodeId, task, timeoutMs } = ordered;
     const target = nodeId === null ? ({ kind: "managers" } as const) : ({ kind: "node", nodeId } as const);

@@ -1,6 +1,6 @@
 // The thread in which a volume's filesystem is told to keep a moment of it, or to let one go: those calls wait for the
 // disk, while the agent goes on. It gets ready first, so that nothing but the moment itself falls into the quiet.
-import { closeSync, constants, lstatSync, mkdirSync, openSync, rmSync } from "node:fs";
+import { closeSync, constants, lstatSync, mkdirSync, openSync, readFileSync, rmSync } from "node:fs";
 import path from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 import { toErrorRecord, type ErrorRecord } from "../../shared/errors.ts";
@@ -15,6 +15,7 @@ import {
   subvolumeRoot,
 } from "./btrfs.ts";
 import { cloneTree, prepareClones } from "./clone-tree.ts";
+import { hasMountsBelow } from "./mounts.ts";
 
 export type MomentOrder =
   | {
@@ -88,7 +89,9 @@ function ready(take: Extract<MomentOrder, { kind: "take" }>): { how: "btrfs" | "
   mkdirSync(place, { recursive: true, mode: 0o700 });
   flush(place);
   const subvolume = isBtrfs(root) ? subvolumeRoot(root) : null;
-  const holdsOthers = subvolume !== null && hasSubvolumesBelow(root);
+  const holdsOthers =
+    subvolume !== null &&
+    (hasSubvolumesBelow(root) || hasMountsBelow(readFileSync("/proc/self/mountinfo", "utf8"), root));
   if (subvolume !== null && mayRemoveSnapshots() && !holdsOthers) {
     const within = path.join(place, name, path.relative(subvolume, root));
     return {
@@ -101,7 +104,7 @@ function ready(take: Extract<MomentOrder, { kind: "take" }>): { how: "btrfs" | "
       },
     };
   }
-  if (!mayClone) return holdsOthers ? "other subvolumes lie in it" : "no snapshot can be made of it";
+  if (!mayClone) return holdsOthers ? "other filesystems or subvolumes lie in it" : "no snapshot can be made of it";
   const folder = path.join(place, name);
   mkdirSync(folder, { mode: 0o700 });
   try {

@@ -8,6 +8,7 @@ import path from "node:path";
 import { Worker } from "node:worker_threads";
 import { z } from "zod";
 import { toErrorRecord } from "../../shared/errors.ts";
+import { threadLimits } from "../../shared/node-flags.ts";
 import type { Part, Warning } from "../../shared/repository/run.ts";
 import type { Journal } from "../journal.ts";
 import { walkVolume, type Walk } from "../source/volume.ts";
@@ -17,6 +18,7 @@ import type { FromMomentThread, MomentOrder, ToMomentThread } from "./moment-thr
 
 /** In Docker's data root: one filesystem with its volumes, as a rule. */
 const placeName = "skep-moments";
+const retryMs = 60_000;
 
 const recordSchema = z.strictObject({ name: z.string().regex(/^[0-9a-f]{16}$/), place: z.string().startsWith("/") });
 type MomentRecord = z.infer<typeof recordSchema>;
@@ -38,15 +40,15 @@ export interface Moment {
   /** Null for a copy, of which nothing else than its list can be walked. */
   root: string | null;
   walk: (signal: AbortSignal) => Walk;
-  /** Null: gone. Else what is to be said of it: it stays, and the next start of the agent tries again. */
+  /** Null: gone. Else what is to be said of it: it stays, and tend() tries again. */
   remove: () => Promise<Warning | null>;
 }
 
 /** All is ready to take it. */
 export interface Prepared {
   how: Moment["how"];
-  /** Null where the filesystem would not, after all: the volume has to be read itself. */
-  take: () => Promise<Moment | null>;
+  /** Null where the filesystem would not, after all: the volume has to be read itself. Throws the signal's reason: drop() it. */
+  take: (signal: AbortSignal) => Promise<Moment | null>;
   drop: () => Promise<void>;
 }
 
@@ -59,6 +61,10 @@ export class Moments {
   readonly #without = new Set<number>();
   /** Records of those that could not be removed: no more are made while there is one. */
   readonly #stuck = new Set<string>();
+  /** What is to be said of those that became stuck since tend() told. */
+  #untold: Warning[] = [];
+  /** When they were last tried anew, ms since 1970. */
+  #triedAt = 0;
 
   /** `journal`: null where none outlives the process; then none is made, for nobody would remove what a kill leaves. */
   constructor(journal: Journal | null) {
@@ -80,7 +86,7 @@ export class Moments {
     journal.putMoment(record.name, text);
     const thread = new MomentThread({ kind: "take", ...{ root, excludePaths, mayClone: isQuiet }, ...record });
     const drop = async (): Promise<void> => {
-      thread.end();
+      await thread.end();
       await this.#remove(record);
     };
     const ready = await thread.next();
@@ -90,10 +96,12 @@ export class Moments {
       return null;
     }
     const { how } = ready;
-    const take = async (): Promise<Moment | null> => {
+    const take = async (signal: AbortSignal): Promise<Moment | null> => {
+      signal.throwIfAborted();
       thread.go();
-      const taken = await thread.next();
-      thread.end();
+      const taken = await thread.next(signal);
+      signal.throwIfAborted();
+      await thread.end();
       if (taken.kind !== "taken") {
         await this.#remove(record);
         return null;
@@ -124,13 +132,24 @@ export class Moments {
     return kept?.moment ?? null;
   }
 
-  /** Removes those that nobody claimed in time; `now`: ms since 1970. */
-  async removeUnclaimed(now: number): Promise<void> {
+  /**
+   * Removes those that nobody claimed in time, and tries those anew, once a minute, that could not be removed. What is to
+   * be said of such as became so since the last call. `now`: ms since 1970.
+   */
+  async tend(now: number): Promise<Warning[]> {
     for (const [key, { moment, deadlineAt }] of this.#kept) {
       if (deadlineAt > now) continue;
       this.#kept.delete(key);
       await moment.remove();
     }
+    // Of a clock that was set back too.
+    if (Math.abs(now - this.#triedAt) >= retryMs) {
+      this.#triedAt = now;
+      for (const text of [...this.#stuck]) await this.#remove(recordSchema.parse(JSON.parse(text)));
+    }
+    const untold = this.#untold;
+    this.#untold = [];
+    return untold;
   }
 
   /** When the agent starts: what a former life of it left. Their places; what can't be removed is a warning. */
@@ -143,6 +162,7 @@ export class Moments {
       if (warning === null) removed.push(path.join(record.place, record.name));
       else warnings.push(warning);
     }
+    this.#untold = [];
     return { removed, warnings };
   }
 
@@ -150,19 +170,21 @@ export class Moments {
     const text = JSON.stringify(record);
     const thread = new MomentThread({ kind: "remove", ...record });
     const answer = await thread.next();
-    thread.end();
+    await thread.end();
     if (answer.kind === "removed") {
       this.#stuck.delete(text);
       this.#journal?.removeMoment(record.name);
       return null;
     }
-    this.#stuck.add(text);
     const why = answer.kind === "failed" ? answer.error.message : "the thread ended";
     const file = path.join(record.place, record.name);
-    return {
+    const warning: Warning = {
       code: "SKEP_MOMENT_KEPT",
       message: `the filesystem's copy ${file} could not be removed, and no other is made while it is there: ${why}`,
     };
+    if (!this.#stuck.has(text)) this.#untold.push(warning);
+    this.#stuck.add(text);
+    return warning;
   }
 }
 
@@ -175,27 +197,30 @@ class MomentThread {
   readonly #thread: Worker;
 
   constructor(order: MomentOrder) {
-    this.#thread = new Worker(new URL("./moment-thread.ts", import.meta.url), { workerData: order });
+    this.#thread = new Worker(new URL("./moment-thread.ts", import.meta.url), {
+      workerData: order,
+      resourceLimits: threadLimits,
+    });
   }
 
   go(): void {
     this.#thread.postMessage("go" satisfies ToMomentThread);
   }
 
-  /** An end without an answer is a failure too. */
-  async next(): Promise<FromMomentThread> {
+  /** An end without an answer, or an abort before it, is a failure too. */
+  async next(signal?: AbortSignal): Promise<FromMomentThread> {
     try {
       const ended = once(this.#thread, "exit").then(() => {
         throw new Error("the thread ended by itself");
       });
-      const [message] = (await Promise.race([once(this.#thread, "message"), ended])) as [FromMomentThread];
+      const [message] = (await Promise.race([once(this.#thread, "message", { signal }), ended])) as [FromMomentThread];
       return message;
     } catch (error) {
       return { kind: "failed", error: toErrorRecord(error) };
     }
   }
 
-  end(): void {
-    void this.#thread.terminate();
+  async end(): Promise<void> {
+    await this.#thread.terminate();
   }
 }

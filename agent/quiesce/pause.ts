@@ -10,7 +10,7 @@ import type { AgentContext, QuietTools } from "../context.ts";
 import { resolveHostPath } from "../host-path.ts";
 import type { Journal } from "../journal.ts";
 import { containerName } from "../docker-objects.ts";
-import type { Moments, Prepared } from "../moment/moments.ts";
+import type { Moment, Moments, Prepared } from "../moment/moments.ts";
 import { volumeKind } from "../source/volume-kind.ts";
 import { runHooks } from "./hooks.ts";
 import { readPauses, writePause, type PauseRecord } from "./pause-record.ts";
@@ -35,23 +35,28 @@ export async function pause(
   }
   const commands = await runHooks("hook.pre", task.before, docker, signal);
   const prepared = await prepareMoments(task, context, moments, signal);
-  let containers: PauseRecord["containers"];
+  let record: PauseRecord | null = null;
   try {
-    containers = await runningUsers(volumes, docker, signal);
-  } catch (error) {
-    for (const each of prepared ?? []) await each.drop();
-    throw error;
-  }
-  const record: PauseRecord = { pauseId, deadlineAt, pausedAt: new Date().toISOString(), containers };
-  writePause(journal, record);
-  try {
+    const containers = await runningUsers(volumes, docker, signal);
+    const begun: PauseRecord = { pauseId, deadlineAt, pausedAt: new Date().toISOString(), containers };
+    writePause(journal, begun);
+    record = begun;
     await Promise.all(containers.map(({ id }) => docker.pauseContainer(id, signal)));
-    if (prepared !== null && (await takeMoments(task, prepared, docker, { journal, moments })))
-      await goOn(record, docker, journal);
+    if (prepared !== null) {
+      const isTaken = await takeMoments(task, prepared, docker, { journal, moments }, signal);
+      // Given up by who ordered it: what reads meanwhile must see that the quiet is over.
+      signal.throwIfAborted();
+      if (isTaken) await goOn(record, docker, journal);
+    }
+    return { kind: "pause", paused: containers.map(({ name }) => name), commands };
   } catch (error) {
-    await letGo(record, docker, journal);
-    for (const { volume } of task.moments ?? []) moments.claim(pauseId, volume);
-    for (const each of prepared ?? []) await each.drop();
+    try {
+      if (record !== null) await letGo(record, docker, journal);
+    } finally {
+      for (const { volume } of task.moments ?? []) moments.claim(pauseId, volume);
+      await dropAll(prepared ?? []);
+    }
+    if (record === null || signal.aborted) throw error;
     throw new SkepError({
       code: "SKEP_PAUSE_FAILED",
       message: `a container could not be paused: ${(error as Error).message}`,
@@ -60,7 +65,10 @@ export async function pause(
       cause: error,
     });
   }
-  return { kind: "pause", paused: containers.map(({ name }) => name), commands };
+}
+
+async function dropAll(prepared: readonly Prepared[]): Promise<void> {
+  await Promise.all(prepared.map((each) => each.drop()));
 }
 
 async function runningUsers(
@@ -87,16 +95,25 @@ async function prepareMoments(
   if (wanted.length === 0) return null;
   const { DockerRootDir } = await docker.info(signal);
   const dataRoot = await resolveHostPath(hostRoot, DockerRootDir);
-  const prepared = await Promise.all(
+  const prepared = await Promise.allSettled(
     wanted.map(async ({ volume, excludePaths }) => {
       const root = await volumeRoot(volume, docker, hostRoot, signal);
       return root === null ? null : await moments.prepare({ root, dataRoot, excludePaths, isQuiet: true });
     }),
   );
-  const ready = prepared.filter((each) => each !== null);
+  const ready = fulfilled(prepared).filter((each) => each !== null);
   if (ready.length === wanted.length) return ready;
-  for (const each of ready) await each.drop();
+  await dropAll(ready);
+  throwFirst(prepared);
   return null;
+}
+
+function fulfilled<T>(settled: readonly PromiseSettledResult<T>[]): T[] {
+  return settled.flatMap((each) => (each.status === "fulfilled" ? [each.value] : []));
+}
+
+function throwFirst(settled: readonly PromiseSettledResult<unknown>[]): void {
+  for (const each of settled) if (each.status === "rejected") throw each.reason;
 }
 
 /** Null where only a container sees its bytes. */
@@ -108,18 +125,26 @@ async function volumeRoot(name: string, docker: Docker, hostRoot: string, signal
   return await resolveHostPath(hostRoot, kind.kind === "bind" ? kind.hostPath : volume.Mountpoint);
 }
 
-/** True where all were taken, and the quiet was proven for each: then they are kept for the jobs that read them. */
+/** True where all were taken, and the quiet was proven for each: then they are kept for the jobs that read them. Where it throws, they are to be dropped. */
 async function takeMoments(
   { pauseId, deadlineAt, moments: wanted = [] }: TaskOf<"pause">,
   prepared: readonly Prepared[],
   docker: Docker,
   { journal, moments }: QuietTools,
+  signal: AbortSignal,
 ): Promise<boolean> {
   const quiet = { how: "pause", id: pauseId } as const;
-  const watches = await Promise.all(wanted.map(({ volume }) => QuietWatch.begin(docker, journal, volume, quiet)));
-  const taken = await Promise.all(prepared.map((each) => each.take()));
-  const broken = await Promise.all(watches.map((watch) => watch.prove(AbortSignal.timeout(proofMs))));
-  for (const watch of watches) watch.close();
+  const begun = await Promise.allSettled(wanted.map(({ volume }) => QuietWatch.begin(docker, journal, volume, quiet)));
+  const watches = fulfilled(begun);
+  let taken: (Moment | null)[];
+  let broken: (string | null)[];
+  try {
+    throwFirst(begun);
+    taken = await Promise.all(prepared.map((each) => each.take(signal)));
+    broken = await Promise.all(watches.map((watch) => watch.prove(AbortSignal.timeout(proofMs))));
+  } finally {
+    for (const watch of watches) watch.close();
+  }
   const isWhole = taken.every((moment) => moment !== null) && broken.every((why) => why === null);
   for (const [at, moment] of taken.entries()) {
     const volume = wanted[at]?.volume;

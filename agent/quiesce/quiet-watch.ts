@@ -46,7 +46,12 @@ export class QuietWatch {
       watch.#stop.signal,
     );
     watch.#hasEnded = hasEnded;
-    watch.#broken ??= await watch.#look();
+    try {
+      watch.#broken ??= await watch.#look();
+    } catch (error) {
+      watch.close();
+      throw error;
+    }
     return watch;
   }
 

@@ -89,6 +89,7 @@ const imageTask = z.strictObject({
   absentPacks: volumeTask.shape.absentPacks,
 });
 
+export const mostMoments = 16; // of one pause: each is taken by a thread of its own, all at once
 /** On one node: run what is to be run before, then freeze the containers that use these volumes; written down before in the agent's journal. */
 const pauseTask = z.strictObject({
   kind: z.literal("pause"),
@@ -98,10 +99,9 @@ const pauseTask = z.strictObject({
   /** All that is to be taken within this pause, all of it here: where the filesystem gives a moment of each, they go on at once. */
   moments: z
     .array(z.strictObject({ volume: volumeNameSchema, excludePaths: volumeTask.shape.excludePaths }))
-    .max(1000)
+    .max(mostMoments)
     .optional(),
-  /** Unpaused by the agent itself after this. */
-  deadlineAt: z.iso.datetime(),
+  deadlineAt: z.iso.datetime(), // unpaused by the agent itself after this
 });
 const unpauseTask = z.strictObject({
   kind: z.literal("unpause"),

@@ -1,11 +1,19 @@
 import { expect } from "chai";
 import fc from "fast-check";
-import { childrenOf, nextOfUnits, planUnits, unitOrder, type QuietUnit } from "../../controller/quiet-units.ts";
+import {
+  childrenOf,
+  nextOfUnits,
+  planUnits,
+  unitOrder,
+  type QuietUnit,
+  type UnitOrder,
+} from "../../controller/quiet-units.ts";
+import { mostMoments } from "../../shared/contract/job.ts";
 import { childId, type VolumeJob } from "../../controller/run-plan.ts";
 import type { VolumeWords } from "../../controller/volume-words.ts";
 
 const runId = "20261121-030000-abc123";
-const deadlineAt = "2026-11-21T03:30:00.000Z";
+const quiet = { now: Date.parse("2026-11-21T03:00:00.000Z"), deadlineAt: "2026-11-21T03:30:00.000Z" };
 
 function job(nodeId: string, name: string, words: VolumeWords, users: string[] = []): [string, VolumeJob] {
   const volume = { name, driver: "local", options: {}, labels: {}, scope: "local" as const };
@@ -50,10 +58,25 @@ describe("the units of quiet in a run", () => {
     const jobs = new Map([job("n1", "a", { quiesce: "pause" }, ["s1"]), job("n2", "b", { quiesce: "stop" }, ["s2"])]);
     const units = planUnits(runId, jobs);
     const kinds = units.flatMap((unit) =>
-      childrenOf(unit).map(({ id }) => unitOrder(units, id, deadlineAt, [], [])?.task.kind),
+      childrenOf(unit).map(({ id }) => unitOrder(units, id, quiet, [], [])?.task.kind),
     );
     expect(kinds.sort()).to.deep.equal(["hold", "pause", "release", "unpause"]);
-    expect(unitOrder(units, "other", deadlineAt, [], [])).to.equal(null);
+    expect(unitOrder(units, "other", quiet, [], [])).to.equal(null);
+  });
+
+  it("want moments of no more volumes than are taken at once, and give a pause time for them until the quiet ends", () => {
+    const pauseOf = (volumes: number, minutes: number): UnitOrder | null => {
+      const names = Array.from({ length: volumes }, (_, i) => `v${i}`);
+      const units = planUnits(runId, new Map(names.map((name) => job("n1", name, { quiesce: "pause" }, ["s1"]))));
+      const deadlineAt = new Date(quiet.now + minutes * 60_000).toISOString();
+      return unitOrder(units, units[0]?.nodes[0]?.pauseId ?? "", { ...quiet, deadlineAt }, [], []);
+    };
+    expect(pauseOf(mostMoments, 30)?.task).to.have.property("moments").with.length(mostMoments);
+    expect(pauseOf(mostMoments, 30)?.timeoutMs).to.equal(22 * 60_000);
+    expect(pauseOf(1, 10)?.timeoutMs).to.equal(10 * 60_000);
+    expect(pauseOf(1, 1)?.timeoutMs).to.equal(2 * 60_000);
+    expect(pauseOf(mostMoments + 1, 30)?.task).to.not.have.property("moments");
+    expect(pauseOf(mostMoments + 1, 30)?.timeoutMs).to.equal(2 * 60_000);
   });
 
   it("go out in their order, end whatever fails or is slow, and never read before they are quiet", () => {

@@ -65,4 +65,34 @@ describe("moments on a filesystem without snapshots and reflinks", () => {
     expect(await moments.prepare({ root, dataRoot, excludePaths: [], isQuiet: true })).to.equal(null);
     expect(existsSync(join(dataRoot, "skep-moments"))).to.equal(false);
   });
+  it("that cannot be removed are told once, tried once a minute, and forgotten when they are gone", async () => {
+    const name = "0123456789abcdef";
+    const left = join(dataRoot, "file");
+    writeFileSync(left, "");
+    journal.putMoment(name, JSON.stringify({ name, place: left }));
+    const moments = new Moments(journal);
+    await moments.removeLeft();
+    expect(await moments.tend(1_000_000)).to.deep.equal([]);
+    rmSync(left);
+    expect(await moments.tend(1_059_999)).to.deep.equal([]);
+    expect(journal.moments()).to.have.length(1);
+    await moments.tend(1_060_000);
+    expect(journal.moments()).to.deep.equal([]);
+  });
+
+  it("that were kept for a job are removed after their deadline", async () => {
+    const moments = new Moments(journal);
+    const gone: string[] = [];
+    const walk = (): never => expect.fail("nobody reads it");
+    const remove = (): Promise<null> => {
+      gone.push("v");
+      return Promise.resolve(null);
+    };
+    moments.keep("pause", "v", { how: "reflink", tookMs: 1, root: null, walk, remove }, 5000);
+    await moments.tend(4999);
+    expect(gone).to.deep.equal([]);
+    await moments.tend(5000);
+    expect(gone).to.deep.equal(["v"]);
+    expect(moments.claim("pause", "v")).to.equal(null);
+  });
 });
