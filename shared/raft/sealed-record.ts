@@ -147,9 +147,11 @@ function openSecretbox(bytes: Uint8Array, found: Located, key: Uint8Array): Uint
 function growScratch(roomBytes: number): void {
   if (scratch.address !== 0) raw._free(scratch.address);
   scratch.key = none;
-  scratch.roomBytes = Math.max(64 * 1024, roomBytes);
-  scratch.address = raw._malloc(keyBytes + scratch.roomBytes);
-  if (scratch.address === 0) throw new TypeError(`libsodium has no room for ${roomBytes} bytes`);
+  scratch.roomBytes = 0;
+  const wantedBytes = Math.max(64 * 1024, roomBytes);
+  scratch.address = raw._malloc(keyBytes + wantedBytes);
+  if (scratch.address === 0) throw new TypeError(`libsodium has no room for ${wantedBytes} bytes`);
+  scratch.roomBytes = wantedBytes;
 }
 
 /** Plaintexts lie one behind the other in pieces of this many bytes: memory of its own for each costs more than opening it. */

@@ -147,6 +147,8 @@ function nothingHeld(hostname: string, dataRoot: string): SkepError {
     code: "SKEP_SWARM_NOTHING_HELD",
     message: `no service of this swarm is held by a restore on ${hostname}`,
     permanent: true,
-    hint: `run it on the manager that was restored; it reads ${dataRoot}/${heldServicesName}`,
+    hint:
+      `run it on the manager that was restored; it reads ${dataRoot}/${heldServicesName}, ` +
+      `which another restore moves to ${heldServicesName}.before-ID: who goes back to the swarm of before moves it back too`,
   });
 }
