@@ -3,6 +3,7 @@
 import path from "node:path";
 import type { TaskOf, TaskResultOf } from "../shared/contract/job.ts";
 import { SkepError } from "../shared/errors.ts";
+import { parseReference, registryOf } from "../shared/image-reference.ts";
 import { ChunkCache } from "../shared/repository/chunk-cache.ts";
 import type { ImageFacts, Part } from "../shared/repository/run.ts";
 import type { SourceEntries } from "../shared/repository/snapshot.ts";
@@ -39,9 +40,13 @@ export async function backupImage(
   };
   const common = (): Part => ({ ...partOf(subject, context, attempt, startedAt), image: facts, status: "done" });
   if (unlessPullable) {
-    for (const name of facts.digests) {
-      if (await docker.isPullable(name, askTimeoutMs, attempt.signal)) return { kind: "image", part: common() };
-    }
+    const isPullable = async (asked: readonly string[]): Promise<boolean> => {
+      for (const name of asked) if (await docker.isPullable(name, askTimeoutMs, attempt.signal)) return true;
+      return false;
+    };
+    let all = names.length > 0;
+    for (const asked of askedDigests(names, facts.digests)) all &&= await isPullable(asked);
+    if (all) return { kind: "image", part: common() };
   }
   const cache = ChunkCache.open(path.join(stateDir, "chunks.sqlite"), { repositoryId, writerId, incarnation });
   try {
@@ -65,22 +70,48 @@ export async function backupImage(
   }
 }
 
+/**
+ * For each repository that `names` name, the digests by which its registry may give the image, which a service can be
+ * told to run. None by a name that is an id, and of a registry on the node itself, which is lost with it. Pure.
+ */
+export function askedDigests(names: readonly string[], digests: readonly string[]): string[][] {
+  const repositories = new Set(names.map((name) => parseReference(name)?.repository ?? null));
+  return [...repositories].map((repository) =>
+    digests.filter((digest) => {
+      const reference = parseReference(digest);
+      return reference?.repository === repository && !onNode.test(registryOf(reference));
+    }),
+  );
+}
+
+const onNode = /^(?:localhost|127\.[\d.]+|\[::1\])(?::\d+)?$/;
+
 async function* savedImage(imageId: string, { docker }: AgentContext, signal: AbortSignal): AsyncGenerator<Uint8Array> {
   let tail = Buffer.alloc(0);
   let sizeBytes = 0;
   const content = await docker.saveImage(imageId, signal);
-  for await (const piece of content as AsyncIterable<Buffer>) {
-    sizeBytes += piece.length;
-    tail = Buffer.concat([tail, piece.subarray(-tarEndBytes)]).subarray(-tarEndBytes);
-    yield piece;
+  try {
+    for await (const piece of content as AsyncIterable<Buffer>) {
+      sizeBytes += piece.length;
+      tail = Buffer.concat([tail, piece.subarray(-tarEndBytes)]).subarray(-tarEndBytes);
+      yield piece;
+    }
+  } catch (error) {
+    signal.throwIfAborted();
+    throw error instanceof SkepError ? error : torn(imageId, `${sizeBytes} bytes, then ${String(error)}`, error);
   }
   // An engine that fails half-way writes why into the content, and ends it as if it were whole.
   if (tail.length === tarEndBytes && sizeBytes % 512 === 0 && tail.every((byte) => byte === 0)) return;
-  throw new SkepError({
+  throw torn(imageId, `${sizeBytes} bytes that do not end as a tar does`);
+}
+
+function torn(imageId: string, what: string, cause?: unknown): SkepError {
+  return new SkepError({
     code: "SKEP_SOURCE_IMAGE_TORN",
-    message: `docker gave image ${imageId} only in part: ${sizeBytes} bytes that do not end as a tar does`,
+    message: `docker gave image ${imageId} only in part: ${what}`,
     permanent: false,
     hint: "`docker save` of it on that node says why; is the engine's disk full?",
+    cause,
   });
 }
 

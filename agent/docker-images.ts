@@ -42,14 +42,21 @@ export function imageCalls({ get, stream, nullWhereMissing }: ImageDoor): Docker
     image: (name, signal) => nullWhereMissing(get(inspectedImageSchema, `/images/${at(name)}/json`, signal)),
     saveImage: (id, signal) => stream({ method: "GET", path: `/images/${at(id)}/get`, signal }),
     loadImage: async (content, signal) => {
-      const answer = await stream({ method: "POST", path: "/images/load", content, signal });
       const names: string[] = [];
-      for await (const line of createInterface({ input: answer })) {
-        if (line.trim() === "") continue;
-        const { stream: said = "", error } = loadLine.parse(JSON.parse(line));
-        if (error !== undefined) throw notLoaded(error);
-        const [, name] = loaded.exec(said) ?? [];
-        if (name !== undefined) names.push(name);
+      try {
+        const answer = await stream({ method: "POST", path: "/images/load", content, signal });
+        for await (const line of createInterface({ input: answer })) {
+          if (line.trim() === "") continue;
+          const { stream: said = "", error } = loadLine.parse(JSON.parse(line));
+          if (error !== undefined) throw notLoaded(error);
+          const [, name] = loaded.exec(said) ?? [];
+          if (name !== undefined) names.push(name);
+        }
+      } catch (thrown) {
+        signal.throwIfAborted();
+        // An engine whose content ends half-way tells that it does: not why.
+        const first: unknown = content.errored ?? thrown;
+        throw first instanceof SkepError ? first : notLoaded(String(first), first);
       }
       if (names.length === 0) throw notLoaded("it named no image that it loaded");
       return names;
@@ -67,11 +74,12 @@ export function imageCalls({ get, stream, nullWhereMissing }: ImageDoor): Docker
   };
 }
 
-function notLoaded(why: string): SkepError {
+function notLoaded(why: string, cause?: unknown): SkepError {
   return new SkepError({
     code: "SKEP_DOCKER_FAILED",
     message: `docker did not load the image: ${why}`,
     permanent: false,
     hint: "is there room in the engine's data folder?",
+    cause,
   });
 }

@@ -2,7 +2,7 @@
 // first node that has it. Pure.
 import type { TaskResultOf } from "../../shared/contract/job.ts";
 import type { NotCovered } from "../../shared/repository/run.ts";
-import { namesImage, parseReference, shortName } from "./reference.ts";
+import { namesImage, parseReference, shortName } from "../../shared/image-reference.ts";
 
 /** Of the policy. `unpullable`: those that no registry gives without credentials. */
 export const imageModes = ["none", "unpullable", "all"] as const;

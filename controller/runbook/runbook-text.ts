@@ -6,7 +6,7 @@ import type { NewRun } from "../../shared/repository/run-chain.ts";
 import type { ImageFacts, Part, RunNode, StoredObject } from "../../shared/repository/run.ts";
 import { layout } from "../../shared/repository/layout.ts";
 import { byHandPaths } from "../../shared/raft/archive-layout.ts";
-import { loadedName, parseReference, shortName } from "../images/reference.ts";
+import { loadedName, parseReference, shortName } from "../../shared/image-reference.ts";
 import { quoteArguments } from "../recovery/quote-arguments.ts";
 import { fetchScript, type ReadingPlace } from "./fetch-script.ts";
 

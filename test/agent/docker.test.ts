@@ -2,8 +2,10 @@ import { createServer, type Server } from "node:http";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { expect } from "chai";
 import { connectDocker, toDockerError } from "../../agent/docker.ts";
+import { SkepError } from "../../shared/errors.ts";
 
 describe("the door to Docker", () => {
   it("names the socket and what to check when no engine answers", async () => {
@@ -36,6 +38,12 @@ describe("the door to Docker", () => {
       folder = mkdtempSync(join(tmpdir(), "skep-docker-"));
       server = createServer((_request, response) => {
         if (answer === "hang") return;
+        if (answer === "breaks off") {
+          response.writeHead(200, { "content-type": "application/json" }).write('{"stream": "Loading"}\n', () => {
+            response.destroy();
+          });
+          return;
+        }
         response.writeHead(200, { "content-type": "application/json" }).end(answer);
       });
       await new Promise<void>((resolve) => server.listen(join(folder, "s"), resolve));
@@ -52,6 +60,23 @@ describe("the door to Docker", () => {
         .volumes()
         .catch((thrown: unknown) => thrown);
       expect(error).to.include({ code: "SKEP_DOCKER_ANSWER_INVALID" });
+    });
+
+    it("names why an image was not loaded: its content's own fault, or an engine that breaks off", async () => {
+      const load = async (content: Readable): Promise<unknown> =>
+        connectDocker(join(folder, "s"))
+          .loadImage(content, new AbortController().signal)
+          .catch((thrown: unknown) => thrown);
+      answer = "breaks off";
+      expect(await load(Readable.from([Buffer.alloc(10)]))).to.have.property("code", "SKEP_DOCKER_FAILED");
+      answer = "hang";
+      const fault = new SkepError({ code: "SKEP_STORE_UNFIT", message: "away", permanent: false });
+      const failing = new Readable({
+        read() {
+          this.destroy(fault);
+        },
+      });
+      expect(await load(failing)).to.equal(fault);
     });
 
     it("stops waiting when it is aborted", async () => {

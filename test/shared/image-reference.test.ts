@@ -7,7 +7,7 @@ import {
   registryOf,
   shortName,
   type ImageReference,
-} from "../../../controller/images/reference.ts";
+} from "../../shared/image-reference.ts";
 
 const digest = `sha256:${"0123456789abcdef".repeat(4)}`;
 

@@ -2,7 +2,7 @@
 // is pulled. Machines are asked at once, and on each the registries; a registry that did not answer is not asked again.
 import { z } from "zod";
 import { SkepError } from "../../../shared/errors.ts";
-import { loadedName, parseReference, registryOf } from "../../images/reference.ts";
+import { loadedName, parseReference, registryOf } from "../../../shared/image-reference.ts";
 import type { RemoteMachine } from "../remote-machine.ts";
 import { answerKey, type ImageAnswer, type ImageNeed } from "./planned-image.ts";
 import type { RegistryAccess } from "./registry-access.ts";

@@ -1,6 +1,6 @@
 // The images that a recovery can load: those of the run, and of older runs where that run's attempt failed.
 import type { ImageFacts, Part, Run, StoredObject } from "../../../shared/repository/run.ts";
-import { namesImage, parseReference } from "../../images/reference.ts";
+import { namesImage, parseReference } from "../../../shared/image-reference.ts";
 
 export interface ImageSource {
   run: Pick<Run, "id" | "startedAt">;

@@ -4,7 +4,7 @@ import { z } from "zod";
 import { SkepError } from "../../../shared/errors.ts";
 import { collectRestoreKeys } from "../../../shared/repository/open/file-keys.ts";
 import { describeProgress } from "../../cli/board.ts";
-import { loadedName, parseReference, type ImageReference } from "../../images/reference.ts";
+import { loadedName, parseReference, type ImageReference } from "../../../shared/image-reference.ts";
 import type { StepResult } from "../journal.ts";
 import { onceInput } from "../once-input.ts";
 import { stepIds } from "../plan-steps.ts";

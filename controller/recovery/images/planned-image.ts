@@ -1,6 +1,6 @@
 // What a plan says of images: which each machine needs, and where it gets them from. Pure.
 import * as format from "../../cli/format.ts";
-import { loadedName, parseReference, shortName } from "../../images/reference.ts";
+import { loadedName, parseReference, shortName } from "../../../shared/image-reference.ts";
 import { placesFor, type PlacedMachine } from "../placement.ts";
 import type { OldService } from "../swarm-view.ts";
 import { sourceFor, type ImageSource } from "./image-sources.ts";

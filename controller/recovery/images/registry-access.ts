@@ -1,6 +1,6 @@
 // Credentials for registries: those of the inventory, else those that the swarm's copy has with the service. They go in
 // the header of a request to an engine, and nowhere else.
-import { parseReference, registryOf } from "../../images/reference.ts";
+import { parseReference, registryOf } from "../../../shared/image-reference.ts";
 import type { CopiedService } from "../../objects/copied-objects.ts";
 
 /** Value of X-Registry-Auth; null where nobody knows any. */
