@@ -1,6 +1,6 @@
 // The thread in which a volume's filesystem is told to keep a moment of it, or to let one go: those calls wait for the
 // disk, while the agent goes on. It gets ready first, so that nothing but the moment itself falls into the quiet.
-import { closeSync, constants, lstatSync, mkdirSync, openSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, constants, lstatSync, mkdirSync, openSync, rmSync } from "node:fs";
 import path from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 import { toErrorRecord, type ErrorRecord } from "../../shared/errors.ts";
@@ -89,9 +89,7 @@ function ready(take: Extract<MomentOrder, { kind: "take" }>): { how: "btrfs" | "
   mkdirSync(place, { recursive: true, mode: 0o700 });
   flush(place);
   const subvolume = isBtrfs(root) ? subvolumeRoot(root) : null;
-  const holdsOthers =
-    subvolume !== null &&
-    (hasSubvolumesBelow(root) || hasMountsBelow(readFileSync("/proc/self/mountinfo", "utf8"), root));
+  const holdsOthers = subvolume !== null && (hasSubvolumesBelow(root) || hasMountsBelow(root));
   if (subvolume !== null && mayRemoveSnapshots() && !holdsOthers) {
     const within = path.join(place, name, path.relative(subvolume, root));
     return {

@@ -18,7 +18,7 @@ import { nodeImage } from "../lab/image.ts";
 import { Lab } from "../lab/lab.ts";
 import type { LabNode } from "../lab/node.ts";
 import { restoreTask, Rig, until, volumeTask } from "./agent-rig.ts";
-import { volumePath } from "./volumes.ts";
+import { makeVolume, volumePath, volumesRoot } from "./volumes.ts";
 
 const patient = new AbortController().signal;
 const newId = (): string => randomBytes(6).toString("hex");
@@ -175,6 +175,35 @@ for (const filesystem of ["btrfs", "xfs"] as const) {
     });
 
     if (filesystem !== "btrfs") return;
+    it("is read itself where a mount lies in it or leads to it, which a snapshot would lack or miss", async () => {
+      const path = `${volumesRoot}/data/_data`;
+      const within = `${path}/mounted`;
+      await node.run(["mkdir", within]);
+      await node.run(["mount", "-t", "tmpfs", "none", within]);
+      try {
+        const part = await take(volumeTask("data"));
+        expect(part).to.include({ status: "done", consistency: "not-atomic" });
+        expect(part.moment).to.equal(undefined);
+        expect(part.warnings.map(({ code }) => code)).to.include("SKEP_SOURCE_OTHER_FILESYSTEM");
+      } finally {
+        await node.run(["umount", within]);
+        await node.run(["rmdir", within]);
+      }
+      await makeVolume(node, "other", { file: "content" });
+      await node.run(["mount", "--bind", `${volumesRoot}/other/_data`, path]);
+      try {
+        const part = await take(volumeTask("data"));
+        expect(part).to.include({ status: "done", consistency: "not-atomic" });
+        expect(part.moment).to.equal(undefined);
+        expect(part.totals?.files).to.equal(1);
+        expect(await left()).to.deep.equal([]);
+        expect(journal.moments()).to.deep.equal([]);
+      } finally {
+        await node.run(["umount", path]);
+      }
+      expect(await take(volumeTask("data"))).to.include({ consistency: "atomic", moment: "btrfs" });
+    });
+
     it("is read itself where other subvolumes lie in it, which a snapshot would lack", async () => {
       await command(["btrfs", "subvolume", "create", join(volumePath(node, "data"), "within")]);
       const part = await take(volumeTask("data"));
