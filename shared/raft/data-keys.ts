@@ -52,7 +52,7 @@ function openWith(bytes: Uint8Array, unlockKey: Uint8Array | null): Uint8Array {
       hint: "give the unlock key of that time: --unlock-key-file FILE",
     });
   }
-  const key = openRecord(bytes, [unlockKey]);
+  const key = openRecord(bytes, unlockKey);
   if (key === null) {
     throw new SkepError({
       code: "SKEP_RAFT_UNLOCK_KEY",

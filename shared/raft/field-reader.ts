@@ -5,6 +5,8 @@
 
 const decoder = new TextDecoder();
 const twoTo32 = 2 ** 32;
+/** Makes one BigInt of the two halves of a number, where shifting makes three. */
+const halves = new DataView(new ArrayBuffer(8));
 
 /** Every method throws a RangeError where the bytes end within the value, or it is overlong. */
 export class FieldReader {
@@ -31,7 +33,9 @@ export class FieldReader {
 
   uint64(): bigint {
     const low = this.#varint();
-    return (BigInt(this.#high) << 32n) | BigInt(low);
+    halves.setUint32(0, low, true);
+    halves.setUint32(4, this.#high, true);
+    return halves.getBigUint64(0, true);
   }
 
   /** As uint64, as a number: exact below 2^53. */
@@ -86,6 +90,13 @@ export class FieldReader {
   #varint(): number {
     const bytes = this.#bytes;
     let at = this.pos;
+    const first = at < this.len ? bytes[at] : undefined;
+    // Tags and most lengths are below 128.
+    if (first !== undefined && first < 0x80) {
+      this.pos = at + 1;
+      this.#high = 0;
+      return first;
+    }
     let low = 0;
     let high = 0;
     for (let shift = 0; ; shift += 7) {

@@ -5,6 +5,7 @@
 // manager/state/store/memory.go (a request is applied as a whole or not at all; the stored object is final).
 import { FieldReader } from "./field-reader.ts";
 import { Membership } from "./membership.ts";
+import { shelfBytes } from "./sealed-record.ts";
 import type { MessageName } from "./swarmkit/message-types.ts";
 import { BinaryWriter, fieldFault, formatError, readCounter, readFields, skipField, unexpectedField } from "./wire.ts";
 
@@ -129,7 +130,7 @@ export class ObjectStore {
 
 /** A view that would keep a much larger buffer alive is copied. */
 function compact(bytes: Uint8Array): Uint8Array {
-  return bytes.length * 2 < bytes.buffer.byteLength ? bytes.slice() : bytes;
+  return bytes.buffer.byteLength > Math.max(shelfBytes, 2 * bytes.length) ? bytes.slice() : bytes;
 }
 
 interface Action {

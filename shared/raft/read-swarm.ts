@@ -166,7 +166,7 @@ export async function readSwarm(files: SwarmFiles, options: ReadOptions = {}): P
 function loadSnapshot(found: FoundSnapshot | null, opener: RecordOpener): LoadedSnapshot {
   if (found === null) return { index: 0, term: 0, membership: new Membership(), store: new ObjectStore() };
   const { index, term, data } = found.file;
-  return { index, term, ...decodeSnapshot(opener.open(`${snapshotDirectory}/${found.name}`, data)) };
+  return { index, term, ...decodeSnapshot(opener.open(data, () => `${snapshotDirectory}/${found.name}`)) };
 }
 
 async function readCertificate(

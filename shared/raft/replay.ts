@@ -18,15 +18,15 @@ export class RecordOpener {
     this.#keys = keys.pending === null ? [keys.current] : [keys.pending, keys.current];
   }
 
-  /** Throws SKEP_RAFT_FORMAT naming `what` where no key fits. */
-  open(what: string, record: Uint8Array): Uint8Array {
+  /** Throws SKEP_RAFT_FORMAT with what `where` says (asked only then) where no key fits. */
+  open(record: Uint8Array, where: () => string): Uint8Array {
     for (const key of this.#keys) {
-      const plain = openRecord(record, [key]);
+      const plain = openRecord(record, key);
       if (plain === null) continue;
       if (key !== this.#keys[0]) this.#keys = [key, ...this.#keys.filter((other) => other !== key)];
       return plain;
     }
-    throw formatError(`${what}: no data key of swarm-node.key opens it, or it is altered`);
+    throw formatError(`${where()}: no data key of swarm-node.key opens it, or it is altered`);
   }
 }
 
@@ -82,7 +82,7 @@ export class Replay {
       for (const dropped of this.#pending.splice(kept)) this.#pendingBytes -= dropped.plain.length;
     }
     const { index, term, type } = entry;
-    const plain = this.#opener.open(`entry ${index}`, entry.data);
+    const plain = this.#opener.open(entry.data, () => `entry ${index}`);
     this.#pendingBytes += plain.length;
     if (this.#pendingBytes > longestPendingBytes) throw formatError(`entry ${entry.index}: too much is uncommitted`);
     this.#pending.push({ index, term, type, plain });

@@ -3,7 +3,7 @@
 // ciphertext); 2 Fernet (swarms in FIPS mode): data is the token's text, base64url of version 0x80, 8-byte time, 16-byte
 // IV, AES-128-CBC with PKCS#7, 32-byte HMAC-SHA256; the first half of the key signs, the second encrypts; no age check.
 // Source: moby/swarmkit manager/encryption/{encryption,nacl,fernet}.go, github.com/fernet/spec.
-import { createCipheriv, createDecipheriv, createHmac, timingSafeEqual } from "node:crypto";
+import { createCipheriv, createDecipheriv, createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 
 import sodium from "libsodium-wrappers";
 
@@ -68,24 +68,19 @@ export function encodeSealedRecord(record: SealedRecord): Uint8Array {
 }
 
 /**
- * The plaintext under the first of `keys` that fits; null if none does, or the record is altered (which look the same).
- * Throws SKEP_RAFT_FORMAT for a record of no known form, and for one in clear: with keys given, the engine refuses it.
+ * The plaintext; null if the key does not fit, or the record is altered (which look the same).
+ * Throws SKEP_RAFT_FORMAT for a record of no known form, and for one in clear: with a key given, the engine refuses it.
  */
-export function openRecord(bytes: Uint8Array, keys: readonly Uint8Array[]): Uint8Array | null {
+export function openRecord(bytes: Uint8Array, key: Uint8Array): Uint8Array | null {
   const found = locate(bytes);
   if (found.algorithm !== algorithm.secretbox && found.algorithm !== algorithm.fernet) {
     throw formatError(
       found.algorithm === algorithm.none ? "sealed record: in clear" : `sealed record: algorithm ${found.algorithm}`,
     );
   }
-  for (const key of keys) {
-    const plain =
-      found.algorithm === algorithm.secretbox
-        ? openSecretbox(bytes, found, key)
-        : openFernet(bytes.subarray(found.dataStart, found.dataEnd), key);
-    if (plain !== null) return plain;
-  }
-  return null;
+  return found.algorithm === algorithm.secretbox
+    ? openSecretbox(bytes, found, key)
+    : openFernet(bytes.subarray(found.dataStart, found.dataEnd), key);
 }
 
 /** Seals as the engine does outside of FIPS mode. */
@@ -93,7 +88,7 @@ export function sealRecord(plain: Uint8Array, key: Uint8Array, how: number = alg
   if (how === algorithm.fernet) {
     return encodeSealedRecord({ algorithm: how, data: sealFernet(plain, key), nonce: new Uint8Array(0) });
   }
-  const nonce = sodium.randombytes_buf(sodium.crypto_secretbox_NONCEBYTES);
+  const nonce = randomBytes(sodium.crypto_secretbox_NONCEBYTES);
   return encodeSealedRecord({ algorithm: how, data: sodium.crypto_secretbox_easy(plain, nonce, key), nonce });
 }
 
@@ -154,8 +149,11 @@ function growScratch(roomBytes: number): void {
   scratch.roomBytes = wantedBytes;
 }
 
-/** Plaintexts lie one behind the other in pieces of this many bytes: memory of its own for each costs more than opening it. */
-const shelfBytes = 64 * 1024;
+/**
+ * Plaintexts lie one behind the other in pieces of this many bytes: memory of its own for each costs more than opening it.
+ * So small that an object which lives on can keep its whole shelf.
+ */
+export const shelfBytes = 8 * 1024;
 const shelf = { bytes: none, used: 0 };
 
 function keep(plain: Uint8Array): Uint8Array {
@@ -190,7 +188,7 @@ function openFernet(data: Uint8Array, key: Uint8Array): Uint8Array | null {
 }
 
 function sealFernet(plain: Uint8Array, key: Uint8Array): Uint8Array {
-  const iv = sodium.randombytes_buf(fernet.ivBytes);
+  const iv = randomBytes(fernet.ivBytes);
   const head = Buffer.alloc(1 + fernet.timeBytes);
   head[0] = fernet.version;
   head.writeBigUInt64BE(BigInt(Math.floor(Date.now() / 1000)), 1);

@@ -28,6 +28,8 @@ export type WalRecord =
   | { kind: "snapshot"; note: SnapshotNote }
   | null;
 
+const segmentHead = [recordType.crc, recordType.metadata];
+
 export class WalWalk {
   /** Index of the snapshot that the log continues; 0 without one. */
   readonly snapshotIndex: number;
@@ -61,8 +63,8 @@ export class WalWalk {
 
   /** Checks and takes the next record. Throws SKEP_RAFT_FORMAT and stays as it was. */
   accept(frame: Frame): WalRecord {
-    const expected = [recordType.crc, recordType.metadata][this.#recordsInSegment];
-    if (expected !== undefined && frame.type !== expected) {
+    const expected = this.#recordsInSegment < 2 ? segmentHead[this.#recordsInSegment] : frame.type;
+    if (frame.type !== expected) {
       throw formatError(`a segment begins with CRC and metadata records, not with type ${frame.type}`);
     }
     if (frame.type === recordType.crc) {

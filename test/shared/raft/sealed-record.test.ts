@@ -15,16 +15,16 @@ const other = Buffer.alloc(32, 2);
 
 describe("sealed records", () => {
   for (const how of [algorithm.secretbox, algorithm.fernet]) {
-    it(`open what was sealed, with whichever key fits (algorithm ${how})`, () => {
+    it(`open what was sealed, with no other key (algorithm ${how})`, () => {
       fc.assert(
         fc.property(fc.uint8Array({ maxLength: 300 }), (plain) => {
-          const opened = openRecord(sealRecord(plain, key, how), [other, key]);
+          const opened = openRecord(sealRecord(plain, key, how), key);
           expect(opened).not.to.equal(null);
           expect(Buffer.compare(opened ?? Buffer.alloc(1), plain)).to.equal(0);
         }),
         { numRuns: 30 },
       );
-      expect(openRecord(sealRecord(Buffer.from("x"), key, how), [other])).to.equal(null);
+      expect(openRecord(sealRecord(Buffer.from("x"), key, how), other)).to.equal(null);
     });
 
     it(`open to nothing when a bit is flipped (algorithm ${how})`, () => {
@@ -34,7 +34,7 @@ describe("sealed records", () => {
         flipped[at] = (flipped[at] ?? 0) ^ 4;
         let opened: Uint8Array | null = null;
         try {
-          opened = openRecord(flipped, [key]);
+          opened = openRecord(flipped, key);
         } catch (error) {
           expect(error, `byte ${at}`).to.be.instanceOf(SkepError);
         }
@@ -49,7 +49,7 @@ describe("sealed records", () => {
     const token =
       "gAAAAAAdwJ6wAAECAwQFBgcICQoLDA0ODy021cpGVWKZ_eEwCGM4BLLF_5CV9dOPmrhuVUPgJobwOz7JcbmrR64jVmpU4IwqDA==";
     const record = encodeSealedRecord({ algorithm: 2, data: Buffer.from(token), nonce: new Uint8Array() });
-    expect(Buffer.from(openRecord(record, [specKey]) ?? []).toString()).to.equal("hello");
+    expect(Buffer.from(openRecord(record, specKey) ?? []).toString()).to.equal("hello");
   });
 
   it("opens a secretbox of the NaCl test suite", () => {
@@ -60,7 +60,7 @@ describe("sealed records", () => {
       "f3ffc7703f9400e52a7dfb4b3d3305d98e993b9f48681273c29650ba32fc76ce48332ea7164d96a4476fb8c531a1186ac0dfc17c98dce87b4da7f011ec48c97271d2c20f9b928fe2270d6fb863d51738b48eeee314a7cc8ab932164548e526ae90224368517acfeabd6bb3732bc0e9da99832b61ca01b6de56244a9e88d5f9b37973f622a43d14a6599b1f654cb45a74e355a5",
       "hex",
     );
-    const opened = openRecord(encodeSealedRecord({ algorithm: 1, data, nonce }), [firstKey]);
+    const opened = openRecord(encodeSealedRecord({ algorithm: 1, data, nonce }), firstKey);
     expect(Buffer.from(opened ?? []).toString("hex")).to.match(/^be075fc53c81f2d5cf141316ebeb0c7b/);
   });
 
@@ -72,7 +72,7 @@ describe("sealed records", () => {
       { algorithm: 1, data: Buffer.alloc(40), nonce: Buffer.alloc(23) },
       { algorithm: 2, data: Buffer.from("gAAA"), nonce: new Uint8Array() },
     ];
-    for (const record of records) expect(() => openRecord(encodeSealedRecord(record), [key])).to.throw(SkepError);
+    for (const record of records) expect(() => openRecord(encodeSealedRecord(record), key)).to.throw(SkepError);
     expect(() => decodeSealedRecord(Buffer.from([0x12, 9, 1]))).to.throw(SkepError);
   });
 });
