@@ -13,6 +13,8 @@ interface Presence {
 
 export class Agents {
   readonly #presences = new Map<string, Presence>();
+  /** Hostnames by node id. */
+  readonly #former = new Map<string, string>();
   #listenedAt: number | null = null;
   readonly #mostMs: number;
 
@@ -23,19 +25,33 @@ export class Agents {
 
   /** An agent that may be heard: enrolled, or asking to be. */
   expect(nodeId: string, hostname: string): void {
+    this.#former.delete(nodeId);
     const known = this.#presences.get(nodeId);
     if (known !== undefined) known.hostname = hostname;
     else this.#presences.set(nodeId, { hostname, heartbeat: null, heardAt: null, silentMs: 0 });
   }
 
+  /**
+   * One that was enrolled before a recovery. Most of those nodes are gone, and nobody waits for them; one that survived is
+   * expected as soon as it is heard, and asks for the new keys when it gets its first job.
+   */
+  remember(nodeId: string, hostname: string): void {
+    if (!this.#presences.has(nodeId)) this.#former.set(nodeId, hostname);
+  }
+
+  /** All whose heartbeats are to be looked for. */
   get nodeIds(): string[] {
-    return [...this.#presences.keys()];
+    return [...this.#presences.keys(), ...this.#former.keys()];
   }
 
   /** What was heard when Redis was asked for all nodeIds. `now` in ms since 1970. */
   listen(heard: ReadonlyMap<string, Heartbeat>, now: number): void {
     const passed = this.#listenedAt === null ? 0 : Math.min(Math.max(0, now - this.#listenedAt), this.#mostMs);
     this.#listenedAt = now;
+    for (const [nodeId, hostname] of [...this.#former]) {
+      if (!heard.has(nodeId)) continue;
+      this.expect(nodeId, hostname);
+    }
     for (const [nodeId, presence] of this.#presences) {
       const heartbeat = heard.get(nodeId);
       if (heartbeat === undefined) presence.silentMs += passed;

@@ -52,8 +52,8 @@ export class Enrolments {
   async load(): Promise<void> {
     for (const [nodeId, { content }] of await readEnrolments(this.#repository.catalogue, enrolmentSchema)) {
       this.#enrolled.set(nodeId, content);
-      // Nodes of the swarm before a recovery are no longer there to be waited for.
       if (content.incarnation === this.#repository.incarnation) this.#agents.expect(nodeId, content.hostname);
+      else this.#agents.remember(nodeId, content.hostname);
     }
   }
 
