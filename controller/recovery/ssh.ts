@@ -131,7 +131,7 @@ class Machine implements SshMachine {
   readonly #access: SshAccess;
   readonly #client: Client;
   readonly #jump: SshMachine | null;
-  #open = true;
+  readonly #gone = new AbortController();
   #sudo: readonly string[] | null = null;
 
   constructor(access: SshAccess, client: Client, jump: SshMachine | null) {
@@ -139,14 +139,17 @@ class Machine implements SshMachine {
     this.#access = access;
     this.#client = client;
     this.#jump = jump;
-    client.once("close", () => {
-      this.#open = false;
+    // Behind a jump host a connection that dies only ends: the channel that carries it stays half open, and nothing more
+    // is ever told. To close the way there closes all that goes through it.
+    const gone = (): void => {
+      this.#gone.abort();
       jump?.close();
-    });
+    };
+    client.once("end", gone).once("close", gone).once("error", gone);
   }
 
   get isOpen(): boolean {
-    return this.#open;
+    return !this.#gone.signal.aborted;
   }
 
   /** Finds out, by trying, whether sudo asks for a password: one that is not asked for would reach the command. */
@@ -190,14 +193,16 @@ class Machine implements SshMachine {
     // sshd passes on no signal in a session of root: then the command is left to find its output closed.
     const givenUp = new AbortController();
     const stop = (): void => {
-      if (this.#open) channel.signal("TERM");
+      if (this.isOpen) channel.signal("TERM");
       setTimeout(() => {
         channel.destroy();
         givenUp.abort();
       }, stopGraceMs).unref();
     };
+    const left = AbortSignal.any([givenUp.signal, this.#gone.signal]);
     const abandoned = new Promise<null>((resolve) => {
-      givenUp.signal.addEventListener("abort", () => {
+      if (left.aborted) resolve(null);
+      left.addEventListener("abort", () => {
         resolve(null);
       });
     });
@@ -222,7 +227,7 @@ class Machine implements SshMachine {
     });
     signal.addEventListener("abort", stop, { once: true });
     try {
-      const sending = feed(channel, password, options.input, givenUp.signal);
+      const sending = feed(channel, password, options.input, left);
       const code = await Promise.race([ended, abandoned]);
       // A command that ends before it read everything closes its end; its exit code says why.
       await sending.catch(() => undefined);
@@ -239,30 +244,37 @@ class Machine implements SshMachine {
 
   async #exec(argv: readonly string[]): Promise<RunningCommand> {
     const command = quoteArguments(argv);
-    if (!this.#open) throw this.#lost("a command");
-    return await new Promise((resolve, reject) => {
-      const closed = (): void => {
-        reject(this.#lost("a command"));
-      };
-      this.#client.once("close", closed);
-      this.#whileConnected(closed, () =>
-        this.#client.exec(command, (error, channel) => {
-          this.#client.off("close", closed);
-          // Here and now: the end of a short command may stand in the packet that comes next.
-          if (error === undefined) resolve({ channel, ended: endOf(channel) });
-          else reject(sshFault("SKEP_SSH_CHANNEL", `${this.name} opens no more channels: ${error.message}`, false));
-        }),
-      );
+    return await this.#whileConnected("a command", (resolve, reject) => {
+      this.#client.exec(command, (error, channel) => {
+        // Here and now: the end of a short command may stand in the packet that comes next.
+        if (error === undefined) resolve({ channel, ended: endOf(channel) });
+        else reject(sshFault("SKEP_SSH_CHANNEL", `${this.name} opens no more channels: ${error.message}`, false));
+      });
     });
   }
 
-  /** ssh2 throws at once where its socket is gone and its end was not told yet. */
-  #whileConnected(onLost: () => void, act: () => unknown): void {
+  /** What `begin` comes to. Throws SKEP_SSH_LOST where the connection is gone, or goes before that. */
+  async #whileConnected<T>(
+    what: string,
+    begin: (resolve: (value: T) => void, reject: (fault: SkepError) => void) => void,
+  ): Promise<T> {
+    const { signal } = this.#gone;
+    const begun = Promise.withResolvers<T>();
+    const lost = (): void => {
+      begun.reject(this.#lost(what));
+    };
+    signal.addEventListener("abort", lost, { once: true });
     try {
-      act();
-    } catch {
-      this.#open = false;
-      onLost();
+      if (signal.aborted) throw this.#lost(what);
+      try {
+        begin(begun.resolve, begun.reject);
+      } catch {
+        // ssh2 throws at once where its socket is gone and its end was not told yet.
+        this.#gone.abort();
+      }
+      return await begun.promise;
+    } finally {
+      signal.removeEventListener("abort", lost);
     }
   }
 
@@ -282,19 +294,11 @@ class Machine implements SshMachine {
     to: string,
     open: (done: (error: Error | undefined, channel: ClientChannel) => void) => unknown,
   ): Promise<Duplex> {
-    if (!this.#open) throw this.#lost(`a way to ${to}`);
-    return await new Promise((resolve, reject) => {
-      const closed = (): void => {
-        reject(this.#lost(`a way to ${to}`));
-      };
-      this.#client.once("close", closed);
-      this.#whileConnected(closed, () =>
-        open((error, channel) => {
-          this.#client.off("close", closed);
-          if (error === undefined) resolve(channel);
-          else reject(sshFault("SKEP_SSH_FORWARD", `${this.name} opens no way to ${to}: ${error.message}`, true));
-        }),
-      );
+    return await this.#whileConnected(`a way to ${to}`, (resolve, reject) => {
+      open((error, channel) => {
+        if (error === undefined) resolve(channel);
+        else reject(sshFault("SKEP_SSH_FORWARD", `${this.name} opens no way to ${to}: ${error.message}`, true));
+      });
     });
   }
 

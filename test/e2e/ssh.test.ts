@@ -136,11 +136,33 @@ describe("the door to other machines", function () {
     expect(await ask(root)).to.equal(node.name);
   });
 
+  const through = (): SshAccess => ({ ...operator, name: "inner", address: "127.0.0.1", jump: root });
+
   it("goes through a jump host", async () => {
-    const through = { ...operator, name: "inner", address: "127.0.0.1", jump: root };
-    const machine = new RemoteMachine({ ...through, known: { ...root.known } }, defaultDockerSocket);
+    const machine = new RemoteMachine(through(), defaultDockerSocket);
     try {
       expect((await machine.run(["id", "-u"], { signal: signal() })).stdout).to.equal("0\n");
+    } finally {
+      await machine.close();
+    }
+  });
+
+  it("tells at once that the connection behind a jump host died, or that to it, and makes another", async () => {
+    const machine = new RemoteMachine(through(), defaultDockerSocket);
+    try {
+      for (const session of ["sshd: operator", "sshd: root"]) {
+        const started = Promise.withResolvers<undefined>();
+        const onStdout = (): void => {
+          started.resolve(undefined);
+        };
+        const running = codeOf(machine.run(["sh", "-c", "echo; exec sleep 30"], { signal: signal(), onStdout }));
+        await started.promise;
+        const killedAt = Date.now();
+        await node.run(["pkill", "-KILL", "-f", `^${session}`]);
+        expect(await running, session).to.equal("SKEP_SSH_LOST");
+        expect(Date.now() - killedAt, session).to.be.below(10_000);
+        expect((await machine.run(["id", "-u"], { signal: signal() })).stdout).to.equal("0\n");
+      }
     } finally {
       await machine.close();
     }
