@@ -138,12 +138,12 @@ function disturbanceOf(
   fresh: readonly LabNode[],
 ): { see: (step: string) => void; ended: () => Promise<void> } {
   let running: Promise<void> | null = null;
-  const second = fresh[1];
   const disturbances = {
-    cut: async (): Promise<void> => {
-      await second?.cut();
+    cut: async (step: string): Promise<void> => {
+      const joining = fresh.find(({ name }) => step === `join:${name}`);
+      await joining?.cut();
       await sleep(40_000);
-      await second?.heal();
+      await joining?.heal();
     },
     store: async (): Promise<void> => {
       await cluster.lab.s3.suspend();
@@ -154,8 +154,8 @@ function disturbanceOf(
   return {
     see: (step) => {
       if (disturbance !== "cut" && disturbance !== "store") return;
-      const meant = disturbance === "cut" ? step === `join:${second?.name ?? ""}` : step.startsWith("volume:");
-      if (meant) running ??= disturbances[disturbance]();
+      // Which machine is the first, and joins nobody, is the plan's choice.
+      if (step.startsWith(disturbance === "cut" ? "join:" : "volume:")) running ??= disturbances[disturbance](step);
     },
     ended: async () => {
       if (disturbance === "cut" || disturbance === "store") expect(running, "it was disturbed").not.to.equal(null);
