@@ -9,10 +9,12 @@ import type { ImageAnswer } from "../recovery/images/planned-image.ts";
 import { registryAccess as registryAccessOf } from "../recovery/images/registry-access.ts";
 import { draftInventory } from "../recovery/inventory-draft.ts";
 import { decodeInventory, type ReadInventory } from "../recovery/inventory.ts";
-import { Journal, type RecoveryMode } from "../recovery/journal.ts";
+import { Journal, lastEvents, type JournalEvent } from "../recovery/journal.ts";
 import { readMachineFacts, type MachineFacts } from "../recovery/machine-facts.ts";
 import { planRecovery } from "../recovery/plan.ts";
 import { stepIds } from "../recovery/plan-steps.ts";
+import { planSurvivor } from "../recovery/quorum/planned-survivor.ts";
+import type { SurvivorChoice } from "../recovery/quorum/survivor.ts";
 import type { RecoveryPlan } from "../recovery/recovery-plan.ts";
 import { recoverySteps } from "../recovery/recovery-steps.ts";
 import { openRecoverySource, type RecoverySource } from "../recovery/recovery-source.ts";
@@ -32,19 +34,17 @@ import type { RecoverInventoryDocument, RecoveryRunDocument } from "./documents.
 import { exitCodes, type ExitCode } from "./exit-code.ts";
 import * as format from "./format.ts";
 import { readInputFile } from "./input-file.ts";
+import { chooseJournal, journalFolderOf, type JournalOptions } from "./recover-journal.ts";
+import { openSurvivors, type SurvivorOptions } from "./recover-survivors.ts";
 import { planDocumentOf, renderRecoveryPlan } from "./recovery-plan-text.ts";
 import { withRootKey } from "./root-key-access.ts";
 import type { Session } from "./session.ts";
 
-export interface PlanOptions extends StoreOptions, IdentityOptions {
+export interface PlanOptions extends StoreOptions, IdentityOptions, JournalOptions, SurvivorOptions {
   inventory: string;
-  run: string;
-  mode: RecoveryMode;
   runJobs?: boolean;
   remapSubnet?: Map<string, string>;
   allowMissingImages?: boolean;
-  /** Of `run` alone: where its journal is. */
-  journal?: string;
 }
 
 export interface RunOptions extends PlanOptions {
@@ -99,13 +99,12 @@ export async function planCommand(session: Session, options: PlanOptions): Promi
   });
 }
 
-interface Planned extends Omit<RecoveryTools, "recoveryId" | "folder" | "now" | "kit"> {
+interface Planned extends Omit<RecoveryTools, "recoveryId" | "now" | "kit"> {
   inventory: ReadInventory;
 }
 
 async function withPlan<T>(session: Session, options: PlanOptions, use: (planned: Planned) => Promise<T>): Promise<T> {
   const { output, signal } = session;
-  if (options.mode === "quorum") throw notYet(options.mode);
   const inventory = decodeInventory(await readInputFile(options.inventory, "the inventory"), options.inventory);
   const accesses = await sshAccesses(inventory.inventory, {
     folder: inventoryFolder(options.inventory),
@@ -113,9 +112,12 @@ async function withPlan<T>(session: Session, options: PlanOptions, use: (planned
       ? (question) => password({ message: question }, { signal, output: process.stderr })
       : null,
   });
-  return await withRootKey(session, options, async ({ store, operator, access, rootPrivateKey }) => {
-    const source = await openRecoverySource(store, operator, options.run, reading(session));
-    for (const { id, status } of source.passedOver) {
+  return await withRootKey(session, options, async ({ store, operator, access, rootPrivateKey, identityFile }) => {
+    const journal = await chooseJournal(options, inventory.digest);
+    const fromRun = await openRecoverySource(store, operator, journal.runId, reading(session));
+    const folder = journalFolderOf(journal, fromRun.run.id);
+    const events = Journal.eventsIn(folder);
+    for (const { id, status } of fromRun.passedOver) {
       output.warn(`run ${id} is newer, but ${status}: it has no proven Raft state`);
     }
     const machines = new Map(
@@ -126,28 +128,25 @@ async function withPlan<T>(session: Session, options: PlanOptions, use: (planned
     );
     try {
       const facts = await gatherFacts(machines, signal);
+      const { identity } = identityFile;
+      const { source, survivors } =
+        options.mode === "quorum"
+          ? await openSurvivors(fromRun, options, { machines, facts, folder, events, identity, signal })
+          : { source: fromRun, survivors: null };
       const registryAccess = registryAccessOf(
         await registryLogins(inventory.inventory, inventoryFolder(options.inventory)),
         copiedObjects(source.swarm.state).services,
       );
-      const first = planFrom(source, inventory, facts, options, null);
+      const gathered = { source, survivors, inventory, facts, begunSteps: lastEvents(events) };
+      const first = planFrom(gathered, null, options);
       const answers = await askImages(first.images, machines, registryAccess, signal);
-      const plan = planFrom(source, inventory, facts, options, answers);
+      const plan = planFrom(gathered, answers, options);
       const allowMissingImages = options.allowMissingImages ?? false;
       const [runJobs, subnets] = [options.runJobs ?? false, options.remapSubnet ?? new Map<string, string>()];
       const { location, credentials } = access;
       const opened = { store, location, credentials, operator, rootPrivateKey };
-      return await use({
-        plan,
-        source,
-        ...opened,
-        machines,
-        inventory,
-        runJobs,
-        subnets,
-        registryAccess,
-        allowMissingImages,
-      });
+      const wishes = { runJobs, subnets, registryAccess, allowMissingImages };
+      return await use({ plan, source, survivors, ...opened, ...wishes, machines, inventory, folder });
     } finally {
       for (const machine of machines.values()) await machine.close();
     }
@@ -174,40 +173,43 @@ async function gatherFacts(
   return new Map(asked.flatMap((one) => (one.status === "fulfilled" ? [[one.value.name, one.value] as const] : [])));
 }
 
+interface Gathered {
+  source: RecoverySource;
+  survivors: SurvivorChoice | null;
+  inventory: ReadInventory;
+  facts: ReadonlyMap<string, MachineFacts>;
+  /** Of this recovery's journal: the last event of each step. */
+  begunSteps: ReadonlyMap<string, JournalEvent["event"]>;
+}
+
 function planFrom(
-  source: RecoverySource,
-  { inventory }: ReadInventory,
-  facts: ReadonlyMap<string, MachineFacts>,
-  options: PlanOptions,
+  { source, survivors, inventory, facts, begunSteps }: Gathered,
   imageAnswers: ReadonlyMap<string, ImageAnswer> | null,
+  options: PlanOptions,
 ): RecoveryPlan {
-  const begun = Journal.lastEvents(journalFolder(options, source.run.id));
   return planRecovery({
     run: source.run,
     copiedNodeId: source.swarm.state.member.nodeId,
     view: viewSwarm(source.swarm),
+    survivor: survivors === null ? null : planSurvivor(survivors, options.newerEntries ?? null),
     volumes: source.volumes,
     images: source.images,
     ...(imageAnswers !== null && { imageAnswers }),
     allowMissingImages: options.allowMissingImages ?? false,
-    inventory,
+    inventory: inventory.inventory,
     facts,
     mode: options.mode,
     runJobs: options.runJobs ?? false,
-    begun: begun.has(stepIds.swarm),
-    begunSteps: begun,
+    begun: begunSteps.has(stepIds.swarm),
+    begunSteps,
     subnets: options.remapSubnet ?? new Map<string, string>(),
   });
-}
-
-function journalFolder({ journal }: PlanOptions, runId: string): string {
-  return resolve(journal ?? `recovery-${runId}`);
 }
 
 export async function runCommand(session: Session, options: RunOptions): Promise<ExitCode> {
   const { output } = session;
   return await withPlan(session, options, async (planned) => {
-    const { plan, inventory, operator } = planned;
+    const { plan, inventory, operator, folder } = planned;
     output.say(renderRecoveryPlan(output.styleWords, plan, Date.now()));
     if (options.dryRun === true) {
       output.document(planDocumentOf(plan));
@@ -218,7 +220,6 @@ export async function runCommand(session: Session, options: RunOptions): Promise
       output.say("nothing was changed");
       return exitCodes.done;
     }
-    const folder = journalFolder(options, plan.runId);
     const journal = await Journal.open(folder, {
       format: 1,
       recoveryId: newRecoveryId(),
@@ -229,25 +230,19 @@ export async function runCommand(session: Session, options: RunOptions): Promise
       startedAt: new Date().toISOString(),
     });
     try {
-      await carryOut(session, options, planned, journal, folder);
-      return await report(session, planned, journal, folder);
+      await carryOut(session, options, planned, journal);
+      return await report(session, planned, journal);
     } finally {
       journal.close();
     }
   });
 }
 
-async function carryOut(
-  session: Session,
-  options: RunOptions,
-  planned: Planned,
-  journal: Journal,
-  folder: string,
-): Promise<void> {
+async function carryOut(session: Session, options: RunOptions, planned: Planned, journal: Journal): Promise<void> {
+  const { folder } = planned;
   const tools: RecoveryTools = {
     ...planned,
     recoveryId: journal.head.recoveryId,
-    folder,
     now: Date.now,
     kit: madeOnce((architecture) => kitForRecovery(planned, folder, architecture, reading(session))),
   };
@@ -286,7 +281,9 @@ async function carryOut(
 
 /** It takes seconds, and nothing of the fence: the step that brings the kit waits for it, and tells its failure. */
 function startPacking(tools: RecoveryTools, journal: Journal): void {
+  const served = new Set(tools.plan.steps.map(({ id }) => id));
   for (const { name, facts } of tools.plan.machines) {
+    if (!served.has(stepIds.kit(name))) continue;
     const architecture = kitArchitecture(facts.architecture);
     if (architecture === null || journal.resultOf(stepIds.kit(name)) !== null) continue;
     tools.kit(architecture).catch(() => undefined);
@@ -305,7 +302,7 @@ function lineOf({ id, title }: PlannedStep, state: StepState, detail: string, sh
   return { id, label: title, state: boardStates[state], detail: state === "left out" ? "left out" : detail, share };
 }
 
-async function report(session: Session, { plan }: Planned, journal: Journal, folder: string): Promise<ExitCode> {
+async function report(session: Session, { plan, folder }: Planned, journal: Journal): Promise<ExitCode> {
   const { output } = session;
   const ended = plan.steps.every(({ id }) => journal.resultOf(id) !== null);
   const left = plan.steps.filter(({ id }) => journal.resultOf(id) === null).map(({ id }) => id);
@@ -354,13 +351,4 @@ function reading({ output, signal }: Session): {
       output.warn(`${key} is passed over: ${format.visible(fault.message)}`);
     },
   };
-}
-
-function notYet(mode: RecoveryMode): SkepError {
-  return new SkepError({
-    code: "SKEP_CLI_USAGE",
-    message: `mode ${mode} is not there yet`,
-    permanent: true,
-    hint: "--mode raft and --mode rebuild bring a swarm back that lost all its managers",
-  });
 }

@@ -6,7 +6,8 @@ import type { MachineFacts } from "./machine-facts.ts";
 import { examineImages, loadedBytes } from "./images/planned-image.ts";
 import { examineNeeds } from "./machine-needs.ts";
 import { stepIds } from "./plan-steps.ts";
-import { parseConstraint, placesFor } from "./placement.ts";
+import { mayMeet, parseConstraint, placesFor } from "./placement.ts";
+import { examineQuorum } from "./quorum/quorum-checks.ts";
 import type { ExaminedPlan, Finding } from "./recovery-plan.ts";
 import { kitArchitecture } from "./runtime-kit.ts";
 
@@ -26,8 +27,10 @@ export function examine(plan: ExaminedPlan): Finding[] {
   const findings: Finding[] = [];
   const say: Say = (severity, code, text) => findings.push({ severity, code, text });
   if (plan.mode === "rebuild") examineRebuild(plan, say);
+  if (plan.mode === "quorum") examineQuorum(plan, say);
   examineNodes(plan, say);
-  for (const machine of plan.machines) examineMachine(plan, machine.facts, say);
+  // One that survived is left as it is.
+  for (const machine of plan.machines) if (!machine.stays) examineMachine(plan, machine.facts, say);
   examineClocks(plan, say);
   examineVolumes(plan, say);
   examineServices(plan, say);
@@ -236,7 +239,8 @@ function examineServices(plan: ExaminedPlan, say: Say): void {
   const restored = new Set(plan.volumes.map(({ source }) => source.part.volume.name));
   for (const service of view.services) {
     const possible = placesFor(service, plan);
-    if (service.constraints.length > 0 && possible.length === 0) {
+    const elsewhere = plan.surviving.filter((place) => mayMeet(place, service.constraints));
+    if (service.constraints.length > 0 && possible.length + elsewhere.length === 0) {
       say(
         "warning",
         "constraint",
@@ -253,7 +257,7 @@ function examineServices(plan: ExaminedPlan, say: Say): void {
     }
     if (service.mode === "job") {
       const what = service.ended ? "ended before and is not run again" : "was under way: it stays held";
-      if (!plan.runJobs)
+      if (!plan.runJobs && plan.mode !== "quorum")
         say(
           "note",
           "job",

@@ -23,6 +23,8 @@ export async function raiseFence(
   const seen: string[] = [];
   const unseen: string[] = [];
   const living = new Map<string, string>();
+  const { survivor } = tools.plan;
+  const surviving = new Set(survivor === null ? [] : [survivor.nodeId, ...survivor.others.map(({ nodeId }) => nodeId)]);
   const look = async (from: string, openTcp: Parameters<typeof findLivingManagers>[1]["openTcp"]): Promise<void> => {
     const found = await findLivingManagers(managers, {
       clusterId,
@@ -30,8 +32,8 @@ export async function raiseFence(
       ...(openTcp !== undefined && { openTcp }),
       signal,
     });
-    for (const { hostname, host, port } of found)
-      living.set(`${host}:${port}`, `${hostname} (${host}:${port}, seen from ${from})`);
+    for (const { hostname, host, port, nodeId } of found)
+      if (!surviving.has(nodeId)) living.set(`${host}:${port}`, `${hostname} (${host}:${port}, seen from ${from})`);
     seen.push(from);
   };
   onProgress(`asking ${managers.map(({ host }) => host).join(", ")}`, null);
@@ -52,7 +54,7 @@ export async function raiseFence(
   if (living.size > 0) {
     throw new SkepError({
       code: "SKEP_RECOVERY_OLD_MANAGER_ALIVE",
-      message: `the old swarm lives: ${[...living.values()].join("; ")}`,
+      message: `${survivor === null ? "the old swarm lives" : "managers live that the inventory replaces or calls gone"}: ${[...living.values()].join("; ")}`,
       permanent: true,
       hint: "two swarms of one identity would fight: switch these machines off, or cut them from the network, and run again",
     });

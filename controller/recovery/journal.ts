@@ -84,22 +84,22 @@ export class Journal {
     }
   }
 
-  /** The last event of each step that the folder's journal names; empty without a journal. Throws as `open`. */
-  static lastEvents(folder: string): Map<string, JournalEvent["event"]> {
+  /** The first line of the folder's journal; null without a journal. Throws as `open`. */
+  static headIn(folder: string): JournalHead | null {
     const path = join(folder, fileName);
-    let text: string;
-    try {
-      text = readFileSync(path, "utf8");
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return new Map();
-      throw error;
-    }
+    const [first, ...more] = readIfThere(path).split("\n");
+    return first === undefined || more.length === 0 ? null : parse(headSchema, first, path, 1);
+  }
+
+  /** What the folder's journal says so far; nothing without a journal. Throws as `open`. */
+  static eventsIn(folder: string): JournalEvent[] {
+    const path = join(folder, fileName);
+    const text = readIfThere(path);
     // Half a line is what a crash cut short.
     const lines = text.slice(0, text.lastIndexOf("\n") + 1).split("\n");
-    const events = lines.flatMap((line, index) =>
+    return lines.flatMap((line, index) =>
       index === 0 || line === "" ? [] : [parse(eventSchema, line, path, index + 1)],
     );
-    return new Map(events.map(({ step, event }) => [step, event]));
   }
 
   get events(): readonly JournalEvent[] {
@@ -108,8 +108,7 @@ export class Journal {
 
   /** What a step left when it was done; null while it is not. A step that was begun anew is not. */
   resultOf(step: string): StepResult | null {
-    const last = this.#events.findLast((event) => event.step === step);
-    return last?.event === "done" ? (last.result ?? {}) : null;
+    return resultIn(this.#events, step);
   }
 
   record(event: JournalEvent): void {
@@ -125,6 +124,22 @@ export class Journal {
   close(): void {
     closeSync(this.#file);
   }
+}
+
+/** "" without a file. */
+function readIfThere(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return "";
+    throw error;
+  }
+}
+
+/** As Journal.resultOf, of events. */
+export function resultIn(events: readonly JournalEvent[], step: string): StepResult | null {
+  const last = events.findLast((event) => event.step === step);
+  return last?.event === "done" ? (last.result ?? {}) : null;
 }
 
 function parse<T>(schema: z.ZodType<T>, line: string, path: string, number: number): T {
@@ -156,4 +171,9 @@ function refuseOther(found: JournalHead, wanted: JournalHead, path: string): voi
     permanent: true,
     hint: "go on with what it was begun with (run, mode, unchanged inventory), or begin anew: --journal FOLDER",
   });
+}
+
+/** The last event of each step that they name. */
+export function lastEvents(events: readonly JournalEvent[]): Map<string, JournalEvent["event"]> {
+  return new Map(events.map(({ step, event }) => [step, event]));
 }

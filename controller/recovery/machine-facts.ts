@@ -13,6 +13,8 @@ export interface MachineFacts {
   /** Of the swarm that it is in; "" in none. */
   clusterId: string;
   nodeId: string;
+  /** It holds Raft state, whether or not the swarm has a leader. */
+  isManager: boolean;
   dataRoot: string;
   freeBytes: number;
   volumes: string[];
@@ -49,6 +51,7 @@ const infoSchema = z.looseObject({
   Swarm: z.looseObject({
     LocalNodeState: z.string(),
     NodeID: z.string(),
+    ControlAvailable: z.boolean(),
     Cluster: z.looseObject({ ID: z.string() }).nullish(),
   }),
 });
@@ -82,6 +85,7 @@ export async function readMachineFacts(
     swarmState: info.Swarm.LocalNodeState,
     clusterId: info.Swarm.Cluster?.ID ?? "",
     nodeId: info.Swarm.NodeID,
+    isManager: info.Swarm.ControlAvailable,
     dataRoot: info.DockerRootDir,
     freeBytes: (blocks ?? 0) * (blockBytes ?? 0),
     volumes: (Volumes ?? []).map(({ Name }) => Name),

@@ -25,7 +25,9 @@ interface SecretReference {
 }
 
 export async function releaseOwn(tools: RecoveryTools, healthMs: number, context: StepContext): Promise<StepResult> {
-  const renaming = renamingOf(tools, context);
+  const names = renamingOf(tools, context);
+  // Of nodes that live nobody has given an image another name.
+  const renaming = tools.plan.mode === "quorum" ? { ...names, images: new Map<string, string>() } : names;
   const releases = tools.plan.own.map((service): Release => {
     return { service, spec: mappedSpec(service.spec, renaming) };
   });

@@ -10,6 +10,7 @@ export const stepIds = {
   images: (machine: string): string => `images:${machine}`,
   imageNames: "image-names",
   volume: (machine: string, id: string): string => `volume:${machine}:${id}`,
+  save: "save",
   takeOver: "take-over",
   swarm: "swarm",
   join: (machine: string): string => `join:${machine}`,
@@ -21,7 +22,7 @@ export const stepIds = {
 } as const;
 
 export function planSteps(plan: Omit<RecoveryPlan, "findings" | "steps">): PlannedStep[] {
-  const { mode, machines, volumes, images, waves, own } = plan;
+  const { mode, machines, volumes, waves, own } = plan;
   const [first, ...others] = machines;
   if (first === undefined) return [];
   const steps: PlannedStep[] = [
@@ -46,25 +47,9 @@ export function planSteps(plan: Omit<RecoveryPlan, "findings" | "steps">): Plann
       sizeBytes: source.sizeBytes,
     });
   }
-  const imageIds: string[] = [];
-  for (const { name } of machines) {
-    const count = images.filter(({ machine }) => machine === name).length;
-    if (count === 0) continue;
-    steps.push({
-      id: stepIds.images(name),
-      phase: "images",
-      title: `see that ${name} has the images of its services (${count})`,
-      after: [stepIds.kit(name)],
-      lane: name,
-      ...(loadedBytes(images, name) > 0 && { sizeBytes: loadedBytes(images, name) }),
-    });
-    imageIds.push(stepIds.images(name));
-  }
-  if (imageIds.length > 0) {
-    const title = "give images that were loaded the names by which services ask for them";
-    steps.push({ id: stepIds.imageNames, phase: "images", title, after: [...imageIds] });
-    imageIds.push(stepIds.imageNames);
-  }
+  const bringImages = imageSteps(plan);
+  steps.push(...bringImages);
+  const imageIds = bringImages.map(({ id }) => id);
   const volumeIds = volumes.map(({ source, machine }) => stepIds.volume(machine, source.id));
   const takeOver = "take the repository over: the old swarm's controller may write to it no more";
   const ready = [...machines.map(({ name }) => stepIds.kit(name)), ...volumeIds, ...imageIds];
@@ -114,4 +99,24 @@ export function planSteps(plan: Omit<RecoveryPlan, "findings" | "steps">): Plann
     steps.push({ id: stepIds.clean(name), phase: "clean", title, after: [stepIds.compare] });
   }
   return steps;
+}
+
+/** Each machine gets those that it needs; then they get their names. None where no machine needs any. */
+export function imageSteps({ machines, images }: Pick<RecoveryPlan, "machines" | "images">): PlannedStep[] {
+  const steps = machines.flatMap(({ name }): PlannedStep[] => {
+    const count = images.filter(({ machine }) => machine === name).length;
+    if (count === 0) return [];
+    const sizeBytes = loadedBytes(images, name);
+    const step: PlannedStep = {
+      id: stepIds.images(name),
+      phase: "images",
+      title: `see that ${name} has the images of its services (${count})`,
+      after: [stepIds.kit(name)],
+      lane: name,
+    };
+    return [sizeBytes > 0 ? { ...step, sizeBytes } : step];
+  });
+  if (steps.length === 0) return [];
+  const title = "give images that were loaded the names by which services ask for them";
+  return [...steps, { id: stepIds.imageNames, phase: "images", title, after: steps.map(({ id }) => id) }];
 }

@@ -5,6 +5,7 @@ import { imageNeeds, planImages } from "./images/planned-image.ts";
 import { advertisedAddress, nodeGone, nodeSurvives, type Inventory } from "./inventory.ts";
 import { mergedNode } from "./merged-node.ts";
 import { planSteps } from "./plan-steps.ts";
+import { quorumSteps } from "./quorum/quorum-steps.ts";
 import { defaultDockerSocket } from "./remote-machine.ts";
 import type { PlanInput, PlannedMachine, RecoveryPlan } from "./recovery-plan.ts";
 import type { OldNode } from "./swarm-view.ts";
@@ -19,13 +20,18 @@ export function planRecovery(input: PlanInput): RecoveryPlan {
   const machines = planMachines(input, homes);
   const volumes = input.volumes.flatMap((source) => {
     const home = homes.get(source.part.nodeId);
-    return home === undefined || home === nodeGone || home === nodeSurvives ? [] : [{ source, machine: home }];
+    if (home === undefined || home === nodeGone || home === nodeSurvives) return [];
+    // A node that survived has its volumes, as they are now.
+    return machines.some(({ name, stays }) => name === home && stays) ? [] : [{ source, machine: home }];
   });
   const released = view.services.filter(({ mode, own }) => !own && (mode !== "job" || input.runJobs));
-  const waves = releaseWaves(released.filter(({ ended }) => !ended || input.runJobs));
+  const toRelease = released.filter(({ ended }) => !ended || input.runJobs);
+  // Mode quorum held nothing: there it is only looked whether they run.
+  const waves = input.mode === "quorum" ? (toRelease.length > 0 ? [toRelease] : []) : releaseWaves(toRelease);
   const endedJobs = view.services.filter(({ ended }) => ended && !input.runJobs).map(({ id }) => id);
   const own = view.services.filter((service) => service.own);
   const gone = view.nodes.filter(({ id }) => homes.get(id) === nodeGone);
+  const surviving = view.nodes.filter(({ id }) => homes.get(id) === nodeSurvives);
   const renamed = new Map(
     machines.flatMap(({ replaces, facts }) =>
       replaces.flatMap(({ hostname }): [string, string][] =>
@@ -33,14 +39,18 @@ export function planRecovery(input: PlanInput): RecoveryPlan {
       ),
     ),
   );
-  const needs = imageNeeds({ machines, services: [...waves.flat(), ...own], renamed });
+  const needs = imageNeeds({ machines, services: [...waves.flat(), ...own], renamed }).filter(
+    // A node that survived has what its tasks run from.
+    ({ machine }) => !machines.some(({ name, stays }) => name === machine && stays),
+  );
   const images = planImages(needs, machines, input.images ?? [], input.imageAnswers ?? null);
   const plan = {
     mode: input.mode,
     runId: input.run.id,
     takenAt: input.run.startedAt,
     clusterId: view.clusterId,
-    ...{ machines, gone, volumes, images, services: view.services, waves, own, endedJobs, renamed },
+    survivor: input.survivor,
+    ...{ machines, gone, surviving, volumes, images, services: view.services, waves, own, endedJobs, renamed },
   };
   return {
     ...plan,
@@ -48,7 +58,7 @@ export function planRecovery(input: PlanInput): RecoveryPlan {
       ...{ ...input, ...plan, sources: input.volumes, homes },
       allowMissingImages: input.allowMissingImages ?? false,
     }),
-    steps: planSteps(plan),
+    steps: input.mode === "quorum" ? quorumSteps(plan) : planSteps(plan),
   };
 }
 
@@ -64,7 +74,7 @@ export function homesOf({ nodes }: Inventory, old: readonly OldNode[]): Map<stri
 
 /** The first manager is the machine of the node whose copy it is, where that is a manager: it keeps the node's id. */
 function planMachines(
-  { inventory, view, facts, copiedNodeId }: PlanInput,
+  { inventory, view, facts, copiedNodeId, mode }: PlanInput,
   homes: ReadonlyMap<string, string>,
 ): PlannedMachine[] {
   const constraints = view.services.flatMap((service) => service.constraints);
@@ -82,6 +92,7 @@ function planMachines(
         role: machine.role,
         replaces,
         dress: mergedNode(replaces, constraints),
+        stays: mode === "quorum" && replaces.some(({ id }) => id === known.nodeId),
         facts: known,
       },
     ];

@@ -6,6 +6,7 @@ import type { JournalEvent, RecoveryMode } from "./journal.ts";
 import type { MachineFacts } from "./machine-facts.ts";
 import type { MergedNode } from "./merged-node.ts";
 import type { VolumeSource } from "./recovery-source.ts";
+import type { PlannedSurvivor } from "./quorum/planned-survivor.ts";
 import type { PlannedStep } from "./steps.ts";
 import type { OldNode, OldService, SwarmView } from "./swarm-view.ts";
 
@@ -21,6 +22,8 @@ export interface PlannedMachine {
   replaces: OldNode[];
   /** Labels and availability that it gets from them. */
   dress: MergedNode;
+  /** It is that node itself, which survived: nothing of it is stopped, held or overwritten. */
+  stays: boolean;
   facts: MachineFacts;
 }
 
@@ -41,9 +44,13 @@ export interface RecoveryPlan {
   runId: string;
   takenAt: string;
   clusterId: string;
+  /** Mode quorum: the manager that goes on; else null. */
+  survivor: PlannedSurvivor | null;
   /** The first is the first manager. */
   machines: PlannedMachine[];
   gone: OldNode[];
+  /** Those that the inventory says to survive, and that are no machine of it. */
+  surviving: OldNode[];
   volumes: PlannedVolume[];
   /** One for each machine and image. */
   images: PlannedImage[];
@@ -66,6 +73,8 @@ export interface PlanInput {
   /** Of the manager whose copy it is. */
   copiedNodeId: string;
   view: SwarmView;
+  /** Mode quorum alone. */
+  survivor: PlannedSurvivor | null;
   volumes: readonly VolumeSource[];
   /** Default: none. */
   images?: readonly ImageSource[];

@@ -2,6 +2,7 @@
 import { raiseFence } from "./fence-step.ts";
 import { imageActions } from "./images/image-steps.ts";
 import { stepIds } from "./plan-steps.ts";
+import { quorumActions } from "./quorum/quorum-mode.ts";
 import { raftActions } from "./raft-mode.ts";
 import { rebuildActions } from "./rebuild-mode.ts";
 import { kitOn, plannedMachine, type RecoveryTools } from "./recovery-tools.ts";
@@ -18,7 +19,7 @@ export interface CarryOutOptions {
 }
 
 export function recoverySteps(tools: RecoveryTools, options: CarryOutOptions): Step[] {
-  const ofMode = tools.plan.mode === "rebuild" ? rebuildActions : raftActions;
+  const ofMode = { raft: raftActions, quorum: quorumActions, rebuild: rebuildActions }[tools.plan.mode];
   const actions = new Map([...sharedActions(tools, options), ...ofMode(tools, options.healthMs)]);
   return tools.plan.steps.map((step: PlannedStep): Step => {
     const known = actions.get(step.id);

@@ -7,12 +7,15 @@ import type { RegistryAccess } from "./images/registry-access.ts";
 import { MachineKit } from "./machine-kit.ts";
 import type { PlannedMachine, RecoveryPlan } from "./recovery-plan.ts";
 import type { RecoverySource } from "./recovery-source.ts";
+import type { SurvivorChoice } from "./quorum/survivor.ts";
 import type { RemoteMachine } from "./remote-machine.ts";
 import type { KitArchitecture, RuntimeKit } from "./runtime-kit.ts";
 
 export interface RecoveryTools {
   plan: RecoveryPlan;
   source: RecoverySource;
+  /** Mode quorum alone; `source` has the state of the chosen one. */
+  survivors: SurvivorChoice | null;
   store: Store;
   location: StoreLocation;
   credentials: StoreCredentials | null;

@@ -69,39 +69,49 @@ export async function releaseWave(
   healthMs: number,
   context: StepContext,
 ): Promise<StepResult> {
-  const { signal } = context;
   const manager = machineOf(tools, firstMachine(tools).name);
   for (const { service, spec } of releases) {
     context.onProgress(`letting ${service.name} go`, null);
-    await writeSpec(manager, service.id, spec, signal);
+    await writeSpec(manager, service.id, spec, context.signal);
   }
+  const released = releases.map(({ service }) => service);
+  return { services: await awaitHealth(tools, released, healthMs, context) };
+}
+
+/** By name: `healthy`, or what is wrong when the time is over. */
+export async function awaitHealth(
+  tools: RecoveryTools,
+  released: readonly OldService[],
+  healthMs: number,
+  { signal, onProgress }: StepContext,
+): Promise<Record<string, string>> {
+  const manager = machineOf(tools, firstMachine(tools).name);
   const services: Record<string, string> = {};
   const startedAt = tools.now();
-  let waiting = [...releases];
+  let waiting = [...released];
   while (waiting.length > 0) {
-    const still: Release[] = [];
-    for (const release of waiting) {
+    const still: OldService[] = [];
+    for (const service of waiting) {
       const waitedMs = tools.now() - startedAt;
-      const health = await healthOf(manager, release.service, waitedMs, signal);
-      if (health === "healthy") services[release.service.name] = health;
-      else if (waitedMs > healthMs || (hopeless.test(health) && waitedMs > hopelessMs))
-        services[release.service.name] = health;
-      else still.push(release);
+      const health = await healthOf(manager, service, waitedMs, signal);
+      if (health === "healthy") services[service.name] = health;
+      else if (waitedMs > healthMs || (hopeless.test(health) && waitedMs > hopelessMs)) services[service.name] = health;
+      else still.push(service);
     }
     waiting = still;
     if (waiting.length === 0) break;
-    const names = waiting.map(({ service }) => service.name).join(", ");
-    context.onProgress(`waiting for ${names}`, (releases.length - waiting.length) / releases.length);
+    const names = waiting.map(({ name }) => name).join(", ");
+    onProgress(`waiting for ${names}`, (released.length - waiting.length) / released.length);
     await sleep(pollMs, undefined, { signal });
   }
-  return { services };
+  return services;
 }
 
 /**
  * Twice: the swarm keeps the spec before the last update, and a rollback, also one that swarm makes itself where tasks fail,
  * would find the held one. The second update changes nothing, so no task starts anew.
  */
-async function writeSpec(manager: RemoteMachine, id: string, spec: Spec, signal: AbortSignal): Promise<void> {
+export async function writeSpec(manager: RemoteMachine, id: string, spec: Spec, signal: AbortSignal): Promise<void> {
   for (let tries = 1; ; tries++) {
     const {
       Version,

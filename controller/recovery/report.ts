@@ -139,6 +139,7 @@ function skippedOf({ mode }: RecoveryPlan, resultOf: (step: string) => StepResul
 }
 
 function nextSteps(plan: RecoveryPlan, { mode }: JournalHead): string[] {
+  if (mode === "quorum") return nextOfQuorum(plan);
   const rotate = [
     "docker swarm join-token --rotate worker; docker swarm join-token --rotate manager",
     "docker swarm ca --rotate",
@@ -154,6 +155,18 @@ function nextSteps(plan: RecoveryPlan, { mode }: JournalHead): string[] {
     ...(mode === "rebuild"
       ? []
       : ["a rollback of a service would go to its held state until it is deployed again: deploy each stack once"]),
+  ];
+}
+
+function nextOfQuorum({ takenAt, gone, machines, survivor }: RecoveryPlan): string[] {
+  const dead = [...gone, ...machines.flatMap(({ stays, replaces }) => (stays ? [] : replaces))];
+  const names = dead.map(({ hostname }) => hostname).join(", ");
+  return [
+    `${names} must never come back: together they could be a majority of the old quorum. Their disks are to be wiped`,
+    `what was written to volumes of ${names} after ${takenAt} is lost: tell whom it concerns`,
+    "whoever has one of those disks has the swarm's keys: docker swarm ca --rotate, docker swarm join-token --rotate worker, … manager, and with autolock docker swarm unlock-key --rotate",
+    `keep ${survivor?.machine ?? "the survivor"}'s saved state beside this report until all is well: skep swarm inspect reads it`,
+    "replace controller.key in the kit by the one beside this report, then: skep backup --wait",
   ];
 }
 

@@ -60,8 +60,8 @@ export async function layDownSwarm(tools: RecoveryTools, context: StepContext): 
   const rebased = await rebaseSwarm(
     swarm.state,
     {
-      node: await required(files, "certificates/swarm-node.crt"),
-      root: await required(files, "certificates/swarm-root-ca.crt"),
+      node: await requiredFile(files, "certificates/swarm-node.crt"),
+      root: await requiredFile(files, "certificates/swarm-root-ca.crt"),
     },
     {
       advertiseAddress: first.advertise,
@@ -94,7 +94,7 @@ export async function layDownSwarm(tools: RecoveryTools, context: StepContext): 
   };
 }
 
-function hostOf(machine: RemoteMachine): SwarmHost {
+export function hostOf(machine: RemoteMachine): SwarmHost {
   return {
     name: machine.name,
     run: (argv, options) => machine.run(argv, options),
@@ -102,7 +102,8 @@ function hostOf(machine: RemoteMachine): SwarmHost {
   };
 }
 
-async function required(files: SwarmFiles, path: string): Promise<Uint8Array> {
+/** Throws SKEP_RECOVERY_NO_RAFT. */
+export async function requiredFile(files: SwarmFiles, path: string): Promise<Uint8Array> {
   const bytes = await readWhole(files, path, largestCertificateBytes);
   if (bytes !== null) return bytes;
   throw new SkepError({
@@ -163,7 +164,7 @@ export async function joinMachine(tools: RecoveryTools, name: string, context: S
   }
 }
 
-async function listNodes(tools: RecoveryTools, signal: AbortSignal): Promise<z.infer<typeof nodeSchema>[]> {
+export async function listNodes(tools: RecoveryTools, signal: AbortSignal): Promise<z.infer<typeof nodeSchema>[]> {
   return await machineOf(tools, firstMachine(tools).name).engine(z.array(nodeSchema), { path: "/nodes" }, signal);
 }
 
@@ -194,7 +195,7 @@ export async function dressNodes(tools: RecoveryTools, context: StepContext): Pr
   return { nodes: Object.fromEntries(ids), removed };
 }
 
-async function updateNode(manager: RemoteMachine, id: string, spec: object, signal: AbortSignal): Promise<void> {
+export async function updateNode(manager: RemoteMachine, id: string, spec: object, signal: AbortSignal): Promise<void> {
   for (let tries = 1; ; tries++) {
     const node = await manager.engine(nodeSchema, { path: `/nodes/${id}` }, signal);
     const query = { version: node.Version.Index };

@@ -123,7 +123,10 @@ async function awaitManager(
 }
 
 /** Throws SKEP_SWARM_RESTORE_DIFFERS where the API still says something else at the end. */
-async function awaitAgreement({ host, rebased, signal }: RestoreOptions, limitMs: number): Promise<RestoreCheck> {
+export async function awaitAgreement(
+  { host, rebased, signal }: Pick<RestoreOptions, "host" | "signal"> & { rebased: Pick<RebasedSwarm, "state"> },
+  limitMs: number,
+): Promise<RestoreCheck> {
   const deadline = performance.now() + limitMs;
   for (;;) {
     let fault: unknown;

@@ -14,6 +14,7 @@ import { readDataKeys, type DataKeys } from "./data-keys.ts";
 import { decodeKeyFile, isLocked, longestKeyFileBytes, type KeyFile } from "./key-file.ts";
 import { Membership } from "./membership.ts";
 import { decodeSnapshot, kindNumbers, objectKinds, ObjectStore } from "./object-store.ts";
+import type { NewerEntry } from "./newer-entries.ts";
 import type { RaftProof } from "./proof.ts";
 import { newestSnapshot, type FoundSnapshot } from "./newest-snapshot.ts";
 import type { RaftMember } from "./raft-messages.ts";
@@ -31,15 +32,21 @@ export interface ReadOptions {
   unlockKey?: Uint8Array | null;
   /** Applies entries above the commit index too. Without a marker write before the copy they may be acknowledged. */
   includeNewer?: boolean;
+  /** An index that is known from elsewhere to be committed, though the disk does not say so yet. */
+  knownCommit?: number;
   signal?: AbortSignal;
   longestSnapshotBytes?: number;
 }
 
 export interface SwarmState {
   proof: RaftProof;
-  /** Last applied index: the commit index, or the last with `includeNewer`; and the term of that entry. */
+  /** Last applied index: the commit index as known, or the last with `includeNewer`; and the term of that entry. */
   appliedIndex: number;
   appliedTerm: number;
+  /** Term of the last entry of the log, committed or not. */
+  lastTerm: number;
+  /** What stands above the commit index as known, in order; with `includeNewer` it is applied. */
+  newer: NewerEntry[];
   /** This manager, as its log's metadata names it (the address may be 0.0.0.0 there). */
   member: RaftMember;
   membership: Membership;
@@ -117,7 +124,7 @@ export async function readSwarm(files: SwarmFiles, options: ReadOptions = {}): P
   if (note !== undefined && note !== snapshot.term) {
     throw formatError(`${walDirectory}: notes term ${note} for snapshot ${snapshot.index}, which has ${snapshot.term}`);
   }
-  const applied = replay.finish(options.includeNewer === true);
+  const applied = replay.finish(options.knownCommit ?? 0, options.includeNewer === true);
   const { store, membership } = replay;
   checkIdentity(store, membership, member, certificate);
   const unknown = checkObjects(store);
@@ -151,6 +158,7 @@ export async function readSwarm(files: SwarmFiles, options: ReadOptions = {}): P
       certificateExpiresAt: certificate.notAfter,
     },
     ...applied,
+    lastTerm: walk.lastTerm,
     member,
     membership,
     store,

@@ -1,7 +1,8 @@
 // From sealed entries to objects: opens what the walk over the log gives, and applies it once it is committed.
 import type { DataKeys } from "./data-keys.ts";
 import type { Membership } from "./membership.ts";
-import { decodeRequest, type ObjectStore } from "./object-store.ts";
+import { describeEntry, type NewerEntry } from "./newer-entries.ts";
+import type { ObjectStore } from "./object-store.ts";
 import { entryType, type Entry } from "./raft-messages.ts";
 import { openRecord } from "./sealed-record.ts";
 import type { WalRecord } from "./wal-walk.ts";
@@ -104,12 +105,21 @@ export class Replay {
     this.#appliedTerm = term;
   }
 
-  /** Applies or only parses what is not committed, and gives where the objects stand. */
-  finish(includeNewer: boolean): { appliedIndex: number; appliedTerm: number } {
-    for (const pending of this.#pending) {
+  /**
+   * Applies what is known to be committed beyond the last hard state, then the rest where it is wanted, and gives where the
+   * objects stand, and what that rest is.
+   */
+  finish(
+    knownCommit: number,
+    includeNewer: boolean,
+  ): { appliedIndex: number; appliedTerm: number; newer: NewerEntry[] } {
+    this.#commit = Math.max(this.#commit, knownCommit);
+    this.#applyCommitted();
+    const newer = this.#pending.map((pending) => {
+      const described = describeEntry(pending, this.store);
       if (includeNewer) this.#apply(pending);
-      else if (pending.type === entryType.normal) decodeRequest(pending.plain, () => undefined);
-    }
-    return { appliedIndex: this.#appliedIndex, appliedTerm: this.#appliedTerm };
+      return described;
+    });
+    return { appliedIndex: this.#appliedIndex, appliedTerm: this.#appliedTerm, newer };
   }
 }

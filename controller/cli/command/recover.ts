@@ -31,7 +31,6 @@ export function register(program: Command): void {
     .option("--dry-run", "print the plan and stop")
     .option("--until <step>", "end once this step is done")
     .option("--only <step>", "do this step alone")
-    .option("--journal <folder>", "where journal and report are kept (default: recovery-RUN)")
     .option(
       "--fence-command <program>",
       "a program that switches the old machines off; their addresses are on its stdin",
@@ -49,19 +48,32 @@ function addPlanOptions(command: Command): void {
     .option("--inventory <file>", "the machines, and what became of each node", "inventory.yml")
     .option("--run <run>", "from this run (default: the newest with proven Raft state)", "latest")
     .addOption(
-      new Option("--mode <mode>", "raft: the lost swarm goes on; rebuild: a new one with all that it had")
+      new Option(
+        "--mode <mode>",
+        "raft: the lost swarm goes on; rebuild: a new one with all that it had; quorum: a manager survives, the majority is lost",
+      )
         .choices([...recoveryModes])
         .default("raft"),
     )
     .option("--remap-subnet <old=new>", "mode rebuild: give a network another subnet; may be given again", parseSubnets)
     .option("--run-jobs", "run jobs again")
-    .option("--allow-missing-images", "go on without images that can neither be pulled nor loaded");
+    .option("--allow-missing-images", "go on without images that can neither be pulled nor loaded")
+    .option(
+      "--journal <folder>",
+      "where journal and report are kept (default: the unfinished one of this inventory in ./recovery-*, else recovery-RUN)",
+    )
+    .addOption(
+      new Option(
+        "--newer-entries <what>",
+        "mode quorum: entries above the survivor's commit index; to keep them its engine is stopped",
+      ).choices(["keep", "drop"]),
+    )
+    .option("--unlock-key-file <file>", "mode quorum: the swarm's unlock key, where it was rotated since the run");
   addStoreOptions(addIdentityOption(addKitOption(command)));
 }
 
 async function checkedPlan(session: Session, options: PlanOptions): Promise<ExitCode> {
-  if (options.remapSubnet !== undefined && options.mode !== "rebuild")
-    throw usage("--remap-subnet needs --mode rebuild");
+  checkMode(options);
   return await planCommand(session, options);
 }
 
@@ -69,9 +81,15 @@ async function checkedRun(session: Session, options: RunOptions & PlanOptions): 
   const seconds = Number(options.healthSeconds);
   if (!(seconds >= 1 && seconds <= 86_400)) throw usage("--health-seconds takes a number from 1 to 86400");
   if (options.until !== undefined && options.only !== undefined) throw usage("--until and --only exclude each other");
-  if (options.remapSubnet !== undefined && options.mode !== "rebuild")
-    throw usage("--remap-subnet needs --mode rebuild");
+  checkMode(options);
   return await runCommand(session, options);
+}
+
+function checkMode({ mode, remapSubnet, newerEntries, unlockKeyFile }: PlanOptions): void {
+  if (remapSubnet !== undefined && mode !== "rebuild") throw usage("--remap-subnet needs --mode rebuild");
+  if (mode === "quorum") return;
+  if (newerEntries !== undefined) throw usage("--newer-entries needs --mode quorum");
+  if (unlockKeyFile !== undefined) throw usage("--unlock-key-file needs --mode quorum");
 }
 
 function usage(message: string): SkepError {

@@ -12,14 +12,20 @@ export const databaseVolume = "shop_data";
 export const uploadsVolume = "shop_uploads";
 export const signingKey = randomBytes(32).toString("hex");
 
-/** Deploys it: the database on the second node, the web service on those of zone b, which is the third. One may stand for all. */
-export async function deployApplication(nodes: readonly LabNode[], image: string): Promise<void> {
+/**
+ * Deploys it: the database on the second node, the web service on those of zone b, which is the third. One may stand for all.
+ * `swarmNodes`: how many the swarm has, where it has more.
+ */
+export async function deployApplication(
+  nodes: readonly LabNode[],
+  image: string,
+  swarmNodes = new Set(nodes).size,
+): Promise<void> {
   const [manager, second, third] = nodes;
   if (manager === undefined || second === undefined || third === undefined) throw new RangeError("three nodes");
   await updateInSwarm(manager, ["node", "update", "--label-add", "zone=a", "--label-add", "disk=ssd", second.name]);
   await updateInSwarm(manager, ["node", "update", "--label-add", "zone=b", third.name]);
   const secondId = (await second.run(["docker", "info", "--format", "{{.Swarm.NodeID}}"])).trim();
-  const count = new Set(nodes).size;
   const target = "/root/shop";
   const folder = manager.hostPath(target);
   await mkdir(folder, { recursive: true });
@@ -39,7 +45,7 @@ export async function deployApplication(nodes: readonly LabNode[], image: string
     return (
       /^shop_database 1\/1/m.test(stdout) &&
       /^shop_web 2\/2/m.test(stdout) &&
-      new RegExp(`^shop_sidecar ${count}/${count}`, "m").test(stdout) &&
+      new RegExp(`^shop_sidecar ${swarmNodes}/${swarmNodes}`, "m").test(stdout) &&
       /^migration .*\(1\/1 completed\)/m.test(stdout)
     );
   });

@@ -41,6 +41,8 @@ function configs(state: SwarmState): string[] {
   );
 }
 
+type Target = Parameters<typeof request>[1][number];
+
 const sealed = (index: number, objects: Parameters<typeof request>[1], action?: number): Uint8Array =>
   sealRecord(request(index, objects, action), dek);
 
@@ -79,9 +81,34 @@ describe("reading a swarm directory", () => {
     expect(configs(state)).not.to.include("config-7");
     expect(state.proof).to.include({ commitIndex: 6, lastIndex: 8 });
     expect(state.warnings).to.deep.equal([]);
+    expect(
+      state.newer.map(({ index, changes }) => [index, ...changes.map(({ what, name }) => `${what} ${name}`)]),
+    ).to.deep.equal([
+      [7, "create config-7"],
+      [8, "create config-8"],
+    ]);
+    expect(state.lastTerm).to.equal(2);
     const whole = await readSwarm(files, { includeNewer: true });
     expect(configs(whole)).to.include("config-8");
     expect(whole.appliedIndex).to.equal(8);
+  });
+
+  it("tells orders above the commit index from swarm's own notes, in whatever order they have their labels", async () => {
+    const node = (labels: Record<string, string>, address: string): Target => ({
+      case: "node",
+      value: { id: member.nodeId, spec: { annotations: { labels } }, status: { addr: address } },
+    });
+    const wal = plainWal(6)
+      .entry(7, sealed(7, [node({ zone: "a", disk: "ssd" }, "")], 2))
+      .state(7)
+      .entry(8, sealed(8, [node({ disk: "ssd", zone: "a" }, "10.0.0.9")], 2))
+      .entry(9, sealed(9, [node({ disk: "ssd", zone: "b" }, "10.0.0.9")], 2));
+    const { newer } = await readSwarm(memoryFiles(await syntheticSwarm(wal.finish())));
+    const told = newer.map(({ index, changes }) => [index, ...changes.map(({ what, ordered }) => [what, ordered])]);
+    expect(told).to.deep.equal([
+      [8, ["update", false]],
+      [9, ["update", true]],
+    ]);
   });
 
   it("follows an entry that was replaced before it was committed, and refuses one replaced after", async () => {

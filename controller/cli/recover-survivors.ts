@@ -1,0 +1,54 @@
+// Mode quorum: the swarm's state comes from a manager that survived, not from the run; the run gives volumes.
+import { openSwarm } from "../../shared/raft/open-swarm.ts";
+import { decodeUnlockKey } from "../../shared/raft/unlock-key.ts";
+import type { JournalEvent } from "../recovery/journal.ts";
+import { resultIn } from "../recovery/journal.ts";
+import type { MachineFacts } from "../recovery/machine-facts.ts";
+import { stepIds } from "../recovery/plan-steps.ts";
+import type { NewerChoice } from "../recovery/quorum/planned-survivor.ts";
+import { openSavedCopy } from "../recovery/quorum/saved-copy.ts";
+import { findSurvivors, type SurvivorChoice } from "../recovery/quorum/survivor.ts";
+import type { RecoverySource } from "../recovery/recovery-source.ts";
+import type { RemoteMachine } from "../recovery/remote-machine.ts";
+import { readInputFile } from "./input-file.ts";
+
+export interface SurvivorOptions {
+  newerEntries?: NewerChoice;
+  /** The swarm's present unlock key, where it was rotated since the run. */
+  unlockKeyFile?: string;
+}
+
+export interface SurvivorTools {
+  machines: ReadonlyMap<string, RemoteMachine>;
+  facts: ReadonlyMap<string, MachineFacts>;
+  folder: string;
+  events: readonly JournalEvent[];
+  /** `AGE-SECRET-KEY-…`: opens what a call before saved. */
+  identity: string;
+  signal: AbortSignal;
+}
+
+/** The source with the survivor's state in place of the run's. Throws what findSurvivors and openSavedCopy throw. */
+export async function openSurvivors(
+  source: RecoverySource,
+  options: SurvivorOptions,
+  { machines, facts, folder, events, identity, signal }: SurvivorTools,
+): Promise<{ source: RecoverySource; survivors: SurvivorChoice }> {
+  const saved = resultIn(events, stepIds.save);
+  const unlockKeys = [
+    ...(options.unlockKeyFile === undefined
+      ? []
+      : [decodeUnlockKey(await readInputFile(options.unlockKeyFile, "the unlock key file"))]),
+    ...(source.archive.unlockKey === null ? [] : [source.archive.unlockKey]),
+  ];
+  const clusterId = source.swarm.state.clusterId;
+  const survivors =
+    saved === null
+      ? await findSurvivors({ machines, facts, clusterId, unlockKeys, signal })
+      : await openSavedCopy(folder, saved, identity, signal);
+  const { archive, swarm, knownCommit } = survivors.chosen;
+  if (options.newerEntries !== "keep") return { source: { ...source, archive, swarm }, survivors };
+  const reading = { unlockKey: archive.unlockKey, knownCommit, includeNewer: true, signal };
+  const whole = await openSwarm(archive.files, reading);
+  return { source: { ...source, archive, swarm: whole }, survivors };
+}
