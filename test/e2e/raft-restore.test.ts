@@ -1,6 +1,7 @@
 // `skep swarm backup`, `inspect` and `restore` on real engines, as an operator runs them.
 import { expect } from "chai";
 import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,6 +13,7 @@ import { runCli } from "../controller/cli/run-cli.ts";
 import { until } from "./raft-swarm.ts";
 import { create, engineCall, fillSwarm, secretText } from "./rich-swarm.ts";
 import { installSkep, skepOn, type SkepResult } from "./skep-on-node.ts";
+import { onTerminal, type Answered } from "./terminal.ts";
 
 describe("a swarm in one file", function () {
   this.timeout(240_000);
@@ -99,6 +101,38 @@ describe("a swarm in one file", function () {
     const piped = await manager.exec(["sh", "-euc", script]);
     expect(piped.code, piped.stderr).to.equal(0);
     expect(JSON.parse(piped.stdout)).to.deep.include({ ok: true });
+  });
+
+  it("asks for a passphrase twice on a terminal and shows none; what it makes opens with age and the same words", async () => {
+    const kept = "/root/by-passphrase.age";
+    const words = "grüne Käfer am Zaun";
+    const ask = async (again: string): Promise<Answered> => {
+      const { host, root, hostKey } = await manager.ssh();
+      await writeFile(join(folder, "known_hosts"), `${host} ${hostKey}\n`);
+      const trusted = ["-o", `UserKnownHostsFile=${join(folder, "known_hosts")}`, "-o", "StrictHostKeyChecking=yes"];
+      const program = `/opt/skep/node /opt/skep/controller/cli/main.ts swarm backup --passphrase --output ${kept}`;
+      return await onTerminal(
+        ["ssh", "-t", ...trusted, "-i", root.privateKeyPath, `root@${host}`, program],
+        [
+          ["Passphrase of the file", words],
+          ["The same again", again],
+        ],
+      );
+    };
+    const refused = await ask("grüne Käfer am Zaum");
+    expect(refused.code).to.equal(1);
+    expect(refused.text).to.contain("the two passphrases are not the same").and.not.to.contain("Käfer");
+    expect(existsSync(manager.hostPath(kept))).to.equal(false);
+
+    const made = await ask(words);
+    expect(made.code, made.text).to.equal(0);
+    expect(made.text).to.contain("proven up to index").and.not.to.contain("Käfer");
+    const [sealed, plain] = [join(folder, "by-passphrase.age"), join(folder, "by-passphrase.tar.zst")];
+    await writeFile(sealed, await readFile(manager.hostPath(kept)));
+    const opened = await onTerminal(["age", "-d", "-o", plain, sealed], [["Enter passphrase", words]]);
+    expect(opened.code, opened.text).to.equal(0);
+    const listing = execFileSync("sh", ["-euc", 'zstd -d < "$1" | tar t', "list", plain], { encoding: "utf8" });
+    expect(listing).to.contain("swarm/certificates/swarm-node.key\n");
   });
 
   it("is encrypted to the operators of the kit's repository where nobody else is named", async () => {
