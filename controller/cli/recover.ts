@@ -4,6 +4,8 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { SkepError } from "../../shared/errors.ts";
 import { copiedObjects } from "../objects/copied-objects.ts";
+import { compareSetups } from "../recovery/engine-setup/ask-setups.ts";
+import type { SetupDifferences } from "../recovery/engine-setup/engine-setup.ts";
 import { askImages } from "../recovery/images/ask-images.ts";
 import type { ImageAnswer } from "../recovery/images/planned-image.ts";
 import { registryAccess as registryAccessOf } from "../recovery/images/registry-access.ts";
@@ -45,6 +47,7 @@ export interface PlanOptions extends StoreOptions, IdentityOptions, JournalOptio
   runJobs?: boolean;
   remapSubnet?: Map<string, string>;
   allowMissingImages?: boolean;
+  applyNodeFacts?: boolean;
 }
 
 export interface RunOptions extends PlanOptions {
@@ -139,8 +142,11 @@ async function withPlan<T>(session: Session, options: PlanOptions, use: (planned
       );
       const gathered = { source, survivors, inventory, facts, begunSteps: lastEvents(events) };
       const first = planFrom(gathered, null, options);
-      const answers = await askImages(first.images, machines, registryAccess, signal);
-      const plan = planFrom(gathered, answers, options);
+      const [imageAnswers, setup] = await Promise.all([
+        askImages(first.images, machines, registryAccess, signal),
+        compareSetups(first.machines, source.setups, machines, signal),
+      ]);
+      const plan = planFrom(gathered, { imageAnswers, setup }, options);
       const allowMissingImages = options.allowMissingImages ?? false;
       const [runJobs, subnets] = [options.runJobs ?? false, options.remapSubnet ?? new Map<string, string>()];
       const { location, credentials } = access;
@@ -184,7 +190,11 @@ interface Gathered {
 
 function planFrom(
   { source, survivors, inventory, facts, begunSteps }: Gathered,
-  imageAnswers: ReadonlyMap<string, ImageAnswer> | null,
+  /** Null before the machines were asked. */
+  answers: {
+    imageAnswers: ReadonlyMap<string, ImageAnswer>;
+    setup: ReadonlyMap<string, SetupDifferences>;
+  } | null,
   options: PlanOptions,
 ): RecoveryPlan {
   return planRecovery({
@@ -194,7 +204,8 @@ function planFrom(
     survivor: survivors === null ? null : planSurvivor(survivors, options.newerEntries ?? null),
     volumes: source.volumes,
     images: source.images,
-    ...(imageAnswers !== null && { imageAnswers }),
+    ...(answers !== null && answers),
+    applyNodeFacts: options.applyNodeFacts ?? false,
     allowMissingImages: options.allowMissingImages ?? false,
     inventory: inventory.inventory,
     facts,

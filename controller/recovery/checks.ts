@@ -2,6 +2,7 @@
 // good to know. Pure functions over what was gathered.
 import { BlockList, isIP } from "node:net";
 import { nodeGone, nodeSurvives } from "./inventory.ts";
+import { examineSetup } from "./engine-setup/setup-findings.ts";
 import type { MachineFacts } from "./machine-facts.ts";
 import { examineImages, loadedBytes } from "./images/planned-image.ts";
 import { examineNeeds } from "./machine-needs.ts";
@@ -37,6 +38,7 @@ export function examine(plan: ExaminedPlan): Finding[] {
   examineNeeds(plan, say);
   examineNetworks(plan, say);
   findings.push(...examineImages(plan.images, plan.allowMissingImages));
+  findings.push(...examineSetup(plan.setup ?? new Map(), plan.setUp));
   const order = ["error", "warning", "note"];
   return findings.sort((a, b) => order.indexOf(a.severity) - order.indexOf(b.severity));
 }

@@ -6,6 +6,7 @@ import type { PlannedStep } from "./steps.ts";
 
 export const stepIds = {
   fence: "fence",
+  setup: (machine: string): string => `setup:${machine}`,
   kit: (machine: string): string => `kit:${machine}`,
   images: (machine: string): string => `images:${machine}`,
   imageNames: "image-names",
@@ -22,7 +23,7 @@ export const stepIds = {
 } as const;
 
 export function planSteps(plan: Omit<RecoveryPlan, "findings" | "steps">): PlannedStep[] {
-  const { mode, machines, volumes, waves, own } = plan;
+  const { mode, machines, volumes, waves, own, setUp } = plan;
   const [first, ...others] = machines;
   if (first === undefined) return [];
   const steps: PlannedStep[] = [
@@ -34,8 +35,14 @@ export function planSteps(plan: Omit<RecoveryPlan, "findings" | "steps">): Plann
     },
   ];
   for (const { name } of machines) {
+    const isSetUp = setUp.includes(name);
+    if (isSetUp) {
+      const title = `set the engine of ${name} up as it was on the nodes whose place it takes`;
+      steps.push({ id: stepIds.setup(name), phase: "setup", title, after: [stepIds.fence], lane: name });
+    }
     const title = `bring Skep to ${name}`;
-    steps.push({ id: stepIds.kit(name), phase: "kit", title, after: [stepIds.fence], lane: name });
+    const after = [isSetUp ? stepIds.setup(name) : stepIds.fence];
+    steps.push({ id: stepIds.kit(name), phase: "kit", title, after, lane: name });
   }
   for (const { source, machine } of volumes) {
     steps.push({

@@ -4,7 +4,7 @@ import { examine } from "./checks.ts";
 import { imageNeeds, planImages } from "./images/planned-image.ts";
 import { advertisedAddress, nodeGone, nodeSurvives, type Inventory } from "./inventory.ts";
 import { mergedNode } from "./merged-node.ts";
-import { planSteps } from "./plan-steps.ts";
+import { planSteps, stepIds } from "./plan-steps.ts";
 import { quorumSteps } from "./quorum/quorum-steps.ts";
 import { defaultDockerSocket } from "./remote-machine.ts";
 import type { PlanInput, PlannedMachine, RecoveryPlan } from "./recovery-plan.ts";
@@ -51,6 +51,7 @@ export function planRecovery(input: PlanInput): RecoveryPlan {
     clusterId: view.clusterId,
     survivor: input.survivor,
     ...{ machines, gone, surviving, volumes, images, services: view.services, waves, own, endedJobs, renamed },
+    setUp: machinesSetUp(input),
   };
   return {
     ...plan,
@@ -60,6 +61,12 @@ export function planRecovery(input: PlanInput): RecoveryPlan {
     }),
     steps: input.mode === "quorum" ? quorumSteps(plan) : planSteps(plan),
   };
+}
+
+/** Once its swarm was begun no engine is restarted. */
+function machinesSetUp({ applyNodeFacts, setup, begun, begunSteps }: PlanInput): string[] {
+  if (applyNodeFacts !== true || setup === undefined) return [];
+  return [...setup.keys()].filter((name) => !begun || begunSteps?.has(stepIds.setup(name)) === true);
 }
 
 /** Node id → machine, `gone` or `survives`; a node that the inventory does not name is missing. */

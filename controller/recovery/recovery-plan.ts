@@ -1,4 +1,5 @@
 // What a plan is: machines in order, volumes with their homes, services in waves, findings, steps.
+import type { SetupDifferences } from "./engine-setup/engine-setup.ts";
 import type { ImageSource } from "./images/image-sources.ts";
 import type { ImageAnswer, PlannedImage } from "./images/planned-image.ts";
 import type { Inventory } from "./inventory.ts";
@@ -62,6 +63,8 @@ export interface RecoveryPlan {
   own: OldService[];
   /** Ids of jobs that ended before the copy: never touched, or they would run again. */
   endedJobs: string[];
+  /** Machines whose engine is set up as on the nodes whose place they take. */
+  setUp: string[];
   /** Old hostname → new one, where they differ. */
   renamed: ReadonlyMap<string, string>;
   findings: Finding[];
@@ -81,6 +84,9 @@ export interface PlanInput {
   /** What engines said of the images (answerKey); without it nobody was asked. */
   imageAnswers?: ReadonlyMap<string, ImageAnswer>;
   allowMissingImages?: boolean;
+  /** What machines lack of how the nodes' engines were set up, by machine; without it nobody was asked. */
+  setup?: ReadonlyMap<string, SetupDifferences>;
+  applyNodeFacts?: boolean;
   inventory: Inventory;
   facts: ReadonlyMap<string, MachineFacts>;
   mode: RecoveryMode;
@@ -95,7 +101,7 @@ export interface PlanInput {
 
 /** What checks.ts judges: the plan without what it is about to say. */
 export type ExaminedPlan = Omit<RecoveryPlan, "findings" | "steps"> &
-  Pick<PlanInput, "view" | "inventory" | "facts" | "runJobs" | "begun" | "begunSteps" | "subnets"> & {
+  Pick<PlanInput, "view" | "inventory" | "facts" | "runJobs" | "begun" | "begunSteps" | "subnets" | "setup"> & {
     allowMissingImages: boolean;
     /** All that the run has, also those without a home. */
     sources: readonly VolumeSource[];

@@ -9,6 +9,8 @@ import type { Operator } from "../../shared/repository/open/operator.ts";
 import { readRuns } from "../../shared/repository/run-chain.ts";
 import type { Part, Run, StoredObject, VolumeFacts } from "../../shared/repository/run.ts";
 import type { Store } from "../../shared/store/store.ts";
+import { readStoredSetups } from "./engine-setup/setup-sources.ts";
+import type { StoredSetup } from "./engine-setup/stored-setup.ts";
 import { imageSources, type ImageSource } from "./images/image-sources.ts";
 
 /** A volume as one run took it. */
@@ -28,6 +30,8 @@ export interface RecoverySource {
   passedOver: { id: string; status: Run["status"] }[];
   volumes: VolumeSource[];
   images: ImageSource[];
+  /** How the engines of its nodes were set up, by node id. */
+  setups: ReadonlyMap<string, StoredSetup>;
   archive: OpenedArchive;
   swarm: OpenedSwarm;
 }
@@ -68,6 +72,7 @@ export async function openRecoverySource(
     passedOver,
     volumes: volumeSources(chosen, older),
     images: imageSources(chosen, older),
+    setups: await readStoredSetups(store, operator, chosen, options),
     archive,
     swarm,
   };

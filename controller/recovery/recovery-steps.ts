@@ -1,4 +1,5 @@
 // The steps of a plan, each with what it does: what all modes share is here, the rest is the mode's.
+import { setEngineUp } from "./engine-setup/setup-step.ts";
 import { raiseFence } from "./fence-step.ts";
 import { imageActions } from "./images/image-steps.ts";
 import { stepIds } from "./plan-steps.ts";
@@ -38,6 +39,7 @@ function sharedActions(tools: RecoveryTools, { fenceCommand }: CarryOutOptions):
     ],
   ]);
   for (const { name } of plan.machines) {
+    actions.set(stepIds.setup(name), { act: (context) => setEngineUp(tools, name, context) });
     actions.set(stepIds.kit(name), { act: (context) => bringKit(tools, name, context) });
     actions.set(stepIds.join(name), {
       check: (context) => findJoined(tools, name, context),

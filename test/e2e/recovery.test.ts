@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { BackupDocument, RecoveryRunDocument } from "../../controller/cli/documents.ts";
@@ -18,6 +18,8 @@ import {
   witness,
 } from "./recovery/application.ts";
 import { describeTree } from "./volumes.ts";
+
+const registryFolder = "/etc/docker/certs.d/hub.example:5000";
 
 describe("a swarm of three nodes that burned", function () {
   this.timeout(420_000);
@@ -41,6 +43,12 @@ describe("a swarm of three nodes that burned", function () {
     cluster = await Cluster.up({ nodes: 3, managers: 3, stack: { SKEP_REDIS_PLACEMENT: "node.hostname == node1" } });
     await updateInSwarm(cluster.manager, ["swarm", "update", "--autolock=true"]);
     await deployApplication(cluster.lab.nodes, nodeImage().tag);
+    // How the second node's engine is set up: it need not be restarted for that to be backed up.
+    const settings = JSON.stringify({ "storage-driver": "overlay2", "shutdown-timeout": 5, labels: ["rack=7"] });
+    const second = cluster.lab.node(1);
+    await mkdir(second.hostPath(registryFolder), { recursive: true });
+    await writeFile(second.hostPath(`${registryFolder}/ca.crt`), "an authority", { mode: 0o640 });
+    await writeFile(second.hostPath("/etc/docker/daemon.json"), settings);
     await cluster.deploy();
     await cluster.ready();
     const { run } = await cluster.skepJson<BackupDocument>(["backup", "--wait"]);
@@ -96,7 +104,10 @@ nodes: { node1: m1, node2: m2, node3: m3 }
   it("comes back on three other machines by one command, each object as it was", async () => {
     for (const node of cluster.lab.nodes.slice(0, 3)) await cluster.lab.burn(node);
     const journal = join(folder, "journal");
-    const result = await recover(["run", "--inventory", inventory, "--journal", journal, "--yes", "--json"], true);
+    const result = await recover(
+      ["run", "--inventory", inventory, "--journal", journal, "--apply-node-facts", "--yes", "--json"],
+      true,
+    );
     const document = JSON.parse(result.stdout) as RecoveryRunDocument;
     expect(result.code, `${result.stderr}\n${JSON.stringify(document.report?.objects)}`).to.equal(0);
     const report = document.report ?? expect.fail("no report");
@@ -129,6 +140,20 @@ nodes: { node1: m1, node2: m2, node3: m3 }
     expect(services).to.match(/^migration .*\(1\/1 completed\)/m);
     const autolock = ["docker", "info", "--format", "{{.Swarm.Cluster.Spec.EncryptionConfig.AutoLockManagers}}"];
     expect((await first.run(autolock)).trim()).to.equal("true");
+  });
+
+  it("has an engine that is set up as that of the node whose place it takes, and the others as they were", async () => {
+    const [first, second] = fresh;
+    if (first === undefined || second === undefined) return expect.fail("three nodes");
+    const labels = ["docker", "info", "--format", "{{json .Labels}}"];
+    expect((await second.run(labels)).trim()).to.equal('["rack=7"]');
+    expect((await first.run(labels)).trim()).to.equal("[]");
+    const certificate = second.hostPath(`${registryFolder}/ca.crt`);
+    expect(await readFile(certificate, "utf8")).to.equal("an authority");
+    expect((await stat(certificate)).mode & 0o777).to.equal(0o640);
+    expect(await readdir(second.hostPath("/etc/docker"))).to.satisfy((names: string[]) =>
+      names.some((name) => name.startsWith("daemon.json.before-")),
+    );
   });
 
   it("leaves nothing of Skep's kit on the machines", async () => {

@@ -56,6 +56,7 @@ function addPlanOptions(command: Command): void {
         .default("raft"),
     )
     .option("--remap-subnet <old=new>", "mode rebuild: give a network another subnet; may be given again", parseSubnets)
+    .option("--apply-node-facts", "set engines up as on the nodes that are replaced: daemon.json, certs.d")
     .option("--run-jobs", "run jobs again")
     .option("--allow-missing-images", "go on without images that can neither be pulled nor loaded")
     .option(
@@ -85,9 +86,12 @@ async function checkedRun(session: Session, options: RunOptions & PlanOptions): 
   return await runCommand(session, options);
 }
 
-function checkMode({ mode, remapSubnet, newerEntries, unlockKeyFile }: PlanOptions): void {
+function checkMode({ mode, remapSubnet, newerEntries, unlockKeyFile, applyNodeFacts }: PlanOptions): void {
   if (remapSubnet !== undefined && mode !== "rebuild") throw usage("--remap-subnet needs --mode rebuild");
-  if (mode === "quorum") return;
+  if (mode === "quorum") {
+    if (applyNodeFacts === true) throw usage("--apply-node-facts needs --mode raft or rebuild");
+    return;
+  }
   if (newerEntries !== undefined) throw usage("--newer-entries needs --mode quorum");
   if (unlockKeyFile !== undefined) throw usage("--unlock-key-file needs --mode quorum");
 }

@@ -267,4 +267,18 @@ nodes: { a: m1, b: gone }
       .to.contain("pinned")
       .and.not.contain("moved");
   });
+
+  it("sets engines up before anything comes to them, and none once the swarm was begun", () => {
+    const setup = new Map([
+      ["m1", { settings: ["debug"], wanted: { debug: true }, files: [], plugins: [], clashes: [] }],
+    ]);
+    const stepsOf = (input: Partial<PlanInput>): string[] =>
+      planOf({ input: { setup, ...input } }).steps.map(({ id, after }) => `${id} after ${after.join(", ")}`);
+    expect(stepsOf({ applyNodeFacts: true })).to.include.members(["setup:m1 after fence", "kit:m1 after setup:m1"]);
+    expect(stepsOf({ applyNodeFacts: true })).to.include("kit:m2 after fence");
+    expect(stepsOf({})).to.include("kit:m1 after fence");
+    expect(stepsOf({ applyNodeFacts: true, begun: true })).to.include("kit:m1 after fence");
+    const begunSteps = new Map([["setup:m1", "done" as const]]);
+    expect(stepsOf({ applyNodeFacts: true, begun: true, begunSteps })).to.include("kit:m1 after setup:m1");
+  });
 });
