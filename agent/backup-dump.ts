@@ -3,7 +3,7 @@
 import { once } from "node:events";
 import path from "node:path";
 import { PassThrough } from "node:stream";
-import type { TaskOf, TaskResultOf } from "../shared/contract/job.ts";
+import type { ContainerCommand, TaskOf, TaskResultOf } from "../shared/contract/job.ts";
 import { SkepError, toErrorRecord } from "../shared/errors.ts";
 import { ChunkCache } from "../shared/repository/chunk-cache.ts";
 import type { Part } from "../shared/repository/run.ts";
@@ -40,15 +40,11 @@ export async function backupDump(
   const info = await docker.info(attempt.signal);
   const output = new PassThrough({ highWaterMark: bufferBytes });
   const stop = new AbortController();
-  const running = runInContainer(
-    "dump",
-    command,
-    docker,
-    AbortSignal.any([attempt.signal, stop.signal]),
-    async (bytes) => {
+  const running = runInContainer("dump", command, docker, AbortSignal.any([attempt.signal, stop.signal]), {
+    onStdout: async (bytes) => {
       if (!output.write(bytes)) await once(output, "drain", { signal: stop.signal });
     },
-  );
+  });
   const ran: { as: Ran | null } = { as: null };
   const ended = running.then(
     (as) => {
@@ -64,7 +60,7 @@ export async function backupDump(
   const subject = { kind: "dump", name: `${info.Name}/${command.volume}`, hostname: info.Name } as const;
   const about: Partial<Part> = {
     volume: volumeFacts(volume),
-    ...(load === null ? {} : { load: { argv: load.argv, container: load.container, user: load.user } }),
+    ...(load === null ? {} : { load: loadOf(load) }),
   };
   try {
     const snapshot = await writeSnapshot({
@@ -109,6 +105,10 @@ export async function backupDump(
   } finally {
     cache.close();
   }
+}
+
+function loadOf({ argv, container, user, timeoutSeconds }: ContainerCommand): NonNullable<Part["load"]> {
+  return { argv, container, user, timeoutSeconds };
 }
 
 async function* entriesOf(output: AsyncIterable<Uint8Array>, now: number): SourceEntries {

@@ -217,11 +217,19 @@ export function connectDocker(socketPath: string): Docker {
       };
       stream.once("end", closed).once("close", closed).once("error", closed);
       err.on("data", wanted.onStderr);
-      const feeding = stdin === null ? Promise.resolve() : feed(stream, stdin);
-      // A program that ends early takes no more: its exit code says why.
-      feeding.catch(() => undefined);
+      const source: { fault: unknown } = { fault: null };
+      const feeding =
+        stdin === null
+          ? null
+          : feed(stream, stdin).catch((error: unknown) => {
+              source.fault = error;
+              stream.destroy();
+            });
       for await (const piece of out as AsyncIterable<Buffer>) await wanted.onStdout(piece);
       signal.throwIfAborted();
+      stream.destroy();
+      await feeding;
+      if (source.fault !== null) throw source.fault as Error;
       return await endOfExec(Id, signal);
     } finally {
       signal.removeEventListener("abort", abort);
@@ -335,8 +343,21 @@ export function connectDocker(socketPath: string): Docker {
   };
 }
 
+/** Ends early where the program takes no more, as its exit code tells. Throws what the source throws. */
 async function feed(stream: Duplex, bytes: AsyncIterable<Uint8Array>): Promise<void> {
-  for await (const piece of bytes) if (!stream.write(piece)) await once(stream, "drain");
+  const over = new AbortController();
+  stream.once("close", () => {
+    over.abort();
+  });
+  for await (const piece of bytes) {
+    if (stream.destroyed || stream.writableEnded) return;
+    if (stream.write(piece)) continue;
+    try {
+      await once(stream, "drain", { signal: over.signal });
+    } catch {
+      return;
+    }
+  }
   stream.end();
 }
 

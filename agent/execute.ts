@@ -6,6 +6,7 @@ import { hold, release } from "./quiesce/hold.ts";
 import { pause, unpause } from "./quiesce/pause.ts";
 import { rollBack } from "./quiesce/rollback.ts";
 import { restoreImage } from "./restore-image.ts";
+import { loadDump } from "./restore-load.ts";
 import {
   discardRestore,
   listRestores,
@@ -38,6 +39,8 @@ export async function executeJob(
       return prepareRestore(task, context, tools.keyring, attempt);
     case "restore-volume":
       return restoreVolume(task, context, tools, attempt);
+    case "restore-load":
+      return loadDump(task, context, tools, attempt);
     case "restore-image":
       return restoreImage(task, context, tools.identityKeys, attempt);
     case "restore-list":

@@ -11,6 +11,7 @@ import type { Docker } from "./docker.ts";
 import { resolveHostPath } from "./host-path.ts";
 import type { Journal } from "./journal.ts";
 import type { RestoreKeyring } from "./restore-keys.ts";
+import { whereToLoad } from "./restore-load.ts";
 import { freeBytesFor, planTarget, refuseWithoutSpace } from "./restore-target.ts";
 import { flushTree, treeBytes } from "../shared/tree/tree-disk.ts";
 import { toRestoreError, writeTree } from "../shared/tree/tree-writer.ts";
@@ -36,15 +37,19 @@ export async function prepareRestore(
 ): Promise<TaskResultOf<"restore-prepare">> {
   const { docker } = context;
   const existing = await docker.volume(task.targetName, attempt.signal);
-  await planTarget(task, existing, context);
+  const loadsIn = task.load === undefined ? null : await whereToLoad(task.load, context, attempt.signal);
   const freeBytes = await freeBytesFor(existing, context, attempt.signal);
-  refuseWithoutSpace(task.sourceBytes, freeBytes, task.targetName);
+  if (loadsIn === null) {
+    await planTarget(task, existing, context);
+    refuseWithoutSpace(task.sourceBytes, freeBytes, task.targetName);
+  }
   return {
     kind: "restore-prepare",
     recipient: await keyring.recipient(task.restoreId, Date.now()),
     target: existing === null ? "missing" : "exists",
     freeBytes,
     usedBy: existing === null ? [] : await volumeUsers(docker, task.targetName, attempt.signal),
+    ...(loadsIn === null ? {} : { loadsIn }),
   };
 }
 

@@ -43,7 +43,7 @@ export const restoreEndSchema = z.strictObject({
 export type RestoreEnd = z.infer<typeof restoreEndSchema>;
 
 export type RestoreStep =
-  "restore-prepare" | "hold" | "restore-volume" | "restore-undo" | "restore-discard" | "release";
+  "restore-prepare" | "hold" | "restore-volume" | "restore-load" | "restore-undo" | "restore-discard" | "release";
 
 export function stepId(restoreId: string, step: RestoreStep, round: string): string {
   return childId(restoreId, round === "" ? step : `${round}-${step}`);
@@ -100,7 +100,7 @@ export class Steps {
       id,
       queue: onManagers ? queueNames.managers : queueNames.node(toNodeId),
       data: this.#repository.order({ id, target, task, timeoutMs }, now),
-      attempts: step === "restore-volume" ? restoreAttempts : otherAttempts,
+      attempts: step === "restore-volume" || step === "restore-load" ? restoreAttempts : otherAttempts,
     };
     await this.#flow.addChildren([child]);
     return { next: "children" };
@@ -149,7 +149,7 @@ async function restoreStep(
   now: number,
 ): Promise<FlowNext> {
   const { order } = steps;
-  const { restoreId, volume, targetName, sourceBytes, manifest, refs } = order;
+  const { restoreId, volume, targetName, sourceBytes, manifest, refs, load } = order;
   const end = (fields: Omit<RestoreEnd, "endedAt">): FlowNext => ({
     next: "done",
     result: { endedAt: new Date(now).toISOString(), ...fields } satisfies RestoreEnd,
@@ -158,7 +158,8 @@ async function restoreStep(
   if (recalled === true) return end({});
   const prepared = steps.outcome("restore-prepare");
   if (prepared === null) {
-    const task: Task = { kind: "restore-prepare", restoreId, volume, targetName, sourceBytes };
+    const loaded = load === undefined ? {} : { load };
+    const task: Task = { kind: "restore-prepare", restoreId, volume, targetName, sourceBytes, ...loaded };
     return steps.begin("restore-prepare", task, shortTimeoutMs, now);
   }
   if ("error" in prepared) return end({ error: prepared.error });
@@ -179,11 +180,15 @@ async function restoreStep(
     return (await releaseHeld(steps, now)) ?? end({ ...known, error: held.error });
   }
 
-  const restored = steps.outcome("restore-volume");
+  const step = load === undefined ? "restore-volume" : "restore-load";
+  const restored = steps.outcome(step);
   if (restored === null) {
-    const source = { manifest, refs, writerId: order.nodeId, sealedKeys, order: steps.signedOrder };
-    const task: Task = { kind: "restore-volume", restoreId, volume, targetName, sourceBytes, ...source };
-    return steps.begin("restore-volume", task, restoreTimeoutMs(order), now);
+    const source = { restoreId, sourceBytes, manifest, refs, writerId: order.nodeId, sealedKeys };
+    const task: Task =
+      load === undefined
+        ? { kind: "restore-volume", ...source, volume, targetName, order: steps.signedOrder }
+        : { kind: "restore-load", ...source, command: load };
+    return steps.begin(step, task, restoreTimeoutMs(order), now);
   }
   const releasing = await releaseHeld(steps, now);
   if (releasing !== null) return releasing;

@@ -1,7 +1,7 @@
 // What a restore is to do, as the controller wrote it down when it was asked: signed, since it lies in Redis, where
 // somebody else could write another.
 import { z } from "zod";
-import { restoreIdSchema, volumeNameSchema } from "../shared/contract/job.ts";
+import { commandSchema, restoreIdSchema, volumeNameSchema, type ContainerCommand } from "../shared/contract/job.ts";
 import { SkepError } from "../shared/errors.ts";
 import { runIdPattern, writerIdPattern } from "../shared/repository/layout.ts";
 import { storedObjectSchema, volumeFactsSchema, type Part, type Run } from "../shared/repository/run.ts";
@@ -26,34 +26,67 @@ export const restoreOrderSchema = z.strictObject({
   sourceBytes: z.int().min(0),
   manifest: storedObjectSchema,
   refs: storedObjectSchema,
+  /** Of a dump that goes back into its server: by this command. */
+  load: commandSchema.optional(),
 });
 export type RestoreOrder = z.infer<typeof restoreOrderSchema>;
 
-/** How long its steps may take, ms: a quarter of an hour, and the data at 5 MB/s. */
-export function restoreTimeoutMs(order: RestoreOrder): number {
-  return 15 * 60_000 + order.sourceBytes / 5000;
+/** How long its steps may take, ms: a quarter of an hour, and the data at 5 MB/s, or what a dump's command may take. */
+export function restoreTimeoutMs({ load, sourceBytes }: RestoreOrder): number {
+  return 15 * 60_000 + (load === undefined ? sourceBytes / 5000 : load.timeoutSeconds * 1000);
 }
 
-/** A dump is one file: laid over the volume that it was made of, it would take its place. Throws SKEP_RESTORE_IS_DUMP. */
-export function refuseDumpOver({ kind, load }: Part, name: string, targetName: string): void {
-  if (kind !== "dump" || targetName !== name) return;
-  const how = load === undefined ? "" : `, with what it was taken with: ${JSON.stringify(load.argv)}`;
-  throw new SkepError({
-    code: "SKEP_RESTORE_IS_DUMP",
-    message: `what the run has of volume ${name} is a dump, which would replace its files`,
-    permanent: true,
-    hint: `restore it beside, --as ${name}-dump, and load the file "dump" that is in it${how}`,
-  });
+/** What one is asked for beside the run and the volume. */
+export interface RestoreWish {
+  targetName: string;
+  /** Hold the services that use the volume. */
+  stop: boolean;
+  /** In which container or service a dump is to be loaded; undefined: as its labels said. */
+  loadInto: string | undefined;
 }
 
-/** Throws SKEP_RESTORE_IS_DUMP, and SKEP_RESTORE_NOT_IN_RUN where the run has no such volume, or no whole snapshot of it. */
+/** Where the part's record does not say, as those who give no timeout get it. */
+const loadSeconds = 4 * 3600;
+
+/**
+ * The command that takes a dump back into its server; null for a restore of files, as also of a dump beside its volume. A
+ * dump is one file: laid over the volume that it was made of, it would take its place. Throws SKEP_RESTORE_IS_DUMP where
+ * no command was said when it was taken, SKEP_LOAD_UNFIT for what can't be wished of it.
+ */
+export function loadOf({ kind, load }: Part, volume: string, wish: RestoreWish): ContainerCommand | null {
+  const { targetName, stop, loadInto } = wish;
+  const unfit = (message: string, hint: string): SkepError =>
+    new SkepError({ code: "SKEP_LOAD_UNFIT", message, permanent: true, hint });
+  if (kind !== "dump" || targetName !== volume) {
+    if (loadInto === undefined) return null;
+    throw kind === "dump"
+      ? unfit(
+          `a dump goes into container ${loadInto}, or beside its volume as a file`,
+          "leave --as or --load-into away",
+        )
+      : unfit(`what the run has of volume ${volume} is no dump: nothing is to be loaded`, "leave --load-into away");
+  }
+  if (load === undefined) {
+    throw new SkepError({
+      code: "SKEP_RESTORE_IS_DUMP",
+      message: `what the run has of volume ${volume} is a dump, which would replace its files, and no skep.load was set`,
+      permanent: true,
+      hint: `restore it beside, --as ${volume}-dump, and load the file "dump" that is in it`,
+    });
+  }
+  if (stop) throw unfit(`the dump of volume ${volume} is loaded into a server that runs`, "leave --stop away");
+  const { argv, container, user, timeoutSeconds = loadSeconds } = load;
+  return { volume, argv, container: loadInto ?? container, user, timeoutSeconds };
+}
+
+/** Throws SKEP_RESTORE_IS_DUMP, SKEP_LOAD_UNFIT, and SKEP_RESTORE_NOT_IN_RUN where the run has no such volume, or no whole snapshot of it. */
 export function planRestore(run: Run, request: StartRestore, restoreId: string, startedAt: string): RestoreOrder {
-  const { nodeId: source, volume: name, toNodeId, targetName, stop } = request;
+  const { nodeId: source, volume: name, toNodeId, targetName, stop, loadInto } = request;
   const part = run.parts.find(
     ({ kind, nodeId, volume: facts }) =>
       (kind === "volume" || kind === "dump") && nodeId === source && facts?.name === name,
   );
-  if (part !== undefined) refuseDumpOver(part, name, targetName);
+  const load = part === undefined ? null : loadOf(part, name, { targetName, stop, loadInto });
   const { volume, manifest, refs, totals } = part ?? ({} as Partial<Part>);
   if (volume === undefined || manifest === undefined || refs === undefined) {
     throw new SkepError({
@@ -76,6 +109,7 @@ export function planRestore(run: Run, request: StartRestore, restoreId: string, 
     sourceBytes: totals?.sourceBytes ?? 0,
     manifest,
     refs,
+    ...(load === null ? {} : { load }),
   };
 }
 

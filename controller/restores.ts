@@ -57,7 +57,7 @@ export class Restores {
     return handlers;
   }
 
-  /** Its id. Throws SKEP_RUN_UNKNOWN, SKEP_RESTORE_NOT_IN_RUN, SKEP_RESTORE_IN_PROGRESS. */
+  /** Its id. Throws SKEP_RUN_UNKNOWN, SKEP_RESTORE_NOT_IN_RUN, SKEP_RESTORE_IN_PROGRESS, and what planRestore throws. */
   async start(request: StartRestore): Promise<string> {
     const repository = this.#repository();
     const found = await readRun(repository.catalogue, request.runId);
@@ -107,6 +107,9 @@ export class Restores {
     }
     if (state !== "done") throw wrongState(restoreId, state, "only one that is done has a former content");
     const { order } = restoreDataSchema.parse(flow.data);
+    if (openRestoreOrder(order, this.#repository()).load !== undefined) {
+      throw wrongState(restoreId, state, "what a command loaded can't be taken back, and nothing was kept of before");
+    }
     const id = takebackFlowId(restoreId, kind);
     // One that failed (the volume was in use) may be asked for again.
     await this.#queue.forgetEndedFlow(id);

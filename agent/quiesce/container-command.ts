@@ -15,19 +15,26 @@ export interface Ran {
   fault: SkepError | null;
 }
 
-/**
- * Resolves for whatever became of the command; rejects only where the attempt itself is aborted, or what takes its
- * output throws. `onStdout`: null where its output is of no use.
- */
+export interface CommandStreams {
+  /** Left out where its output is of no use. */
+  onStdout?: (bytes: Buffer) => Promise<void> | void;
+  /** What it reads; where that throws, it sees an end, and the fault is none of its own. */
+  stdin?: AsyncIterable<Uint8Array>;
+}
+
+/** Resolves for whatever became of the command; rejects only where the attempt itself is aborted, or what takes its output throws. */
 export async function runInContainer(
   step: CommandRecord["step"],
   command: ContainerCommand,
   docker: Docker,
   signal: AbortSignal,
-  onStdout: ((bytes: Buffer) => Promise<void> | void) | null = null,
+  { onStdout, stdin }: CommandStreams = {},
 ): Promise<Ran> {
   const container = await findContainer(command, docker, signal);
-  if (container === null) return noContainer(step, command);
+  if (container === null) {
+    const record = { step, container: command.container ?? "none", exitCode: null, stderr: "" };
+    return { record, fault: noContainer(step, command) };
+  }
   const name = containerName(container);
   const stderr = new Tail(stderrBytes);
   const stdout = new Tail(stdoutBytes);
@@ -38,7 +45,7 @@ export async function runInContainer(
       container: container.Id,
       argv: command.argv,
       user: command.user,
-      stdin: null,
+      stdin: stdin ?? null,
       onStdout: async (bytes) => {
         stdout.add(bytes);
         try {
@@ -79,7 +86,7 @@ function recordOf(
 }
 
 /** By name of container or service; else the first one that runs and uses the volume. Null where there is none. */
-async function findContainer(
+export async function findContainer(
   { container, volume }: ContainerCommand,
   docker: Docker,
   signal: AbortSignal,
@@ -93,19 +100,15 @@ async function findContainer(
   return found.sort((a, b) => (containerName(a) < containerName(b) ? -1 : 1))[0] ?? null;
 }
 
-function noContainer(step: CommandRecord["step"], { container, volume }: ContainerCommand): Ran {
+export function noContainer(step: CommandRecord["step"], { container, volume }: ContainerCommand): SkepError {
   const what =
     container === null ? `no running container uses volume ${volume}` : `no container ${container} runs here`;
-  const record = { step, container: container ?? "none", exitCode: null, stderr: "" };
-  return {
-    record,
-    fault: new SkepError({
-      code: "SKEP_COMMAND_NO_CONTAINER",
-      message: `${step} had nowhere to run: ${what}`,
-      permanent: true,
-      hint: "start it, or name another container for this command",
-    }),
-  };
+  return new SkepError({
+    code: "SKEP_COMMAND_NO_CONTAINER",
+    message: `${step} had nowhere to run: ${what}`,
+    permanent: true,
+    hint: "start it, or name another container for this command",
+  });
 }
 
 function failed(step: CommandRecord["step"], container: string, why: string): SkepError {

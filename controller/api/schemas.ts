@@ -132,6 +132,8 @@ export const startRestoreSchema = z.strictObject({
   targetName: volumeNameSchema,
   /** Hold the services that use the volume, and release them afterwards. */
   stop: z.boolean(),
+  /** Of a dump: in this container or service, instead of that of its labels. */
+  loadInto: z.string().min(1).max(255).optional(),
 });
 export type StartRestore = z.infer<typeof startRestoreSchema>;
 export const restoreStartedSchema = z.strictObject({ restoreId: restoreIdSchema });
@@ -168,7 +170,7 @@ export const restoreSchema = z.strictObject({
   /** The agent's answer as it came, so that the CLI checks its MAC itself (openResult with this job id). */
   prepared: z.strictObject({ jobId: z.string().max(128), sealedResult: sealedResultSchema }).optional(),
   progress: jobProgressSchema.optional(),
-  /** Of the last step that ended: restore-volume, restore-undo or restore-discard. */
+  /** Of the last step that ended: restore-volume, restore-load, restore-undo or restore-discard. */
   result: taskResultSchema.optional(),
   error: errorRecordSchema.optional(),
   /** Names of services held now, and released at the end. */

@@ -5,7 +5,7 @@ import { repositoryIdPattern } from "../../shared/repository/layout.ts";
 import { manifestEntrySchema } from "../../shared/repository/manifest.ts";
 import { protectionSchema } from "../../shared/repository/protection.ts";
 import { repositoryObjectSchema } from "../../shared/repository/repository-object.ts";
-import { partSchema, runSchema, warningSchema } from "../../shared/repository/run.ts";
+import { commandRecordSchema, partSchema, runSchema, warningSchema } from "../../shared/repository/run.ts";
 import { kitArchitectures } from "../../shared/repository/kit-list.ts";
 import { publicKeySchema } from "../../shared/repository/signature.ts";
 import { runsSchema } from "../api/schemas.ts";
@@ -215,6 +215,8 @@ export const restorePlanDocument = z.strictObject({
   freeBytes: z.int(),
   usedBy: z.array(z.string()),
   stop: z.boolean(),
+  /** Of a dump: it goes to this command in that container, and into no volume by itself. */
+  load: z.strictObject({ container: z.string(), argv: z.array(z.string()) }).nullable(),
   /** False: the snapshot lacks something; the exit code is 3 then. */
   whole: z.boolean(),
 });
@@ -225,15 +227,18 @@ export const restoreDocument = z.strictObject({
   restoreId: z.string(),
   plan: restorePlanDocument,
   result: z
-    .strictObject({
-      kind: z.literal("restore-volume"),
-      files: z.int(),
-      directories: z.int(),
-      restoredBytes: z.int(),
-      /** True: `skep restore undo` and `discard` know it. */
-      keptOld: z.boolean(),
-      warnings: z.array(warningSchema),
-    })
+    .discriminatedUnion("kind", [
+      z.strictObject({
+        kind: z.literal("restore-volume"),
+        files: z.int(),
+        directories: z.int(),
+        restoredBytes: z.int(),
+        /** True: `skep restore undo` and `discard` know it. */
+        keptOld: z.boolean(),
+        warnings: z.array(warningSchema),
+      }),
+      z.strictObject({ kind: z.literal("restore-load"), loadedBytes: z.int(), command: commandRecordSchema }),
+    ])
     .nullable(),
 });
 export type RestoreDocument = z.infer<typeof restoreDocument>;

@@ -1,13 +1,14 @@
 // A restore on a living swarm. The controller passes the jobs on, and could read no key: the agent makes a one-time
 // recipient, proves with its MAC that it is its own, and what the identity opens is encrypted to that recipient.
 import { openResult } from "../../shared/contract/signed-job.ts";
-import type { RestoreKeys, TaskResultOf } from "../../shared/contract/job.ts";
+import type { ContainerCommand, RestoreKeys, TaskResultOf } from "../../shared/contract/job.ts";
 import { fromErrorRecord, SkepError } from "../../shared/errors.ts";
 import { encryptAge } from "../../shared/repository/age.ts";
 import { collectRestoreKeys } from "../../shared/repository/open/file-keys.ts";
 import type { Operator } from "../../shared/repository/open/operator.ts";
 import type { StoreCredentials } from "../../shared/store/location.ts";
 import { agentsSchema, restoreSchema, restoreStartedSchema, type Agent, type Restore } from "../api/schemas.ts";
+import { loadOf } from "../restore-order.ts";
 import { accessApi, readCredentials as readCredentialsFile } from "./access.ts";
 import type { ApiClient } from "./api-client.ts";
 import { withOperator, type OpenedCatalogue } from "./catalogue-access.ts";
@@ -24,6 +25,7 @@ import {
   planDocument,
   refuseWhileUsed,
   renderPlan,
+  restoreQuestion,
   type Snapshot,
   type VolumeAddress,
 } from "./restore-plan.ts";
@@ -43,7 +45,9 @@ export async function restoreInSwarm(
     const snapshot = await snapshotOf(session, opened, options, address);
     const target = targetNode(agents, options.toNode, snapshot);
     const targetName = options.as ?? snapshot.part.volume.name;
-    const wanted = { opened, snapshot, target, targetName, stop: options.stop ?? false, readCredentials };
+    const wish = { targetName, stop: options.stop ?? false, loadInto: options.loadInto };
+    const load = loadOf(snapshot.part, snapshot.part.volume.name, wish);
+    const wanted = { opened, snapshot, target, ...wish, load, readCredentials };
     for (let time = 1; ; time++) {
       try {
         return await restoreOnce(session, api, wanted, time > 1 || options.yes === true);
@@ -65,21 +69,24 @@ interface Wanted {
   target: Agent;
   targetName: string;
   stop: boolean;
+  loadInto: string | undefined;
+  /** Of a dump that goes back into its server. */
+  load: ContainerCommand | null;
   readCredentials: StoreCredentials | undefined;
 }
 
 /** `agreed`: the operator was asked before. Throws the restore's own error, and SKEP_RESTORE_KEYS_GONE where its agent was restarted. */
 async function restoreOnce(session: Session, api: ApiClient, wanted: Wanted, agreed: boolean): Promise<ExitCode> {
   const { output, signal } = session;
-  const { opened, snapshot, target, targetName, stop, readCredentials } = wanted;
+  const { opened, snapshot, target, targetName, stop, load, readCredentials } = wanted;
   const restoreId = await begin(session, api, wanted);
   let plan: RestorePlanDocument;
   try {
     const prepared = await waitUntilPrepared(session, api, opened.operator, restoreId, target);
-    plan = planDocument(snapshot, { ...target, targetName }, prepared, stop);
+    plan = planDocument(snapshot, { ...target, targetName }, prepared, stop, load);
     output.say(renderPlan(output.styleWords, plan, Date.now()));
     refuseWhileUsed(prepared, targetName, stop);
-    if (!(await agree(session, agreed, `Restore volume ${targetName} on ${target.hostname}?`))) {
+    if (!(await agree(session, agreed, restoreQuestion(plan)))) {
       await drop(session, api, restoreId);
       return reportRestore(output, restoreId, plan, null, "");
     }
@@ -94,7 +101,13 @@ async function restoreOnce(session: Session, api: ApiClient, wanted: Wanted, agr
   }
   const under = { title: `Restore ${restoreId}`, states: ["prepared", "restoring"] as const };
   const ended = await followRestore(session, api, restoreId, under);
-  const exitCode = reportRestore(output, restoreId, plan, resultOf(ended, "restore-volume"), "");
+  const exitCode = reportRestore(
+    output,
+    restoreId,
+    plan,
+    resultOf(ended, load === null ? "restore-volume" : "restore-load"),
+    "",
+  );
   if (ended.error === undefined) return exitCode;
   // The volume is in place; what was held could not be released.
   output.warn(format.visible(ended.error.message));
@@ -147,7 +160,7 @@ function targetNode(agents: readonly Agent[], wanted: string | undefined, { part
 async function begin(
   { signal }: Session,
   api: ApiClient,
-  { snapshot: { run, part }, target, targetName, stop }: Wanted,
+  { snapshot: { run, part }, target, targetName, stop, loadInto }: Wanted,
 ): Promise<string> {
   const body = {
     runId: run.id,
@@ -156,6 +169,7 @@ async function begin(
     toNodeId: target.nodeId,
     targetName,
     stop,
+    ...(loadInto === undefined ? {} : { loadInto }),
   };
   const call = { method: "POST", path: "/v1/restores", body, schema: restoreStartedSchema } as const;
   return (await api.call(call, signal)).restoreId;
@@ -179,7 +193,7 @@ async function waitUntilPrepared(
 }
 
 /** Throws the restore's own error where it has no result. */
-function resultOf<K extends "restore-volume" | "restore-undo" | "restore-discard">(
+function resultOf<K extends "restore-volume" | "restore-load" | "restore-undo" | "restore-discard">(
   restore: Restore,
   kind: K,
 ): TaskResultOf<K> {

@@ -15,6 +15,7 @@ export interface RestoreOptions extends ApiOptions, IdentityOptions, HostOptions
   toNode?: string;
   as?: string;
   stop?: boolean;
+  loadInto?: string;
   readCredentials?: string;
   yes?: boolean;
 }
@@ -25,6 +26,7 @@ export function addRestoreOptions(command: Command): void {
     .option("--to-node <node>", "to another node than it was taken on")
     .option("--as <name>", "to a volume of another name")
     .option("--stop", "hold the services that use the volume meanwhile")
+    .option("--load-into <container>", "a dump: by its command in this container or service, not in its own")
     .option("--read-credentials <file>", "of the store, for the agent's reading, where its own may only create")
     .option("--yes", "do it without being asked");
   addPlaceOptions(command);

@@ -1,7 +1,7 @@
 // What a restore will do, before it does it: which snapshot, from which run, and what happens to what is there now.
 import { SkepError } from "../../shared/errors.ts";
 import type { Catalogue } from "../../shared/repository/catalogue.ts";
-import { volumeNameSchema, type TaskResultOf } from "../../shared/contract/job.ts";
+import { volumeNameSchema, type ContainerCommand, type TaskResultOf } from "../../shared/contract/job.ts";
 import { readRuns } from "../../shared/repository/run-chain.ts";
 import type { Part, Run, VolumeFacts } from "../../shared/repository/run.ts";
 import type { RestorePlanDocument } from "./documents.ts";
@@ -93,6 +93,7 @@ export function planDocument(
   to: { nodeId: string; hostname: string; targetName: string },
   prepared: TaskResultOf<"restore-prepare">,
   stop: boolean,
+  load: ContainerCommand | null,
 ): RestorePlanDocument {
   return {
     runId: run.id,
@@ -109,20 +110,37 @@ export function planDocument(
     freeBytes: prepared.freeBytes,
     usedBy: prepared.usedBy.map(({ container }) => container),
     stop,
+    load: load === null ? null : { container: prepared.loadsIn ?? "", argv: load.argv },
     whole: part.status === "done",
   };
 }
 
 /** `now` in ms since 1970; `style` is that of the stream it goes to. */
 export function renderPlan(style: Output["style"], plan: RestorePlanDocument, now: number): string {
-  const { source, target } = plan;
+  const { source, target, load } = plan;
+  const beware = plan.whole
+    ? []
+    : ([["beware", "this snapshot is not whole: `skep show` tells what it lacks"]] as const);
+  const from = [
+    ["restore", `${source.hostname}/${source.volume}${load === null ? "" : ", its dump"}`],
+    ["from", `run ${plan.runId}, taken ${format.time(plan.takenAt)}, ${format.age(plan.takenAt, now)}`],
+  ] as const;
+  if (load !== null) {
+    return facts(style, [
+      ...from,
+      ["into", `container ${load.container} on ${target.hostname}, while it runs`],
+      ["by", format.visible(load.argv.join(" "))],
+      ["size", `${format.bytes(plan.sourceBytes)} on its standard input`],
+      ["what is there", "changes as that command will have it: nothing of it is kept, and no undo brings it back"],
+      ...beware,
+    ]);
+  }
   const after = target.exists
     ? "kept beside it, until `skep restore discard`; `skep restore undo` puts it back"
     : "there is none: the volume will be made";
   const users = plan.usedBy.length === 0 ? "nobody" : plan.usedBy.join(", ");
   return facts(style, [
-    ["restore", `${source.hostname}/${source.volume}`],
-    ["from", `run ${plan.runId}, taken ${format.time(plan.takenAt)}, ${format.age(plan.takenAt, now)}`],
+    ...from,
     ["to", `volume ${target.targetName} on ${target.hostname}`],
     [
       "size",
@@ -130,16 +148,24 @@ export function renderPlan(style: Output["style"], plan: RestorePlanDocument, no
     ],
     ["used by", plan.stop && plan.usedBy.length > 0 ? `${users}: their services are held, then released` : users],
     ["what is there", after],
-    ...(plan.whole ? [] : ([["beware", "this snapshot is not whole: `skep show` tells what it lacks"]] as const)),
+    ...beware,
   ]);
 }
 
-/** `stop`: may services be held? Null where there is no controller that could. Throws SKEP_RESTORE_VOLUME_IN_USE. */
+/** What is asked before it is done. */
+export function restoreQuestion({ target, load }: RestorePlanDocument): string {
+  return load === null
+    ? `Restore volume ${target.targetName} on ${target.hostname}?`
+    : `Load the dump into container ${load.container} on ${target.hostname}?`;
+}
+
+/** `stop`: may services be held? Null where there is no controller that could. A dump wants its server to run. Throws SKEP_RESTORE_VOLUME_IN_USE. */
 export function refuseWhileUsed(
-  { usedBy }: TaskResultOf<"restore-prepare">,
+  { usedBy, loadsIn }: TaskResultOf<"restore-prepare">,
   volume: string,
   stop: boolean | null,
 ): void {
+  if (loadsIn !== undefined) return;
   const inTheWay = stop === true ? usedBy.filter(({ serviceId }) => serviceId === null) : usedBy;
   if (inTheWay.length === 0) return;
   const canBeHeld = stop === false && usedBy.every(({ serviceId }) => serviceId !== null);

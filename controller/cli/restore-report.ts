@@ -10,7 +10,7 @@ export function reportRestore(
   output: Output,
   restoreId: string,
   plan: RestorePlanDocument,
-  result: TaskResultOf<"restore-volume"> | null,
+  result: TaskResultOf<"restore-volume" | "restore-load"> | null,
   flags: string,
 ): ExitCode {
   const document: RestoreDocument = { restoreId, plan, result };
@@ -20,6 +20,18 @@ export function reportRestore(
     return exitCodes.done;
   }
   const { target } = plan;
+  if (result.kind === "restore-load") {
+    const { container, stderr } = result.command;
+    output.print(
+      `the dump of ${plan.source.hostname}/${plan.source.volume} of run ${plan.runId} is loaded: ` +
+        `${format.bytes(result.loadedBytes)} into ${format.visible(container)} on ${target.hostname}`,
+    );
+    if (stderr.trim() !== "") {
+      output.say("The command ended with 0. What it wrote last to stderr:");
+      for (const line of stderr.trimEnd().split("\n")) output.say(`  ${format.visible(line)}`);
+    }
+    return exitCodes.done;
+  }
   output.print(
     `${target.hostname}/${target.targetName} is as it was in run ${plan.runId}: ` +
       `${format.bytes(result.restoredBytes)} in ${format.plural(result.files, "file")}`,

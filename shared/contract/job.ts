@@ -35,7 +35,7 @@ const definitionsTask = z.strictObject({ kind: z.literal("definitions"), runId }
 const nodeTask = z.strictObject({ kind: z.literal("node"), runId });
 
 /** Run by docker exec in a container that is found by name, or by the volume that it uses. */
-const commandSchema = z.strictObject({
+export const commandSchema = z.strictObject({
   volume: volumeNameSchema,
   argv: z.array(z.string().max(16_384)).min(1).max(256),
   /** Name of a container or of a service; null: the first that uses the volume. */
@@ -118,6 +118,8 @@ const restorePrepareTask = z.strictObject({
   targetName: volumeNameSchema,
   /** Plain bytes that the restore will write. */
   sourceBytes: z.int().min(0),
+  /** Of a dump: it goes to this command, and into no volume by itself. */
+  load: commandSchema.optional(),
 });
 /** What the controller signed when the restore was asked for: an agent keeps it and gives it back, unread. */
 const restoreOrder = signedSchema.extend({ payload: z.string().max(1024 * 1024) });
@@ -135,6 +137,13 @@ const restoreVolumeTask = z.strictObject({
   sealedKeys: z.base64().max(64 * 1024 * 1024),
   /** Without a controller there is none. */
   order: restoreOrder.optional(),
+});
+/** Gives a dump to the standard input of a command in a running container: once, for nothing takes that back. */
+const restoreLoadTask = z.strictObject({
+  kind: z.literal("restore-load"),
+  restoreId: restoreIdSchema,
+  command: commandSchema,
+  ...restoreVolumeTask.pick({ sourceBytes: true, manifest: true, refs: true, writerId: true, sealedKeys: true }).shape,
 });
 /** Gives an image of a run to this node's engine, as `docker load` does. Only over standard input, with its keys. */
 const restoreImageTask = z.strictObject({
@@ -178,6 +187,7 @@ export const taskSchema = z.discriminatedUnion("kind", [
   unpauseTask,
   restorePrepareTask,
   restoreVolumeTask,
+  restoreLoadTask,
   restoreImageTask,
   restoreListTask,
   restoreUndoTask,
@@ -309,6 +319,8 @@ const restorePrepareResult = z.strictObject({
   freeBytes: z.int().min(0),
   /** Containers that use the volume now: [container name, service id or null]. */
   usedBy: z.array(z.strictObject({ container: z.string().max(1024), serviceId: serviceId.nullable() })).max(1000),
+  /** Of a dump: name of the container in which its command would run. */
+  loadsIn: z.string().max(1024).optional(),
 });
 const restoreVolumeResult = z.strictObject({
   kind: z.literal("restore-volume"),
@@ -318,6 +330,12 @@ const restoreVolumeResult = z.strictObject({
   /** Where the former content is kept, until discard; null where there was none. */
   keptOld: z.boolean(),
   warnings: partSchema.shape.warnings,
+});
+const restoreLoadResult = z.strictObject({
+  kind: z.literal("restore-load"),
+  loadedBytes: z.int().min(0),
+  /** It ended with 0; what it wrote may tell more. */
+  command: commandRecordSchema,
 });
 const restoreImageResult = z.strictObject({
   kind: z.literal("restore-image"),
@@ -378,6 +396,7 @@ export const taskResultSchema = z.discriminatedUnion("kind", [
   unpauseResult,
   restorePrepareResult,
   restoreVolumeResult,
+  restoreLoadResult,
   restoreImageResult,
   restoreListResult,
   restoreUndoResult,

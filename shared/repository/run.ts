@@ -70,9 +70,9 @@ export const imageFactsSchema = z.strictObject({
 });
 export type ImageFacts = z.infer<typeof imageFactsSchema>;
 
-/** One command that ran in a container for a run. Its output is cut and redacted. */
+/** One command that ran in a container for a run, or for a restore. Its output is cut and redacted. */
 export const commandRecordSchema = z.strictObject({
-  step: z.enum(["hook.pre", "hook.post", "dump"]),
+  step: z.enum(["hook.pre", "hook.post", "dump", "load"]),
   container: z.string().max(1024),
   /** Null where it did not end by itself. */
   exitCode: z.int().nullable(),
@@ -125,6 +125,8 @@ export const partSchema = z.strictObject({
       argv: z.array(z.string().max(16_384)).min(1).max(256),
       container: z.string().max(255).nullable(),
       user: z.string().max(255).nullable(),
+      /** How long it may take; absent: four hours. */
+      timeoutSeconds: z.int().min(1).max(86_400).optional(),
     })
     .optional(),
   raft: raftProofSchema.optional(),

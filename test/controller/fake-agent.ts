@@ -125,8 +125,12 @@ async function main(options: FakeAgentOptions): Promise<void> {
         return { kind: "volume", part: { ...part("volume", name), volume: factsOf(task.volume), manifest, refs } };
       }
       case "dump": {
-        const failed = { ...part("dump", `${nodeId}/${task.command.volume}`), status: "failed" as const };
-        return { kind: "dump", part: { ...failed, volume: factsOf(task.command.volume) } };
+        const { command, load } = task;
+        const objects = await snapshotOf(command.volume);
+        const done = { ...part("dump", `${nodeId}/${command.volume}`), volume: factsOf(command.volume), ...objects };
+        if (load === null) return { kind: "dump", part: done };
+        const { argv, container, user, timeoutSeconds } = load;
+        return { kind: "dump", part: { ...done, load: { argv, container, user, timeoutSeconds } } };
       }
       case "pause":
         return { kind: "pause", paused: task.volumes.map((volume) => `user-of-${volume}`), commands: [] };
@@ -134,7 +138,9 @@ async function main(options: FakeAgentOptions): Promise<void> {
         return { kind: "unpause", quiet: [{ container: `at-${nodeId}`, quietMs: 5 }], commands: [] };
       case "restore-prepare": {
         const usedBy = [{ container: "db.1", serviceId: "dbservice" }];
-        return { kind: "restore-prepare", recipient: `age1${"q".repeat(58)}`, target: "exists", freeBytes: 1, usedBy };
+        const recipient = `age1${"q".repeat(58)}`;
+        const loadsIn = task.load === undefined ? {} : { loadsIn: "db.1" };
+        return { kind: "restore-prepare", recipient, target: "exists", freeBytes: 1, usedBy, ...loadsIn };
       }
       case "hold":
         return {
@@ -151,6 +157,10 @@ async function main(options: FakeAgentOptions): Promise<void> {
         inPlace.set(restoreId, { restoreId, volume: targetName, order: order ?? null });
         const counts = { files: 1, directories: 1, restoredBytes: 1 };
         return { kind: "restore-volume", ...counts, keptOld: true, warnings: [] };
+      }
+      case "restore-load": {
+        const command = { step: "load" as const, container: "db.1", exitCode: 0, stderr: "" };
+        return { kind: "restore-load", loadedBytes: task.sourceBytes, command };
       }
       case "restore-image":
         return { kind: "restore-image", id: task.image.id, present: false };

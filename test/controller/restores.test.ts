@@ -18,7 +18,7 @@ describe("a restore", function () {
   let daemon: Daemon;
   let runId: string;
 
-  async function begin(does: FakeAgentOptions["does"]): Promise<void> {
+  async function begin(does: FakeAgentOptions["does"], policy: object = {}): Promise<void> {
     swarm = await SwarmOfFakes.make();
     const repository = await Repository.open(swarm.openStore(), swarm.key);
     const enrolments = new Enrolments(repository, new Agents(1000), makeLogger("test", "silent"));
@@ -26,7 +26,7 @@ describe("a restore", function () {
     await enrolments.answer({ nodeId: "m1", hostname: "m1", recipient, skepVersion: "0.1.0" }, Date.now());
     await repository.store.close();
     await swarm.agent("m1", [runNode("m1")], ["a"], does);
-    daemon = await swarm.daemon({});
+    daemon = await swarm.daemon(policy);
     runId = await daemon.controller.startRun(null);
     await until("the run is written", async () => (await daemon.controller.runs(1))[0]?.status === "done");
   }
@@ -83,6 +83,23 @@ describe("a restore", function () {
     await daemon.controller.takeBackRestore(id, "discard");
     await reaches(id, "discarded");
     expect(await steps()).to.deep.equal(["restore-prepare", "restore-volume", "restore-discard"]);
+  });
+
+  it("of a dump goes to its command, once, holds nothing, and can't be taken back", async () => {
+    const command = { command: ["psql"], container: "db", timeout: 90 };
+    await begin({}, { volumes: [{ match: "a", dump: { command: "pg_dumpall" }, load: command }] });
+    expect(await codeOf(start(true))).to.equal("SKEP_LOAD_UNFIT");
+    const id = await start(false);
+    const { prepared } = await reaches(id, "prepared");
+    const { jobId, sealedResult } = prepared ?? { jobId: "", sealedResult: null };
+    const { result } = openResult(sealedResult, jobId, (writer) => daemon.repository.resultKeyOf(writer));
+    expect(result).to.include({ kind: "restore-prepare", loadsIn: "db.1" });
+    await daemon.controller.giveRestoreKeys(id, sealedKeys);
+    expect((await reaches(id, "done", "failed")).result).to.include({ kind: "restore-load" });
+    expect(await steps()).to.deep.equal(["restore-prepare", "restore-load"]);
+    for (const kind of ["undo", "discard"] as const) {
+      expect(await codeOf(daemon.controller.takeBackRestore(id, kind))).to.equal("SKEP_RESTORE_STATE");
+    }
   });
 
   it("releases what it held when the restore itself fails", async () => {

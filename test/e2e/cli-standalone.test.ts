@@ -204,21 +204,20 @@ describe("skep --standalone", () => {
 
   it("takes a dump where a label wants one, and says what a standalone run does not do", async () => {
     const idle = ["node", "-e", "setInterval(() => undefined, 1000)"];
-    const start = (name: string, label: string): Promise<string> =>
+    const start = (name: string, ...labels: string[]): Promise<string> =>
       node.run([
         "docker",
         "run",
         "-d",
         "--name",
         name,
-        "--label",
-        label,
+        ...labels.flatMap((label) => ["--label", label]),
         "-v",
         `${name}:/data`,
         nodeImage().tag,
         ...idle,
       ]);
-    await start("dumped", "skep.dump=echo all that there is");
+    await start("dumped", "skep.dump=echo all that there is", "skep.load=cat > /data/loaded; echo note >&2");
     await start("paused", "skep.quiesce=pause");
     try {
       const { run } = await backup("--volumes", "dumped", "paused");
@@ -232,6 +231,25 @@ describe("skep --standalone", () => {
       const beside = await restore("volume", "node1/dumped", "--as", "dumped-dump");
       expect(beside.code, beside.stderr).to.equal(0);
       expect(readFileSync(file("dumped-dump", "dump"), "utf8")).to.equal("all that there is\n");
+
+      const asked = await restore("volume", "node1/dumped");
+      expect(asked.stderr)
+        .to.match(/into +container dumped on node1, while it runs\n/)
+        .and.match(/by +\/bin\/sh -c cat > \/data\/loaded/);
+      const loaded = await restore("volume", "node1/dumped", "--json");
+      expect(loaded.code, loaded.stderr).to.equal(0);
+      const { plan, result } = restoreDocument.parse(JSON.parse(loaded.stdout));
+      expect(plan.load?.container).to.equal("dumped");
+      expect(result).to.deep.include({ kind: "restore-load", loadedBytes: 18 });
+      expect(loaded.stderr).to.contain("  note");
+      expect(readFileSync(file("dumped", "loaded"), "utf8")).to.equal("all that there is\n");
+      const elsewhere = await restore("volume", "node1/dumped", "--load-into", "paused");
+      expect(elsewhere.code, elsewhere.stderr).to.equal(0);
+      expect(readFileSync(file("paused", "loaded"), "utf8")).to.equal("all that there is\n");
+      const unfit = await restore("volume", "node1/dumped", "--as", "beside", "--load-into", "paused");
+      expect(unfit.stderr).to.contain("SKEP_LOAD_UNFIT");
+      await node.run(["docker", "stop", "--time", "0", "dumped"]);
+      expect((await restore("volume", "node1/dumped")).stderr).to.contain("SKEP_COMMAND_NO_CONTAINER");
     } finally {
       await node.run(["docker", "rm", "-f", "dumped", "paused"]);
       await node.run(["docker", "volume", "rm", "-f", "dumped", "paused", "dumped-dump"]);

@@ -1,5 +1,5 @@
 // One volume made quiet, dumped, and proven so by its node's agent: on a real engine, without a controller.
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect } from "chai";
@@ -10,7 +10,10 @@ import { Journal } from "../../agent/journal.ts";
 import { Moments } from "../../agent/moment/moments.ts";
 import { pause, unpause, unpauseOverdue } from "../../agent/quiesce/pause.ts";
 import { readPauses } from "../../agent/quiesce/pause-record.ts";
+import { RestoreKeyring } from "../../agent/restore-keys.ts";
+import { loadDump } from "../../agent/restore-load.ts";
 import type { TaskOf } from "../../shared/contract/job.ts";
+import { SkepError } from "../../shared/errors.ts";
 import { deriveWriterKeys } from "../../shared/repository/keys.ts";
 import type { Part } from "../../shared/repository/run.ts";
 import { nodeImage, redisImage } from "../lab/image.ts";
@@ -31,6 +34,7 @@ describe("a volume that is made quiet", function () {
   let journal: Journal;
   let tools: QuietTools;
   let context: AgentContext;
+  let dumped: { part: Part; sha256: string } | null = null;
 
   before(async () => {
     lab = await Lab.up({ nodes: 1, managers: 1, images: [nodeImage(), image] });
@@ -173,5 +177,68 @@ describe("a volume that is made quiet", function () {
     expect(bytes.length).to.equal(part.totals?.sourceBytes).and.to.be.above(30_000_000);
     expect(bytes.subarray(0, 5).toString()).to.equal("REDIS");
     expect(bytes.includes("kept")).to.equal(true);
+    dumped = { part, sha256: createHash("sha256").update(bytes).digest("hex") };
+  });
+
+  it("takes its dump back by a command, which counts only where it took all and ended with 0", async () => {
+    const { part, sha256 } = dumped ?? expect.fail("no dump was taken");
+    const identityKeys = await rig.restoreKeys(part);
+    const { manifest, refs, nodeId: writerId, totals } = part;
+    if (manifest === undefined || refs === undefined) throw new Error("no snapshot");
+    const load = (script: string, more: Partial<TaskOf<"restore-load">["command"]> = {}): TaskOf<"restore-load"> => ({
+      ...{ kind: "restore-load", restoreId: newId(), manifest, refs, writerId, sealedKeys: "" },
+      sourceBytes: totals?.sourceBytes ?? 0,
+      command: {
+        ...{ volume: "data", argv: ["/bin/sh", "-c", script], container: null, user: null, timeoutSeconds: 60 },
+        ...more,
+      },
+    });
+    const refused = (task: TaskOf<"restore-load">): Promise<SkepError> =>
+      failureOf(rig.once(node, task, { identityKeys }));
+
+    const loaded = await rig.once(node, load("sha256sum > /data/loaded; echo there is more >&2"), { identityKeys });
+    expect(loaded.command).to.deep.include({
+      step: "load",
+      container: "cache",
+      exitCode: 0,
+      stderr: "there is more\n",
+    });
+    expect(loaded.loadedBytes).to.equal(totals?.sourceBytes);
+    expect(await docker("exec", "cache", "cat", "/data/loaded")).to.equal(`${sha256}  -`);
+
+    const failed = await refused(load("cat > /dev/null; echo password=hunter2 no such table >&2; exit 3"));
+    expect(failed).to.include({ code: "SKEP_LOAD_FAILED", permanent: true });
+    expect(failed.message).to.contain("load in cache ended with 3").and.contain("no such table");
+    expect(failed.message).to.not.contain("hunter2").and.not.contain("took only");
+    const early = await refused(load("head -c 1000 > /dev/null"));
+    expect(early).to.include({ code: "SKEP_LOAD_FAILED" });
+    expect(early.message).to.match(/ended with 0 and took only \d+ of \d+ bytes/);
+    expect((await refused(load("sleep 100", { timeoutSeconds: 2 }))).message).to.contain("did not end within 2 s");
+    expect(await refused(load("true", { container: "nowhere" }))).to.include({ code: "SKEP_COMMAND_NO_CONTAINER" });
+    // By an agent that was restarted since it made its one-time key.
+    expect(await failureOf(rig.once(node, load("touch /data/begun")))).to.include({ code: "SKEP_LOAD_TORN" });
+
+    // A store that gives nothing changes nothing.
+    const gone = new SkepError({ code: "SKEP_STORE_UNREACHABLE", message: "the store is gone", permanent: false });
+    const store = new Proxy(context.store, {
+      get: (target, name): unknown => {
+        const value: unknown = Reflect.get(target, name);
+        if (name === "get") return () => Promise.reject(gone);
+        return typeof value === "function" ? (value as (...all: unknown[]) => unknown).bind(target) : value;
+      },
+    });
+    const byHand = (script: string, given: AgentContext, stop = new AbortController()): Promise<unknown> => {
+      const onProgress = (): void => {
+        stop.abort(new Error("it was stopped"));
+      };
+      const attempt = { jobId: "job", number: 1, signal: stop.signal, onProgress };
+      return loadDump(load(script), given, { keyring: new RestoreKeyring(), identityKeys }, attempt);
+    };
+    expect(await failureOf(byHand("touch /data/begun", { ...context, store }))).to.include({ code: gone.code });
+    // Stopped after the first bytes: what the command saw was no end of the dump.
+    const torn = await failureOf(byHand("cat > /data/half", context));
+    expect(torn).to.include({ code: "SKEP_LOAD_TORN", permanent: true });
+    expect(torn.message).to.contain("it was stopped");
+    expect(await docker("exec", "cache", "sh", "-c", "ls /data/begun 2>/dev/null || echo never")).to.equal("never");
   });
 });

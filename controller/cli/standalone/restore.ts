@@ -1,6 +1,6 @@
 // A restore on this machine without a controller: the keys go to the job on its standard input.
 import { randomInt } from "node:crypto";
-import type { TaskOf, TaskResultOf } from "../../../shared/contract/job.ts";
+import type { JobProgress } from "../../../shared/contract/job.ts";
 import { collectRestoreKeys } from "../../../shared/repository/open/file-keys.ts";
 import { describeProgress, makeBoard } from "../board.ts";
 import type { RestoresHereDocument } from "../documents.ts";
@@ -10,12 +10,19 @@ import { agree } from "../confirm.ts";
 import { exitCodes, type ExitCode } from "../exit-code.ts";
 import * as format from "../format.ts";
 import { endQuestion, snapshotOf } from "../restore-in-swarm.ts";
-import { refuseDumpOver } from "../../restore-order.ts";
-import { planDocument, refuseWhileUsed, renderPlan, sourceBytesOf, type VolumeAddress } from "../restore-plan.ts";
+import { loadOf } from "../../restore-order.ts";
+import {
+  planDocument,
+  refuseWhileUsed,
+  renderPlan,
+  restoreQuestion,
+  sourceBytesOf,
+  type VolumeAddress,
+} from "../restore-plan.ts";
 import { reportEnd, reportRestore } from "../restore-report.ts";
 import type { Session } from "../session.ts";
 import { table } from "../table.ts";
-import { openHost, type Host } from "./host.ts";
+import { openHost } from "./host.ts";
 
 export async function restoreHere(
   session: Session,
@@ -29,32 +36,41 @@ export async function restoreHere(
     const host = await openHost(session, options, opened.access, opened.repository, opened.repositoryKey);
     const restoreId = newRestoreId();
     const targetName = options.as ?? part.volume.name;
-    refuseDumpOver(part, part.volume.name, targetName);
+    const load = loadOf(part, part.volume.name, { targetName, stop: false, loadInto: options.loadInto });
     const shared = { restoreId, volume: part.volume, targetName, sourceBytes: sourceBytesOf(snapshot) };
-    const prepared = await host.work("restore-prepare", { kind: "restore-prepare", ...shared });
+    const prepared = await host.work("restore-prepare", {
+      kind: "restore-prepare",
+      ...shared,
+      ...(load === null ? {} : { load }),
+    });
     const plan = planDocument(
       snapshot,
       { nodeId: host.node.nodeId, hostname: host.node.hostname, targetName },
       prepared,
       false,
+      load,
     );
     output.say(renderPlan(output.styleWords, plan, Date.now()));
     refuseWhileUsed(prepared, targetName, null);
-    if (!(await agree(session, options.yes ?? false, `Restore volume ${targetName} on ${host.node.hostname}?`))) {
+    if (!(await agree(session, options.yes ?? false, restoreQuestion(plan)))) {
       return reportRestore(output, restoreId, plan, null, "");
     }
     const identityKeys = await collectRestoreKeys(opened.store, opened.operator, part, signal);
     const { manifest, refs } = part;
     if (manifest === undefined || refs === undefined) throw new TypeError("a snapshot without manifest or refs");
-    const task: TaskOf<"restore-volume"> = {
-      kind: "restore-volume",
-      ...shared,
-      manifest,
-      refs,
-      writerId: part.nodeId,
-      sealedKeys: "",
-    };
-    const result = await carryOut(session, host, task, identityKeys);
+    const source = { manifest, refs, writerId: part.nodeId, sealedKeys: "" };
+    const { sourceBytes } = shared;
+    const what = load === null ? `volume ${targetName}` : `dump of volume ${load.volume}`;
+    const result = await shown(session, restoreId, what, async (onProgress) => {
+      const given = { identityKeys, onProgress };
+      return load === null
+        ? await host.work("restore-volume", { kind: "restore-volume", ...shared, ...source }, given)
+        : await host.work(
+            "restore-load",
+            { kind: "restore-load", restoreId, command: load, sourceBytes, ...source },
+            given,
+          );
+    });
     return reportRestore(output, restoreId, plan, result, " --standalone");
   });
 }
@@ -64,25 +80,22 @@ function newRestoreId(): string {
   return Array.from({ length: 12 }, () => randomInt(36).toString(36)).join("");
 }
 
-async function carryOut(
+/** Shows on a board how far `act` is with `label`. */
+async function shown<T>(
   { output }: Session,
-  host: Host,
-  task: TaskOf<"restore-volume">,
-  identityKeys: Awaited<ReturnType<typeof collectRestoreKeys>>,
-): Promise<TaskResultOf<"restore-volume">> {
+  restoreId: string,
+  label: string,
+  act: (onProgress: (progress: JobProgress) => void) => Promise<T>,
+): Promise<T> {
   const board = makeBoard(output);
-  const title = `Restore ${task.restoreId}`;
   const show = (state: "running" | "done" | "failed", detail: string, share: number | null): void => {
-    board.update(title, [{ id: task.restoreId, label: `volume ${task.targetName}`, state, detail, share }]);
+    board.update(`Restore ${restoreId}`, [{ id: restoreId, label, state, detail, share }]);
   };
   try {
     show("running", "", null);
-    const result = await host.work("restore-volume", task, {
-      identityKeys,
-      onProgress: (progress) => {
-        const { detail, share } = describeProgress(progress);
-        show("running", detail, share);
-      },
+    const result = await act((progress) => {
+      const { detail, share } = describeProgress(progress);
+      show("running", detail, share);
     });
     show("done", "", null);
     return result;
