@@ -1,31 +1,36 @@
 import { expect } from "chai";
 import { randomBytes } from "node:crypto";
-import { readFile, writeFile } from "node:fs/promises";
+import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { RecoveryReport } from "../../controller/recovery/report.ts";
 import { nodeImage } from "../lab/image.ts";
 import type { LabNode } from "../lab/node.ts";
 import { Cluster } from "./cluster.ts";
-import { rollBack, until } from "./recovery/application.ts";
+import { rollBack, until, witness } from "./recovery/application.ts";
+import { installTools } from "./recovery/installed-tools.ts";
 import { journalLines, killedRun } from "./recovery/killed-run.ts";
 import { describeTree, makeVolume } from "./volumes.ts";
 
-describe("a recovery that is killed at every step", function () {
+describe("an autolocked swarm of one node that burned", function () {
   this.timeout(420_000);
   let cluster: Cluster;
   let fresh: LabNode;
   let journal: string;
   let tree: string;
+  let seenBefore: unknown;
 
   before(async () => {
     cluster = await Cluster.up({ nodes: 1, managers: 1 });
     const node = cluster.manager;
+    await node.run(["docker", "swarm", "update", "--autolock=true"]);
+    await node.run(["sh", "-c", "echo hunter2 | docker secret create password -"]);
     await makeVolume(node, "data", { rows: randomBytes(2_000_000), "deep/er": "x" });
     const service = ["docker", "service", "create", "--detach", "--quiet", "--no-resolve-image", "--name", "keeper"];
     const mount = ["--mount", "type=volume,source=data,target=/data", "--constraint", "node.hostname == node1"];
     await node.run([...service, ...mount, "--endpoint-mode", "dnsrr", nodeImage().tag, "sleep", "100000"]);
     await until("the service runs", async () => await runs(node));
     tree = await describeTree(node, "data");
+    seenBefore = await witness(node, new Map());
     const place = ["--docker-socket", node.dockerSocketPath, "--host-root", dirname(node.hostPath("/run"))];
     await cluster.skep(["backup", "--standalone", "--state-dir", join(cluster.folder, "state"), ...place]);
     await cluster.lab.burn(node);
@@ -55,7 +60,28 @@ nodes: { node1: m1 }
     return step !== null;
   };
 
-  it("goes on each time, completes, and does nothing twice", async () => {
+  it("comes back by hand: the runbook's commands, as they stand, on a machine that has no Skep", async () => {
+    const byHand = await cluster.lab.addNode({ images: [nodeImage()] });
+    await installTools(byHand, ["age", "zstd", "curl", "python3"]);
+    const { accessKeyId, secretAccessKey } = await cluster.lab.s3.credentials();
+    const folder = byHand.hostPath("/root/skep-by-hand");
+    await mkdir(folder, { mode: 0o700 });
+    await cp(cluster.identity, join(folder, "identity.txt"));
+    await writeFile(join(folder, "s3.curl"), `user = "${accessKeyId}:${secretAccessKey}"\n`, { mode: 0o600 });
+    const { stdout: runbook } = await cluster.skep(["runbook", "latest", "--identity", cluster.identity]);
+    const commands = [...runbook.matchAll(/^```sh\n(.*?)^```/gms)].map(([, body]) => body ?? "");
+    expect(commands).to.have.length(5);
+    await byHand.run(["sh", "-euc", commands.join("\n")]);
+    expect(await describeTree(byHand, "data")).to.equal(tree);
+    expect(await witness(byHand, new Map([[byHand.name, "node1"]]))).to.deep.equal(seenBefore);
+    const lock = ["docker", "info", "--format", "{{.Swarm.Cluster.Spec.EncryptionConfig.AutoLockManagers}}"];
+    expect((await byHand.run(lock)).trim()).to.equal("true");
+    const key = await readFile(byHand.hostPath("/var/lib/docker/swarm/certificates/swarm-node.key"), "utf8");
+    expect(key).to.contain("ENCRYPTED");
+    await cluster.lab.burn(byHand);
+  });
+
+  it("comes back by `skep recover`, killed at every step: it goes on each time, and does nothing twice", async () => {
     const killed = new Set<string>();
     let attempts = 1;
     while (await attempt(killed)) expect(++attempts).to.be.below(30);
