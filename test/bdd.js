@@ -9,12 +9,14 @@ import mocha from "mocha";
 process.env.NODE_COMPILE_CACHE ??= join(import.meta.dirname, "..", "node_modules", ".cache", "compiled");
 enableCompileCache(process.env.NODE_COMPILE_CACHE);
 
+let loading = null;
+process.on("exit", () => {
+  if (loading !== null) console.log(`failed: ${relative(process.cwd(), loading)}: can't be loaded`);
+});
+
+/** Called once for all files, or for each of those that run side by side. */
 export default function bdd(suite) {
   mocha.interfaces.bdd(suite);
-  let loading = null;
   suite.on("pre-require", (_context, file) => (loading = file));
   suite.on("post-require", () => (loading = null));
-  process.on("exit", () => {
-    if (loading !== null) console.log(`failed: ${relative(process.cwd(), loading)}: can't be loaded`);
-  });
 }
