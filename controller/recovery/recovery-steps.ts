@@ -1,12 +1,14 @@
 // The steps of a plan, each with what it does: what all modes share is here, the rest is the mode's.
+import { storedSetupsFor } from "./engine-setup/setup-sources.ts";
 import { setEngineUp } from "./engine-setup/setup-step.ts";
 import { raiseFence } from "./fence-step.ts";
 import { imageActions } from "./images/image-steps.ts";
 import { stepIds } from "./plan-steps.ts";
+import type { StepResult } from "./journal.ts";
 import { quorumActions } from "./quorum/quorum-mode.ts";
 import { raftActions } from "./raft-mode.ts";
 import { rebuildActions } from "./rebuild-mode.ts";
-import { kitOn, plannedMachine, type RecoveryTools } from "./recovery-tools.ts";
+import { kitOn, machineOf, plannedMachine, type RecoveryTools } from "./recovery-tools.ts";
 import { kitArchitecture } from "./runtime-kit.ts";
 import type { PlannedStep, Step, StepActions, StepContext } from "./steps.ts";
 import { findJoined, joinMachine } from "./swarm-steps.ts";
@@ -39,7 +41,7 @@ function sharedActions(tools: RecoveryTools, { fenceCommand }: CarryOutOptions):
     ],
   ]);
   for (const { name } of plan.machines) {
-    actions.set(stepIds.setup(name), { act: (context) => setEngineUp(tools, name, context) });
+    actions.set(stepIds.setup(name), { act: (context) => setUp(tools, name, context) });
     actions.set(stepIds.kit(name), { act: (context) => bringKit(tools, name, context) });
     actions.set(stepIds.join(name), {
       check: (context) => findJoined(tools, name, context),
@@ -57,6 +59,11 @@ function sharedActions(tools: RecoveryTools, { fenceCommand }: CarryOutOptions):
     actions.set(stepIds.volume(volume.machine, volume.source.id), volumeActions(tools, volume));
   }
   return actions;
+}
+
+async function setUp(tools: RecoveryTools, name: string, context: StepContext): Promise<StepResult> {
+  const stored = storedSetupsFor(plannedMachine(tools, name), tools.source.setups);
+  return await setEngineUp({ machine: machineOf(tools, name), recoveryId: tools.recoveryId }, stored, context);
 }
 
 async function bringKit(tools: RecoveryTools, name: string, context: StepContext): Promise<Record<string, unknown>> {

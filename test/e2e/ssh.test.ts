@@ -2,6 +2,7 @@ import { expect } from "chai";
 import { randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { z } from "zod";
+import { setEngineUp } from "../../controller/recovery/engine-setup/setup-step.ts";
 import { knownHostsFor } from "../../controller/recovery/known-hosts.ts";
 import { defaultDockerSocket, RemoteMachine } from "../../controller/recovery/remote-machine.ts";
 import type { SshAccess } from "../../controller/recovery/ssh-access.ts";
@@ -163,6 +164,39 @@ describe("the door to other machines", function () {
         expect(Date.now() - killedAt, session).to.be.below(10_000);
         expect((await machine.run(["id", "-u"], { signal: signal() })).stdout).to.equal("0\n");
       }
+    } finally {
+      await machine.close();
+    }
+  });
+
+  it("sets an engine up, and gives it its former settings back where it does not start with the new ones", async () => {
+    const machine = new RemoteMachine(operator, defaultDockerSocket);
+    const setUp = (settings: Record<string, unknown>): Promise<unknown> =>
+      setEngineUp(
+        { machine, recoveryId: "k3v9qd2m4n5p" },
+        [{ nodeId: "n", hostname: "node9", settings, settingsMode: 0o600, files: [], plugins: [] }],
+        { signal: signal(), onProgress: () => undefined },
+      );
+    const labels = async (): Promise<string> =>
+      (await node.run(["docker", "info", "--format", "{{json .Labels}}"])).trim();
+    const names = async (): Promise<string> => (await node.run(["ls", "/etc/docker"])).trim();
+    try {
+      // No word of it is the engine's: it refuses to start, or, asked beforehand, to take it.
+      expect(await codeOf(setUp({ labels: ["rack=7"], "no-such-setting": true }))).to.equal(
+        "SKEP_RECOVERY_SETUP_REFUSED",
+      );
+      expect(await labels()).to.equal("[]");
+      expect(await setUp({ labels: ["rack=7"] })).to.deep.include({ settings: ["labels"] });
+      expect(await labels()).to.equal('["rack=7"]');
+      expect(await names())
+        .to.contain("daemon.json.before-k3v9qd2m4n5p")
+        .and.not.contain("skep-restart");
+      // Cut off between the file and the restart: that is still due.
+      await node.run(["sh", "-c", ": > /etc/docker/daemon.json.skep-restart"]);
+      const before = await node.run(["systemctl", "show", "--property", "MainPID", "docker.service"]);
+      expect(await setUp({ labels: ["rack=7"] })).to.deep.include({ settings: [] });
+      expect(await node.run(["systemctl", "show", "--property", "MainPID", "docker.service"])).to.not.equal(before);
+      expect(await names()).to.not.contain("skep-restart");
     } finally {
       await machine.close();
     }

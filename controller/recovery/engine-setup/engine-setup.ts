@@ -15,8 +15,8 @@ export interface PresentSetup {
 export interface SetupDifferences {
   /** Keys of daemon.json that are other there, or missing. */
   settings: string[];
-  /** The whole of what daemon.json shall say; null where nothing of it is to change. */
-  wanted: Json | null;
+  /** The whole of what daemon.json shall say, and its permission bits; null where nothing of it is to change. */
+  wanted: { settings: Json; mode: number } | null;
   /** Files of certs.d that are missing or other there. */
   files: SetupFile[];
   /** Enabled on the node, not on the machine. */
@@ -34,6 +34,8 @@ export const machineSettings: ReadonlySet<string> = new Set([
   ...["hosts", "tls", "tlscacert", "tlscert", "tlskey", "tlsverify"],
   ...["bridge", "bip", "bip6", "fixed-cidr", "fixed-cidr-v6", "default-gateway", "default-gateway-v6", "ip", "mtu"],
   ...["swarm-default-advertise-addr", "cluster-advertise", "cluster-store", "cluster-store-opts"],
+  // The first moves the data root, the second images to another store.
+  ...["userns-remap", "features"],
   ...["node-generic-resources", "cgroup-parent", "exec-opts"],
 ]);
 
@@ -55,11 +57,12 @@ export function compareSetup(stored: readonly StoredSetup[], present: PresentSet
     }
   }
   const now = present.settings ?? {};
+  const mode = stored.find((setup) => setup.settings !== null)?.settingsMode ?? 0;
   const other = [...settings].filter(([key, value]) => !isDeepStrictEqual(now[key], value));
   const plugins = new Set(stored.flatMap((setup) => setup.plugins));
   return {
     settings: other.map(([key]) => key),
-    wanted: other.length === 0 ? null : { ...now, ...Object.fromEntries(other) },
+    wanted: other.length === 0 ? null : { settings: { ...now, ...Object.fromEntries(other) }, mode },
     files: [...files.values()].filter(({ path, content }) => present.files.get(path) !== sha256(content)),
     plugins: [...plugins].filter((name) => !present.plugins.includes(name)),
     clashes: [...clashes],

@@ -21,6 +21,8 @@ export interface StoredSetup {
   hostname: string;
   /** What daemon.json said; null where there was none. */
   settings: Json | null;
+  /** Permission bits of daemon.json; 0 where there was none. */
+  settingsMode: number;
   files: SetupFile[];
   /** Names of the plugins that were enabled. */
   plugins: string[];
@@ -39,7 +41,7 @@ export async function readStoredSetup(
   node: { nodeId: string; hostname: string },
   files: AsyncIterable<ArchivedFile>,
 ): Promise<StoredSetup> {
-  const setup: StoredSetup = { ...node, settings: null, files: [], plugins: [] };
+  const setup: StoredSetup = { ...node, settings: null, settingsMode: 0, files: [], plugins: [] };
   let bytesLeft = largestSetupBytes;
   for await (const { path, mode, content } of files) {
     const onMachine = path.startsWith("node/files/") ? path.slice("node/files".length) : null;
@@ -47,8 +49,10 @@ export async function readStoredSetup(
     if (path !== "node/plugins.json" && onMachine !== daemonFile && !isRegistry) continue;
     const bytes = await readAll(content, Math.min(largestFileBytes, bytesLeft), `${path} of ${node.hostname}`);
     bytesLeft -= bytes.length;
-    if (onMachine === daemonFile) setup.settings = parseSettings(bytes, `${daemonFile} of ${node.hostname}`);
-    else if (onMachine !== null) setup.files.push({ path: onMachine, mode: mode & 0o777, content: bytes });
+    if (onMachine === daemonFile) {
+      setup.settings = parseSettings(bytes, `${daemonFile} of ${node.hostname}`);
+      setup.settingsMode = mode & 0o777;
+    } else if (onMachine !== null) setup.files.push({ path: onMachine, mode: mode & 0o777, content: bytes });
     else setup.plugins = parsePlugins(bytes, `the plugins of ${node.hostname}`);
     if (setup.files.length > mostFiles)
       throw invalid(`${node.hostname} has more than ${mostFiles} files of registries`);

@@ -270,7 +270,16 @@ nodes: { a: m1, b: gone }
 
   it("sets engines up before anything comes to them, and none once the swarm was begun", () => {
     const setup = new Map([
-      ["m1", { settings: ["debug"], wanted: { debug: true }, files: [], plugins: [], clashes: [] }],
+      [
+        "m1",
+        {
+          settings: ["debug"],
+          wanted: { settings: { debug: true }, mode: 0o644 },
+          files: [],
+          plugins: [],
+          clashes: [],
+        },
+      ],
     ]);
     const stepsOf = (input: Partial<PlanInput>): string[] =>
       planOf({ input: { setup, ...input } }).steps.map(({ id, after }) => `${id} after ${after.join(", ")}`);

@@ -9,7 +9,7 @@ import type { ArchivedFile } from "../../../../shared/repository/open/archive-re
 const certificate = { path: "/etc/docker/certs.d/hub.example:5000/ca.crt", mode: 0o640, content: Buffer.from("ca") };
 
 function stored(more: Partial<StoredSetup> = {}): StoredSetup {
-  return { nodeId: "n1", hostname: "node1", settings: null, files: [], plugins: [], ...more };
+  return { nodeId: "n1", hostname: "node1", settings: null, settingsMode: 0o640, files: [], plugins: [], ...more };
 }
 
 const bare = { settings: null, files: new Map<string, string>(), plugins: [] };
@@ -76,7 +76,7 @@ describe("what a machine's engine lacks", () => {
     });
     expect(found).to.deep.equal({
       settings: ["labels"],
-      wanted: { debug: true, "log-level": "warn", labels: ["rack=7"] },
+      wanted: { settings: { debug: true, "log-level": "warn", labels: ["rack=7"] }, mode: 0o640 },
       files: [certificate],
       plugins: ["a:1"],
       clashes: [],
@@ -93,7 +93,7 @@ describe("what a machine's engine lacks", () => {
           const first = compareSetup(nodes, { ...bare, settings: now });
           const after = {
             ...bare,
-            settings: first.wanted ?? now,
+            settings: first.wanted?.settings ?? now,
             files: new Map(first.files.map(({ path, content }) => [path, sha256(content)])),
           };
           expect(compareSetup(nodes, after)).to.deep.include({ settings: [], wanted: null, files: [] });
@@ -111,7 +111,10 @@ describe("what a machine's engine lacks", () => {
     const other = { ...certificate, content: Buffer.from("another ca") };
     const first = stored({ settings: { debug: true }, files: [certificate] });
     const found = compareSetup([first, stored({ settings: { debug: false, ipv6: true }, files: [other] })], bare);
-    expect(found).to.deep.include({ wanted: { debug: true, ipv6: true }, files: [certificate] });
+    expect(found).to.deep.include({
+      wanted: { settings: { debug: true, ipv6: true }, mode: 0o640 },
+      files: [certificate],
+    });
     expect(found.clashes).to.deep.equal(["daemon.json's debug", certificate.path]);
   });
 
