@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { SkepError } from "../../shared/errors.ts";
-import { Journal, type RecoveryMode } from "../recovery/journal.ts";
+import { Journal, type JournalHead, type RecoveryMode } from "../recovery/journal.ts";
 
 export interface JournalOptions {
   run: string;
@@ -17,35 +17,53 @@ export interface ChosenJournal {
   runId: string;
   /** Null: recovery-RUN, once it is known which run it is. */
   folder: string | null;
+  /** Of one that was found, not named: the operator is told of it. */
+  found: JournalHead | null;
 }
 
 const prefix = "recovery-";
+/** One that was begun longer ago may be of a drill, and its machines made anew since. */
+const foundWithinMs = 24 * 3_600_000;
 
-/** `place`: the folder in which one is looked for. Throws SKEP_RECOVERY_JOURNAL_INVALID for a journal that was named. */
+/**
+ * `recovery`: what a journal that is looked for must belong to; `now` in ms since 1970; `place`: the folder in which one is
+ * looked for. Throws SKEP_RECOVERY_JOURNAL_INVALID for a journal that was named, SKEP_RECOVERY_JOURNAL_OLD for one that must
+ * be.
+ */
 export async function chooseJournal(
   { run, mode, journal }: JournalOptions,
-  inventoryDigest: string,
+  recovery: Pick<JournalHead, "inventoryDigest" | "repositoryId">,
+  now: number,
   place = ".",
 ): Promise<ChosenJournal> {
   if (journal !== undefined) {
     const folder = resolve(journal);
-    return { folder, runId: run === "latest" ? (Journal.headIn(folder)?.runId ?? run) : run };
+    return { folder, runId: run === "latest" ? (Journal.headIn(folder)?.runId ?? run) : run, found: null };
   }
-  if (run !== "latest") return { folder: null, runId: run };
+  if (run !== "latest") return { folder: null, runId: run, found: null };
   const begun = (await readdir(place, { withFileTypes: true }))
     .filter((entry) => entry.isDirectory() && entry.name.startsWith(prefix))
     .flatMap(({ name }) => unfinished(resolve(place, name)))
-    .filter(({ head }) => head.mode === mode && head.inventoryDigest === inventoryDigest)
+    .filter(({ head }) => head.mode === mode && head.inventoryDigest === recovery.inventoryDigest)
+    .filter(({ head }) => head.repositoryId === recovery.repositoryId)
     .sort((a, b) => (a.head.startedAt < b.head.startedAt ? 1 : -1));
   const [newest] = begun;
-  return newest === undefined ? { folder: null, runId: run } : { folder: newest.folder, runId: newest.head.runId };
+  if (newest === undefined) return { folder: null, runId: run, found: null };
+  const { folder, head } = newest;
+  if (now - Date.parse(head.startedAt) <= foundWithinMs) return { folder, runId: head.runId, found: head };
+  throw new SkepError({
+    code: "SKEP_RECOVERY_JOURNAL_OLD",
+    message: `${folder} is the journal of a recovery that began at ${head.startedAt} from run ${head.runId} and did not end`,
+    permanent: true,
+    hint: `--journal ${folder} goes on with it; --journal of another folder begins anew`,
+  });
 }
 
 export function journalFolderOf({ folder }: ChosenJournal, runId: string): string {
   return folder ?? resolve(`${prefix}${runId}`);
 }
 
-function unfinished(folder: string): { folder: string; head: NonNullable<ReturnType<typeof Journal.headIn>> }[] {
+function unfinished(folder: string): { folder: string; head: JournalHead }[] {
   try {
     const head = Journal.headIn(folder);
     // The report is written once every step is done.

@@ -116,10 +116,21 @@ async function withPlan<T>(session: Session, options: PlanOptions, use: (planned
       : null,
   });
   return await withRootKey(session, options, async ({ store, operator, access, rootPrivateKey, identityFile }) => {
-    const journal = await chooseJournal(options, inventory.digest);
+    const journal = await chooseJournal(
+      options,
+      { inventoryDigest: inventory.digest, repositoryId: operator.repositoryObject.repositoryId },
+      Date.now(),
+    );
     const fromRun = await openRecoverySource(store, operator, journal.runId, reading(session));
     const folder = journalFolderOf(journal, fromRun.run.id);
     const events = Journal.eventsIn(folder);
+    if (journal.found !== null) {
+      const { recoveryId, startedAt, runId } = journal.found;
+      const done = new Set(events.filter(({ event }) => event === "done").map(({ step }) => step)).size;
+      output.warn(
+        `this goes on with recovery ${recoveryId} of run ${runId}, begun at ${startedAt}, ${format.plural(done, "step")} done: its journal is ${folder}`,
+      );
+    }
     for (const { id, status } of fromRun.passedOver) {
       output.warn(`run ${id} is newer, but ${status}: it has no proven Raft state`);
     }
