@@ -73,6 +73,16 @@ function examinePlaces({ machines, view, homes }: ExaminedPlan, survivor: Planne
       `${survivor.machine} is known to the other nodes as ${survivor.host}, the inventory says ${going.advertise}: give advertise: ${survivor.host}`,
     );
   }
+  // Nothing is restored onto a machine that stays, and who took its place would be bound to it without its volumes.
+  for (const { name, stays, replaces } of machines) {
+    if (!stays || replaces.length === 1) continue;
+    const mapped = replaces.map(({ hostname }) => hostname).join(", ");
+    say(
+      "error",
+      "survivor-shared",
+      `${mapped} are mapped to ${name}, which survives and gets nobody's volumes: map the dead to new machines, or say that they are gone`,
+    );
+  }
   const listed = new Set([survivor.nodeId, ...survivor.others.map(({ nodeId }) => nodeId)]);
   for (const { id, hostname, role } of view.nodes) {
     const home = homes.get(id);

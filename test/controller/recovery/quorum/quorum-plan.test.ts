@@ -96,6 +96,7 @@ nodes: ${line}
     const of = (line: string): string[] => codes(planOf({ text: text(line) }));
     expect(of("{ a: m1, b: m2, c: survives, w: survives }")).to.deep.equal(["manager-unlisted"]);
     expect(of("{ a: gone, b: m2, c: m1, w: survives }")).to.include.members(["node-lives", "survivor-unmapped"]);
+    expect(of("{ a: m1, b: m1, c: gone, w: survives }")).to.deep.equal(["survivor-shared"]);
     expect(of("{ a: m1, b: m2, c: gone }")).to.deep.equal(["node-unmapped"]);
     expect(codes(planOf({ survivor: null }))).to.deep.equal(["no-survivor"]);
     expect(codes(planOf({ survivor: { ...survivor, host: "10.9.9.9" } }))).to.deep.equal(["survivor-address"]);
