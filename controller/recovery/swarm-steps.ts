@@ -128,14 +128,13 @@ export async function joinMachine(tools: RecoveryTools, name: string, context: S
   const planned = plannedMachine(tools, name);
   const machine = machineOf(tools, name);
   const manager = machineOf(tools, first.name);
+  const port = tools.plan.survivor?.port ?? clusterPort;
   const { JoinTokens } = await manager.engine(tokensSchema, { path: "/swarm" }, signal);
   const body = {
     ListenAddr: listenAddress(planned.advertise),
     AdvertiseAddr: planned.advertise,
     ...(planned.dataPath !== null && { DataPathAddr: planned.dataPath }),
-    RemoteAddrs: [
-      first.advertise.includes(":") ? `[${first.advertise}]:${clusterPort}` : `${first.advertise}:${clusterPort}`,
-    ],
+    RemoteAddrs: [first.advertise.includes(":") ? `[${first.advertise}]:${port}` : `${first.advertise}:${port}`],
     JoinToken: planned.role === "manager" ? JoinTokens.Manager : JoinTokens.Worker,
   };
   try {
@@ -157,7 +156,7 @@ export async function joinMachine(tools: RecoveryTools, name: string, context: S
         code: "SKEP_RECOVERY_JOIN",
         message: `${name} did not join the swarm within ${joinTimeoutMs / 1000} s: it is ${Swarm.LocalNodeState} ${Swarm.Error}`,
         permanent: false,
-        hint: `does ${name} reach ${first.advertise} on port ${clusterPort}, and the other way round on 7946?`,
+        hint: `does ${name} reach ${first.advertise} on port ${port}, and the other way round on 7946?`,
       });
     }
     await sleep(pollMs, undefined, { signal });
