@@ -15,7 +15,7 @@ export interface RecoveryReport {
   takenAt: string;
   startedAt: string;
   endedAt: string;
-  /** `complete`: all is equal or mapped, all services are healthy. */
+  /** `complete`: all is equal or mapped, all services are healthy, every node that survives is back. */
   outcome: "complete" | "partial";
   /** From the start of the first step to the end of the last one but for cleaning up, ms. */
   rtoMs: number;
@@ -31,6 +31,8 @@ export interface RecoveryReport {
   }[];
   services: { service: string; health: string }[];
   objects: ComparedObject[];
+  /** Hostnames of nodes that survive, and did not come back in time; mode quorum alone. */
+  absent: string[];
   /** Names and ids of nodes, and what else the plan mapped. */
   mappings: string[];
   /** What was not looked at, and why. */
@@ -51,7 +53,9 @@ export function reportRecovery(
       health,
     })),
   );
+  const absent = (resultOf(stepIds.nodes)?.["absent"] ?? []) as string[];
   const whole =
+    absent.length === 0 &&
     objects.every(({ state }) => state === "equal" || state === "mapped" || state === "held") &&
     services.every(({ health }) => health === "healthy");
   const working = events.filter(({ step }) => !step.startsWith("clean:"));
@@ -81,6 +85,7 @@ export function reportRecovery(
     }),
     services,
     objects,
+    absent,
     mappings: mappingsOf(plan, resultOf),
     skipped: skippedOf(plan, resultOf),
     next: nextSteps(plan, head),
@@ -217,6 +222,16 @@ export function renderReport(report: RecoveryReport): string {
           table(
             ["kind", "name", "state", "detail"],
             notEqual.map((one) => [one.kind, one.name, one.state, one.detail]),
+          ),
+        ]),
+    ...(report.absent.length === 0
+      ? []
+      : [
+          "## Nodes that did not come back",
+          list(
+            report.absent.map(
+              (hostname) => `${hostname} survives: look whether its engine runs and reaches the manager`,
+            ),
           ),
         ]),
     "## Mappings",

@@ -32,10 +32,7 @@ export async function dressNewNodes(tools: RecoveryTools, context: StepContext):
     removed.push(id);
   }
   const absent = await awaitSurvivors(tools, context);
-  const notes = absent.map(
-    (hostname) => `node ${hostname} survives, and did not come back within ${returnTimeoutMs / 1000} s`,
-  );
-  return { nodes: Object.fromEntries(ids), removed, notes };
+  return { nodes: Object.fromEntries(ids), removed, absent };
 }
 
 /** Hostnames of those that are not ready in time; one may be down for reasons of its own. */
