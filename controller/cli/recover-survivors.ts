@@ -2,14 +2,16 @@
 import { openSwarm } from "../../shared/raft/open-swarm.ts";
 import { decodeUnlockKey } from "../../shared/raft/unlock-key.ts";
 import type { JournalEvent } from "../recovery/journal.ts";
-import { resultIn } from "../recovery/journal.ts";
+import { lastEvents, resultIn } from "../recovery/journal.ts";
 import type { MachineFacts } from "../recovery/machine-facts.ts";
 import { stepIds } from "../recovery/plan-steps.ts";
 import type { NewerChoice } from "../recovery/quorum/planned-survivor.ts";
-import { openSavedCopy } from "../recovery/quorum/saved-copy.ts";
+import { openSavedCopy, savedPlace } from "../recovery/quorum/saved-copy.ts";
+import { stoppedEngine } from "../recovery/quorum/stopped-engine.ts";
 import { findSurvivors, type SurvivorChoice } from "../recovery/quorum/survivor.ts";
 import type { RecoverySource } from "../recovery/recovery-source.ts";
 import type { RemoteMachine } from "../recovery/remote-machine.ts";
+import { hostOf } from "../recovery/swarm-steps.ts";
 import { readInputFile } from "./input-file.ts";
 
 export interface SurvivorOptions {
@@ -51,4 +53,15 @@ export async function openSurvivors(
   const reading = { unlockKey: archive.unlockKey, knownCommit, includeNewer: true, signal };
   const whole = await openSwarm(archive.files, reading);
   return { source: { ...source, archive, swarm: whole }, survivors };
+}
+
+/** What is to be thrown where the machines could not be asked: SKEP_RECOVERY_ENGINE_STOPPED where that is why, else `fault`. */
+export async function survivorFault(
+  fault: unknown,
+  { machines, events, signal }: Pick<SurvivorTools, "machines" | "events" | "signal">,
+): Promise<unknown> {
+  const place = lastEvents(events).has(stepIds.swarm) ? savedPlace(resultIn(events, stepIds.save)) : null;
+  const machine = place === null ? undefined : machines.get(place.machine);
+  if (place === null || machine === undefined) return fault;
+  return (await stoppedEngine(hostOf(machine), place.dataRoot, signal)) ?? fault;
 }

@@ -37,7 +37,7 @@ import { exitCodes, type ExitCode } from "./exit-code.ts";
 import * as format from "./format.ts";
 import { readInputFile } from "./input-file.ts";
 import { chooseJournal, journalFolderOf, type JournalOptions } from "./recover-journal.ts";
-import { openSurvivors, type SurvivorOptions } from "./recover-survivors.ts";
+import { openSurvivors, survivorFault, type SurvivorOptions } from "./recover-survivors.ts";
 import { planDocumentOf, renderRecoveryPlan } from "./recovery-plan-text.ts";
 import { withRootKey } from "./root-key-access.ts";
 import type { Session } from "./session.ts";
@@ -141,7 +141,9 @@ async function withPlan<T>(session: Session, options: PlanOptions, use: (planned
       }),
     );
     try {
-      const facts = await gatherFacts(machines, signal);
+      const facts = await gatherFacts(machines, signal).catch(async (fault: unknown) => {
+        throw await survivorFault(fault, { machines, events, signal });
+      });
       const { identity } = identityFile;
       const { source, survivors } =
         options.mode === "quorum"

@@ -81,13 +81,15 @@ export function homesOf({ nodes }: Inventory, old: readonly OldNode[]): Map<stri
 
 /** The first manager is the machine of the node whose copy it is, where that is a manager: it keeps the node's id. */
 function planMachines(
-  { inventory, view, facts, copiedNodeId, mode }: PlanInput,
+  { inventory, view, facts, copiedNodeId, mode, survivor, begun }: PlanInput,
   homes: ReadonlyMap<string, string>,
 ): PlannedMachine[] {
   const constraints = view.services.flatMap((service) => service.constraints);
   const machines = Object.entries(inventory.machines).flatMap(([name, machine]): PlannedMachine[] => {
     const known = facts.get(name);
     if (known === undefined) return [];
+    // While its swarm directory is exchanged its engine knows of no node.
+    const nodeId = begun && survivor?.machine === name ? survivor.nodeId : known.nodeId;
     const replaces = view.nodes.filter(({ id }) => homes.get(id) === name);
     return [
       {
@@ -99,7 +101,7 @@ function planMachines(
         role: machine.role,
         replaces,
         dress: mergedNode(replaces, constraints),
-        stays: mode === "quorum" && replaces.some(({ id }) => id === known.nodeId),
+        stays: mode === "quorum" && replaces.some(({ id }) => id === nodeId),
         facts: known,
       },
     ];

@@ -30,6 +30,7 @@ const savedSchema = z.strictObject({
   hostname: z.string(),
   engineVersion: z.string(),
   knownCommit: z.int().min(0),
+  dataRoot: z.string().max(4096),
   others: z.array(z.strictObject({ machine: z.string(), nodeId: z.string() })),
 });
 
@@ -41,7 +42,7 @@ export async function saveCopy(
   now: number,
   signal: AbortSignal,
 ): Promise<StepResult> {
-  const { machine, hostname, engineVersion, knownCommit, copy, swarm } = chosen;
+  const { machine, hostname, engineVersion, dataRoot, knownCommit, copy, swarm } = chosen;
   if (copy === null) throw new TypeError("a copy that was saved is not saved again");
   const facts = {
     format: 1,
@@ -69,8 +70,13 @@ export async function saveCopy(
   await flushFolder(folder);
   const sha256 = hash.digest("hex");
   return savedSchema.parse({
-    ...{ file: savedCopyName, sha256, machine, hostname, engineVersion, knownCommit, others },
+    ...{ file: savedCopyName, sha256, machine, hostname, engineVersion, dataRoot, knownCommit, others },
   });
+}
+
+/** Where the saved directory lies; null before it was saved. */
+export function savedPlace(result: StepResult | null): { machine: string; dataRoot: string } | null {
+  return savedSchema.safeParse(result).data ?? null;
 }
 
 /** What saveCopy wrote, with its result. Throws SKEP_RECOVERY_JOURNAL_INVALID where the file is another now. */
@@ -91,10 +97,11 @@ export async function openSavedCopy(
       hint: "put it back as it was written: the recovery goes on from what the survivor had before it began",
     });
   }
-  const { machine, hostname, engineVersion, knownCommit, others } = saved.data;
+  const { machine, hostname, engineVersion, dataRoot, knownCommit, others } = saved.data;
   const archive = await unpack(await decryptAge(bytes, [identity], path), signal);
   const swarm = await openSwarm(archive.files, { unlockKey: archive.unlockKey, knownCommit, signal });
-  return { chosen: { machine, hostname, engineVersion, knownCommit, copy: null, archive, swarm }, others };
+  const of = { machine, hostname, engineVersion, dataRoot, knownCommit };
+  return { chosen: { ...of, copy: null, archive, swarm }, others };
 }
 
 async function unpack(plain: Uint8Array, signal: AbortSignal): ReturnType<typeof openRaftArchive> {

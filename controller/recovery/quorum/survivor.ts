@@ -22,6 +22,8 @@ export interface Survivor {
   machine: string;
   hostname: string;
   engineVersion: string;
+  /** Its swarm directory lies there. */
+  dataRoot: string;
   /** Null where it was read from what a call before saved. */
   copy: SwarmCopy | null;
   archive: OpenedArchive;
@@ -92,14 +94,14 @@ async function copySurvivor(
     });
     // After the copy, so that it is not of more than the copy has.
     const knownCommit = Math.min((await newestVersion(machine, signal)) ?? 0, copy.proof.lastIndex);
-    return await heldSurvivor({ machine: name, hostname, engineVersion, knownCommit }, copy, signal);
+    return await heldSurvivor({ machine: name, hostname, engineVersion, dataRoot, knownCommit }, copy, signal);
   } finally {
     await rm(stagingDirectory, { recursive: true, force: true });
   }
 }
 
 async function heldSurvivor(
-  of: Pick<Survivor, "machine" | "hostname" | "engineVersion" | "knownCommit">,
+  of: Pick<Survivor, "machine" | "hostname" | "engineVersion" | "dataRoot" | "knownCommit">,
   copy: SwarmCopy,
   signal: AbortSignal,
 ): Promise<Survivor> {

@@ -86,6 +86,14 @@ describe("the plan of a recovery from a manager that survives", () => {
     expect(codes(planOf({ survivor: two, facts: both, begun: true }))).to.deep.equal([]);
   });
 
+  it("knows its survivor while the swarm directory is exchanged, and its engine is in no swarm", () => {
+    const away = new Map([facts("m1", { hostname: "a" }), facts("m2")].map((one) => [one.name, one]));
+    expect(codes(planOf({ facts: away }))).to.include("survivor-unmapped");
+    const begun = planOf({ facts: away, begun: true });
+    expect(codes(begun)).to.deep.equal([]);
+    expect(begun.machines[0]).to.include({ name: "m1", stays: true });
+  });
+
   it("refuses an inventory that contradicts what the machines say", () => {
     const text = (line: string): string => `version: 1
 machines:
