@@ -1,12 +1,12 @@
 // The one door to the Docker engine. Everything that Skep asks of it is here, typed and checked; its errors
 // leave as SkepErrors. One connection is made for each call: an engine that restarted is simply asked again.
-import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { PassThrough, type Duplex, type Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import Dockerode from "dockerode";
 import { z } from "zod";
 import type { ContainerExec, Docker, Filters, HelperContainer } from "./docker-calls.ts";
+import { ExecOutput, feed } from "./docker-exec.ts";
 import { imageCalls, type ImageDoor } from "./docker-images.ts";
 import { SkepError, type ErrorCode } from "../shared/errors.ts";
 import {
@@ -200,23 +200,21 @@ export function connectDocker(socketPath: string): Docker {
     });
     const stream: Duplex = await dockerode
       .getExec(Id)
-      .start({ hijack: true, stdin: stdin !== null, Tty: false })
+      .start({ hijack: true, stdin: stdin !== null, Tty: false, abortSignal: signal })
       .catch((error: unknown) => {
+        signal.throwIfAborted();
         throw toDockerError(error, doing, socketPath);
       });
     const abort = (): void => {
       stream.destroy();
     };
     signal.addEventListener("abort", abort, { once: true });
+    if (signal.aborted) abort();
     try {
-      const [out, err] = [new PassThrough(), new PassThrough()];
-      modem.demuxStream(stream, out, err);
-      const closed = (): void => {
-        out.end();
-        err.end();
-      };
-      stream.once("end", closed).once("close", closed).once("error", closed);
-      err.on("data", wanted.onStderr);
+      const output = new ExecOutput(stream, (out, err) => {
+        modem.demuxStream(stream, out, err);
+      });
+      output.stderr.on("data", wanted.onStderr);
       const source: { fault: unknown } = { fault: null };
       const feeding =
         stdin === null
@@ -225,8 +223,10 @@ export function connectDocker(socketPath: string): Docker {
               source.fault = error;
               stream.destroy();
             });
-      for await (const piece of out as AsyncIterable<Buffer>) await wanted.onStdout(piece);
+      for await (const piece of output.stdout as AsyncIterable<Buffer>) await wanted.onStdout(piece);
       signal.throwIfAborted();
+      // A program that is fed and takes not all breaks the connection too: its exit code tells.
+      if (stdin === null) output.throwIfBroken(doing);
       stream.destroy();
       await feeding;
       if (source.fault !== null) throw source.fault as Error;
@@ -341,24 +341,6 @@ export function connectDocker(socketPath: string): Docker {
     runHelper,
     ...imageCalls({ get, stream, nullWhereMissing }),
   };
-}
-
-/** Ends early where the program takes no more, as its exit code tells. Throws what the source throws. */
-async function feed(stream: Duplex, bytes: AsyncIterable<Uint8Array>): Promise<void> {
-  const over = new AbortController();
-  stream.once("close", () => {
-    over.abort();
-  });
-  for await (const piece of bytes) {
-    if (stream.destroyed || stream.writableEnded) return;
-    if (stream.write(piece)) continue;
-    try {
-      await once(stream, "drain", { signal: over.signal });
-    } catch {
-      return;
-    }
-  }
-  stream.end();
 }
 
 async function nullWhereMissing<T>(answer: Promise<T>): Promise<T | null> {
