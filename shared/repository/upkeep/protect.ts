@@ -133,8 +133,12 @@ class Pass {
     const objects = list(onFault);
     const work = async (): Promise<void> => {
       while (!isHopeless(faults)) {
-        const next = await objects.next();
-        if (next.done === true) return;
+        const next = await objects.next().catch((error: unknown) => {
+          if (!(error instanceof SkepError) || !error.permanent) throw error;
+          onFault(error); // a prefix that may not be listed, say; what was told before it is locked
+          return null;
+        });
+        if (next === null || next.done === true) return;
         const found = await this.#lockOf(next.value);
         this.#options.onProgress?.(phase, ++this.#looked);
         if (typeof found === "number") least = Math.min(least, found);

@@ -142,6 +142,22 @@ describe("locks on what kept runs need", () => {
     expect(packs.filter((key) => kept.locks.has(key))).to.have.length(packs.length - 1);
   });
 
+  it("are set on each run's own objects where the store refuses to list what all runs need, and the pass tells why", async () => {
+    write();
+    await backUpRun(home, node);
+    const denied = new SkepError({ code: "SKEP_STORE_DENIED", message: "no list of index/", permanent: true });
+    const list = (prefix: string, signal?: AbortSignal): ReturnType<Store["list"]> => {
+      if (prefix === "index/") throw denied;
+      return kept.store.list(prefix, signal);
+    };
+    home = { ...home, store: Object.create(kept.store, { list: { value: list } }) as Store };
+    const found = await protect();
+    expect(found.fault).to.include({ code: "SKEP_STORE_DENIED", message: denied.message });
+    expect(found.runs.map(({ until, fault }) => [until, fault?.code])).to.deep.equal([[null, "SKEP_STORE_DENIED"]]);
+    const unlocked = (await keysUnder(place.store, "")).filter((key) => !kept.locks.has(key));
+    expect(unlocked).to.deep.equal(await keysUnder(place.store, "index/"));
+  });
+
   it("are recorded in the store, and a check tells of one that is not there", async () => {
     write();
     const run = await backUpRun(home, node);
