@@ -187,7 +187,11 @@ async function restoreStep(
     const task: Task =
       load === undefined
         ? { kind: "restore-volume", ...source, volume, targetName, order: steps.signedOrder }
-        : { kind: "restore-load", ...source, command: load };
+        : {
+            kind: "restore-load",
+            ...source,
+            command: { ...load, container: prepared.result.loadsIn ?? load.container },
+          };
     return steps.begin(step, task, restoreTimeoutMs(order), now);
   }
   const releasing = await releaseHeld(steps, now);

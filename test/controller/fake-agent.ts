@@ -159,7 +159,8 @@ async function main(options: FakeAgentOptions): Promise<void> {
         return { kind: "restore-volume", ...counts, keptOld: true, warnings: [] };
       }
       case "restore-load": {
-        const command = { step: "load" as const, container: "db.1", exitCode: 0, stderr: "" };
+        const container = task.command.container ?? "whichever is first";
+        const command = { step: "load" as const, container, exitCode: 0, stderr: "" };
         return { kind: "restore-load", loadedBytes: task.sourceBytes, command };
       }
       case "restore-image":

@@ -85,7 +85,7 @@ describe("a restore", function () {
     expect(await steps()).to.deep.equal(["restore-prepare", "restore-volume", "restore-discard"]);
   });
 
-  it("of a dump goes to its command, once, holds nothing, and can't be taken back", async () => {
+  it("of a dump goes to its command in the container that was agreed to, once, holds nothing, and can't be taken back", async () => {
     const command = { command: ["psql"], container: "db", timeout: 90 };
     await begin({}, { volumes: [{ match: "a", dump: { command: "pg_dumpall" }, load: command }] });
     expect(await codeOf(start(true))).to.equal("SKEP_LOAD_UNFIT");
@@ -95,7 +95,9 @@ describe("a restore", function () {
     const { result } = openResult(sealedResult, jobId, (writer) => daemon.repository.resultKeyOf(writer));
     expect(result).to.include({ kind: "restore-prepare", loadsIn: "db.1" });
     await daemon.controller.giveRestoreKeys(id, sealedKeys);
-    expect((await reaches(id, "done", "failed")).result).to.include({ kind: "restore-load" });
+    const { result: loaded } = await reaches(id, "done", "failed");
+    expect(loaded).to.include({ kind: "restore-load" });
+    expect(loaded).to.have.nested.property("command.container", "db.1");
     expect(await steps()).to.deep.equal(["restore-prepare", "restore-load"]);
     for (const kind of ["undo", "discard"] as const) {
       expect(await codeOf(daemon.controller.takeBackRestore(id, kind))).to.equal("SKEP_RESTORE_STATE");

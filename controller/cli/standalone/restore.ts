@@ -67,7 +67,10 @@ export async function restoreHere(
         ? await host.work("restore-volume", { kind: "restore-volume", ...shared, ...source }, given)
         : await host.work(
             "restore-load",
-            { kind: "restore-load", restoreId, command: load, sourceBytes, ...source },
+            {
+              ...{ kind: "restore-load", restoreId, sourceBytes, ...source },
+              command: { ...load, container: prepared.loadsIn ?? load.container },
+            },
             given,
           );
     });
