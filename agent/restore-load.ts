@@ -24,7 +24,8 @@ export async function whereToLoad(
 
 /**
  * Throws SKEP_LOAD_FAILED where the command did not end with 0 or did not take all, SKEP_LOAD_TORN where it got less than
- * the whole dump, SKEP_COMMAND_NO_CONTAINER, and what the store throws before its first byte: then nothing was begun.
+ * the whole dump, SKEP_COMMAND_NO_CONTAINER, and what the store throws before its first byte, or SKEP_MANIFEST_INVALID
+ * where there is no dump in it: then nothing was begun.
  */
 export async function loadDump(
   task: TaskOf<"restore-load">,
@@ -102,10 +103,21 @@ class DumpSource {
   }
 }
 
-async function* contentOf(snapshot: Snapshot): AsyncGenerator<Uint8Array> {
+/** Throws SKEP_MANIFEST_INVALID where there is none: nothing at all must not pass for an empty dump. Exported for its test. */
+export async function* contentOf(snapshot: Pick<Snapshot, "entries" | "content">): AsyncGenerator<Uint8Array> {
+  let isThere = false;
   for await (const entry of snapshot.entries()) {
-    if (entry.path === dumpFile) yield* snapshot.content(entry);
+    if (entry.path !== dumpFile || entry.type !== "file") continue;
+    isThere = true;
+    yield* snapshot.content(entry);
   }
+  if (isThere) return;
+  throw new SkepError({
+    code: "SKEP_MANIFEST_INVALID",
+    message: `the snapshot of the dump holds no file ${dumpFile}`,
+    permanent: true,
+    hint: "nothing was loaded; take the dump of another run",
+  });
 }
 
 function judge({ record, fault }: Ran, dump: DumpSource, sourceBytes: number): void {
