@@ -16,7 +16,7 @@ import { runHooks } from "./hooks.ts";
 import { readPauses, writePause, type PauseRecord } from "./pause-record.ts";
 import { QuietWatch } from "./quiet-watch.ts";
 
-/** Throws SKEP_PAUSE_OVER, SKEP_PAUSE_FAILED, and what a hook with on-error=fail throws; nothing is paused then. */
+/** Throws SKEP_PAUSE_OVER, SKEP_PAUSE_FAILED, and what the engine or a hook with on-error=fail throws; nothing is paused then. */
 export async function pause(
   task: TaskOf<"pause">,
   context: Pick<AgentContext, "docker" | "hostRoot">,
@@ -41,7 +41,9 @@ export async function pause(
     const begun: PauseRecord = { pauseId, deadlineAt, pausedAt: new Date().toISOString(), containers };
     writePause(journal, begun);
     record = begun;
-    await Promise.all(containers.map(({ id }) => docker.pauseContainer(id, signal)));
+    await Promise.all(containers.map(({ id }) => docker.pauseContainer(id, signal))).catch((error: unknown) => {
+      throw signal.aborted ? error : notPaused(error);
+    });
     if (prepared !== null) {
       const isTaken = await takeMoments(task, prepared, docker, { journal, moments }, signal);
       // Given up by who ordered it: what reads meanwhile must see that the quiet is over.
@@ -56,15 +58,18 @@ export async function pause(
       for (const { volume } of task.moments ?? []) moments.claim(pauseId, volume);
       await dropAll(prepared ?? []);
     }
-    if (record === null || signal.aborted) throw error;
-    throw new SkepError({
-      code: "SKEP_PAUSE_FAILED",
-      message: `a container could not be paused: ${(error as Error).message}`,
-      permanent: true,
-      hint: "did it just end? Those that were paused go on",
-      cause: error,
-    });
+    throw error;
   }
+}
+
+function notPaused(error: unknown): SkepError {
+  return new SkepError({
+    code: "SKEP_PAUSE_FAILED",
+    message: `a container could not be paused: ${(error as Error).message}`,
+    permanent: true,
+    hint: "did it just end? Those that were paused go on",
+    cause: error,
+  });
 }
 
 async function dropAll(prepared: readonly Prepared[]): Promise<void> {
@@ -141,7 +146,7 @@ async function takeMoments(
   try {
     throwFirst(begun);
     taken = await Promise.all(prepared.map((each) => each.take(signal)));
-    broken = await Promise.all(watches.map((watch) => watch.prove(AbortSignal.timeout(proofMs))));
+    broken = await Promise.all(watches.map(proveInTime));
   } finally {
     for (const watch of watches) watch.close();
   }
@@ -156,6 +161,16 @@ async function takeMoments(
 }
 
 const proofMs = 30_000;
+
+async function proveInTime(watch: QuietWatch): Promise<string | null> {
+  const limit = AbortSignal.timeout(proofMs);
+  try {
+    return await watch.prove(limit);
+  } catch (error) {
+    if (!limit.aborted) throw error;
+    return `the engine did not tell within ${proofMs / 1000} s`;
+  }
+}
 
 /** They run; that they did not, and for how long, stays to be told. */
 async function goOn(record: PauseRecord, docker: Docker, journal: Journal): Promise<void> {
