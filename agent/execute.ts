@@ -5,6 +5,7 @@ import type { AgentContext, Attempt, QuietTools } from "./context.ts";
 import { hold, release } from "./quiesce/hold.ts";
 import { pause, unpause } from "./quiesce/pause.ts";
 import { rollBack } from "./quiesce/rollback.ts";
+import { restoreFiles } from "./restore-files.ts";
 import { restoreImage } from "./restore-image.ts";
 import { loadDump } from "./restore-load.ts";
 import {
@@ -38,7 +39,9 @@ export async function executeJob(
     case "restore-prepare":
       return prepareRestore(task, context, tools.keyring, attempt);
     case "restore-volume":
-      return restoreVolume(task, context, tools, attempt);
+      return task.files === undefined
+        ? restoreVolume(task, context, tools, attempt)
+        : restoreFiles({ ...task, files: task.files }, context, tools, attempt);
     case "restore-load":
       return loadDump(task, context, tools, attempt);
     case "restore-image":

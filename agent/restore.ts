@@ -3,11 +3,14 @@
 import { mkdir, rm } from "node:fs/promises";
 import path from "node:path";
 import { SkepError } from "../shared/errors.ts";
+import type { ChosenFiles } from "../shared/contract/chosen-files.ts";
 import type { RestoreKeys, TaskOf, TaskResultOf } from "../shared/contract/job.ts";
 import { openSnapshot } from "../shared/repository/open/snapshot-reader.ts";
 import { openStore } from "../shared/store/open.ts";
 import type { AgentContext, Attempt } from "./context.ts";
 import type { Docker } from "./docker.ts";
+import type { Volume } from "./docker-objects.ts";
+import { whatIsAt } from "./files-merge.ts";
 import { resolveHostPath } from "./host-path.ts";
 import type { Journal } from "./journal.ts";
 import type { RestoreKeyring } from "./restore-keys.ts";
@@ -18,6 +21,7 @@ import { toRestoreError, writeTree } from "../shared/tree/tree-writer.ts";
 import {
   discardOld,
   dropNew,
+  mergeBack,
   readSwap,
   readSwaps,
   recoverSwap,
@@ -37,6 +41,7 @@ export async function prepareRestore(
 ): Promise<TaskResultOf<"restore-prepare">> {
   const { docker } = context;
   const existing = await docker.volume(task.targetName, attempt.signal);
+  if (task.files !== undefined) refuseMissing(existing, task.targetName);
   const loadsIn = task.load === undefined ? null : await whereToLoad(task.load, context, attempt.signal);
   const freeBytes = await freeBytesFor(existing, context, attempt.signal);
   if (loadsIn === null) {
@@ -50,7 +55,29 @@ export async function prepareRestore(
     freeBytes,
     usedBy: existing === null ? [] : await volumeUsers(docker, task.targetName, attempt.signal),
     ...(loadsIn === null ? {} : { loadsIn }),
+    ...(task.files !== undefined && existing !== null && { there: await lookAt(task.files, existing, context) }),
   };
+}
+
+/** What is at each of the chosen paths. */
+async function lookAt(
+  { paths }: ChosenFiles,
+  { Mountpoint }: Volume,
+  context: AgentContext,
+): Promise<TaskResultOf<"restore-prepare">["there"]> {
+  const data = await resolveHostPath(context.hostRoot, Mountpoint);
+  return paths.map((path) => whatIsAt(data, Buffer.from(path, "base64")));
+}
+
+/** Files are put into what is there. Throws SKEP_RESTORE_VOLUME_MISSING. */
+export function refuseMissing(existing: Volume | null, name: string): asserts existing is Volume {
+  if (existing !== null) return;
+  throw new SkepError({
+    code: "SKEP_RESTORE_VOLUME_MISSING",
+    message: `there is no volume ${name} on this node to put files into`,
+    permanent: true,
+    hint: "bring the whole volume back: `skep restore volume`",
+  });
 }
 
 export interface RestoreTools {
@@ -142,7 +169,7 @@ export async function restoreVolume(
 }
 
 /** Null for any other failure. Agents are best given credentials that create and cannot read back. */
-function mayNotRead(error: unknown, wereGiven: boolean): SkepError | null {
+export function mayNotRead(error: unknown, wereGiven: boolean): SkepError | null {
   if (!(error instanceof SkepError) || error.code !== "SKEP_STORE_DENIED" || wereGiven) return null;
   return new SkepError({
     code: error.code,
@@ -154,7 +181,7 @@ function mayNotRead(error: unknown, wereGiven: boolean): SkepError | null {
 }
 
 /** A former attempt at this restore that ended half-way is taken back; one that is in place is not done twice. */
-async function settleEarlier(task: TaskOf<"restore-volume">, journal: Journal): Promise<void> {
+export async function settleEarlier(task: TaskOf<"restore-volume">, journal: Journal): Promise<void> {
   const earlier = readSwap(journal, task.restoreId);
   if (earlier === null) return;
   if ((await recoverSwap(journal, earlier)) !== "in place") return;
@@ -177,7 +204,14 @@ export async function undoRestore(
   journal: Journal,
   attempt: Attempt,
 ): Promise<TaskResultOf<"restore-undo">> {
-  const record = await wholeSwap(task.restoreId, journal);
+  const begun = readSwap(journal, task.restoreId);
+  // An undo that something was in the way of goes on.
+  const isUndoing = begun?.merge === true && begun.state === "undoing";
+  const record = isUndoing ? begun : await wholeSwap(task.restoreId, journal);
+  if (record.merge === true) {
+    await mergeBack(journal, record);
+    return { kind: "restore-undo", volume: record.volume };
+  }
   await refuseWhileUsed(context.docker, record.volume, attempt.signal);
   if (record.madeVolume) {
     await context.docker.removeVolume(record.volume, attempt.signal);

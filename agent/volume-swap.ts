@@ -11,9 +11,13 @@ import { lstat, rename, rm, rmdir } from "node:fs/promises";
 import path from "node:path";
 import { z } from "zod";
 import { SkepError } from "../shared/errors.ts";
+import type { ExistingFiles } from "../shared/contract/chosen-files.ts";
 import { restoreIdSchema, volumeNameSchema } from "../shared/contract/job.ts";
 import { signedSchema } from "../shared/repository/signature.ts";
 import { flushFolder } from "../shared/store/durable-file.ts";
+import { flushTree } from "../shared/tree/tree-disk.ts";
+import { toRestoreError } from "../shared/tree/tree-writer.ts";
+import { carryMerge, planMerge, undoMerge, type MergePlan } from "./files-merge.ts";
 import type { Journal } from "./journal.ts";
 
 export const swapRecordSchema = z.strictObject({
@@ -23,6 +27,8 @@ export const swapRecordSchema = z.strictObject({
   folder: z.string().startsWith("/"),
   /** The volume was made for this restore: taking it back removes it. */
   madeVolume: z.boolean(),
+  /** Files were put into the volume's folder, which stayed: what they replaced is kept in `old` (files-merge.ts). */
+  merge: z.literal(true).optional(),
   /** The controller's signed order, for one that lost it; a restore without a controller has none. */
   order: signedSchema.optional(),
   state: z.enum(["filling", "swapping", "swapped", "undoing", "discarding"]),
@@ -100,8 +106,98 @@ export async function discardOld(journal: Journal, record: SwapRecord, atStep: A
 
 /** Gives up a restore that is not yet in place. */
 export async function dropNew(journal: Journal, record: SwapRecord): Promise<void> {
-  await rm(swapPaths(record).new, { recursive: true, force: true });
+  const paths = swapPaths(record);
+  await rm(paths.new, { recursive: true, force: true });
+  if (record.merge === true) await rm(paths.old, { recursive: true, force: true });
   journal.removeSwap(record.restoreId);
+}
+
+/**
+ * Puts what was restored beside into the volume's folder, file by file. The restored must be on disk already. Throws what planMerge
+ * and finishMerge throw, and then nothing has changed; null for the record where nothing was to be put in place.
+ */
+export async function mergeIn(
+  journal: Journal,
+  record: SwapRecord,
+  existing: ExistingFiles,
+  signal: AbortSignal,
+  atStep: AtStep = noStep,
+): Promise<{ record: SwapRecord | null; plan: MergePlan }> {
+  const paths = swapPaths(record);
+  const plan = await planMerge(paths, existing, signal);
+  if (plan.made === 0 && plan.replaced === 0) {
+    await dropNew(journal, record);
+    return { record: null, plan };
+  }
+  await flushTree(paths.old);
+  atStep("before the journal says swapping");
+  const begun = writeSwap(journal, { ...record, state: "swapping" });
+  atStep("before files are put in place");
+  return { record: await finishMerge(journal, begun, atStep), plan };
+}
+
+/** What can't be finished is taken back. Throws why; SKEP_SWAP_STUCK where that can't be done either. */
+async function finishMerge(journal: Journal, record: SwapRecord, atStep: AtStep = noStep): Promise<SwapRecord> {
+  const paths = swapPaths(record);
+  try {
+    if (await isThere(paths.new)) await carryMerge(paths, atStep);
+    await flushTree(paths.data);
+  } catch (error) {
+    await mergeBack(journal, record).catch((another: unknown) => {
+      throw stuckMerge(record, new AggregateError([error, another], `${messageOf(error)}; then ${messageOf(another)}`));
+    });
+    throw toRestoreError(error, record.folder);
+  }
+  atStep("before the journal says swapped");
+  return writeSwap(journal, { ...record, state: "swapped" });
+}
+
+/** The inverse: what was replaced comes back, what was made goes. Throws what undoMerge throws, SKEP_SWAP_STUCK; then it may be tried again. */
+export async function mergeBack(journal: Journal, record: SwapRecord, atStep: AtStep = noStep): Promise<void> {
+  const paths = swapPaths(record);
+  writeSwap(journal, { ...record, state: "undoing" });
+  atStep("before files are put back");
+  try {
+    await undoMerge(paths, atStep);
+    await flushTree(paths.data);
+  } catch (error) {
+    throw error instanceof SkepError ? error : stuckMerge(record, error);
+  }
+  journal.removeSwap(record.restoreId);
+}
+
+function stuckMerge({ restoreId, volume, folder }: SwapRecord, cause: unknown): SkepError {
+  return new SkepError({
+    code: "SKEP_SWAP_STUCK",
+    message: `the files that restore ${restoreId} put into volume ${volume} could not all be taken out again: ${messageOf(cause)}`,
+    permanent: true,
+    hint: `remove that cause: the agent's next start goes on; what they replaced is kept in ${folder}/_data.skep-old-${restoreId}`,
+    cause,
+  });
+}
+
+function messageOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}
+
+/** Throws what finishMerge and mergeBack throw; where that is not SKEP_SWAP_STUCK, nothing is left of the restore. */
+async function recoverMerge(journal: Journal, record: SwapRecord): Promise<Recovery> {
+  switch (record.state) {
+    case "filling":
+      await dropNew(journal, record);
+      return "taken back";
+    case "swapping":
+      await finishMerge(journal, record);
+      return "in place";
+    case "swapped":
+      return "in place";
+    case "undoing":
+      await mergeBack(journal, record);
+      return "taken back";
+    case "discarding":
+      await discardOld(journal, record);
+      return "discarded";
+  }
 }
 
 export type Recovery =
@@ -117,6 +213,7 @@ export type Recovery =
  * SKEP_SWAP_STUCK, having changed nothing, where the folders are not as any crash would leave them.
  */
 export async function recoverSwap(journal: Journal, record: SwapRecord): Promise<Recovery> {
+  if (record.merge === true) return await recoverMerge(journal, record);
   const paths = swapPaths(record);
   const [data, fresh, old, undone] = await Promise.all([
     isThere(paths.data),

@@ -149,7 +149,8 @@ async function restoreStep(
   now: number,
 ): Promise<FlowNext> {
   const { order } = steps;
-  const { restoreId, volume, targetName, sourceBytes, manifest, refs, load } = order;
+  const { restoreId, volume, targetName, sourceBytes, manifest, refs, load, files } = order;
+  const chosen = files === undefined ? {} : { files };
   const end = (fields: Omit<RestoreEnd, "endedAt">): FlowNext => ({
     next: "done",
     result: { endedAt: new Date(now).toISOString(), ...fields } satisfies RestoreEnd,
@@ -159,7 +160,8 @@ async function restoreStep(
   const prepared = steps.outcome("restore-prepare");
   if (prepared === null) {
     const loaded = load === undefined ? {} : { load };
-    const task: Task = { kind: "restore-prepare", restoreId, volume, targetName, sourceBytes, ...loaded };
+    const wanted = { restoreId, volume, targetName, sourceBytes };
+    const task: Task = { kind: "restore-prepare", ...wanted, ...loaded, ...chosen };
     return steps.begin("restore-prepare", task, shortTimeoutMs, now);
   }
   if ("error" in prepared) return end({ error: prepared.error });
@@ -186,7 +188,7 @@ async function restoreStep(
     const source = { restoreId, sourceBytes, manifest, refs, writerId: order.nodeId, sealedKeys };
     const task: Task =
       load === undefined
-        ? { kind: "restore-volume", ...source, volume, targetName, order: steps.signedOrder }
+        ? { kind: "restore-volume", ...source, volume, targetName, ...chosen, order: steps.signedOrder }
         : {
             kind: "restore-load",
             ...source,

@@ -1,6 +1,7 @@
 // What a restore is to do, as the controller wrote it down when it was asked: signed, since it lies in Redis, where
 // somebody else could write another.
 import { z } from "zod";
+import { chosenFilesSchema } from "../shared/contract/chosen-files.ts";
 import { commandSchema, restoreIdSchema, volumeNameSchema, type ContainerCommand } from "../shared/contract/job.ts";
 import { SkepError } from "../shared/errors.ts";
 import { runIdPattern, writerIdPattern } from "../shared/repository/layout.ts";
@@ -28,6 +29,7 @@ export const restoreOrderSchema = z.strictObject({
   refs: storedObjectSchema,
   /** Of a dump that goes back into its server: by this command. */
   load: commandSchema.optional(),
+  files: chosenFilesSchema.optional(),
 });
 export type RestoreOrder = z.infer<typeof restoreOrderSchema>;
 
@@ -43,6 +45,8 @@ export interface RestoreWish {
   stop: boolean;
   /** In which container or service a dump is to be loaded; undefined: as its labels said. */
   loadInto: string | undefined;
+  /** Chosen files of it, and not all of it. */
+  isOfFiles: boolean;
 }
 
 /** Where the part's record does not say, as those who give no timeout get it. */
@@ -54,10 +58,16 @@ const loadSeconds = 4 * 3600;
  * no command was said when it was taken, SKEP_LOAD_UNFIT for what can't be wished of it.
  */
 export function loadOf({ kind, load }: Part, volume: string, wish: RestoreWish): ContainerCommand | null {
-  const { targetName, stop, loadInto } = wish;
+  const { targetName, stop, loadInto, isOfFiles } = wish;
   const unfit = (message: string, hint: string): SkepError =>
     new SkepError({ code: "SKEP_LOAD_UNFIT", message, permanent: true, hint });
-  if (kind !== "dump" || targetName !== volume) {
+  if (isOfFiles && kind === "dump" && targetName === volume) {
+    throw unfit(
+      `what the run has of volume ${volume} is a dump: none of its files go back into that volume`,
+      "`skep restore volume` loads a dump; `--into NODE/OTHER-NAME` puts it, as a file, into another volume",
+    );
+  }
+  if (isOfFiles || kind !== "dump" || targetName !== volume) {
     if (loadInto === undefined) return null;
     throw kind === "dump"
       ? unfit(
@@ -81,12 +91,13 @@ export function loadOf({ kind, load }: Part, volume: string, wish: RestoreWish):
 
 /** Throws SKEP_RESTORE_IS_DUMP, SKEP_LOAD_UNFIT, and SKEP_RESTORE_NOT_IN_RUN where the run has no such volume, or no whole snapshot of it. */
 export function planRestore(run: Run, request: StartRestore, restoreId: string, startedAt: string): RestoreOrder {
-  const { nodeId: source, volume: name, toNodeId, targetName, stop, loadInto } = request;
+  const { nodeId: source, volume: name, toNodeId, targetName, stop, loadInto, files } = request;
   const part = run.parts.find(
     ({ kind, nodeId, volume: facts }) =>
       (kind === "volume" || kind === "dump") && nodeId === source && facts?.name === name,
   );
-  const load = part === undefined ? null : loadOf(part, name, { targetName, stop, loadInto });
+  const load =
+    part === undefined ? null : loadOf(part, name, { targetName, stop, loadInto, isOfFiles: files !== undefined });
   const { volume, manifest, refs, totals } = part ?? ({} as Partial<Part>);
   if (volume === undefined || manifest === undefined || refs === undefined) {
     throw new SkepError({
@@ -106,10 +117,11 @@ export function planRestore(run: Run, request: StartRestore, restoreId: string, 
     stop,
     startedAt,
     volume,
-    sourceBytes: totals?.sourceBytes ?? 0,
+    sourceBytes: files?.sourceBytes ?? totals?.sourceBytes ?? 0,
     manifest,
     refs,
     ...(load === null ? {} : { load }),
+    ...(files !== undefined && { files: { paths: files.paths, existing: files.existing } }),
   };
 }
 

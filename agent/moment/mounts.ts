@@ -32,11 +32,16 @@ export function isListed(mountinfo: string, number: string, place: string): bool
 function mountNumberOf(folder: string): string {
   const descriptor = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   try {
-    const facts = readFileSync(`/proc/self/fdinfo/${descriptor}`, "utf8");
-    return /^mnt_id:\s*(\d+)$/m.exec(facts)?.[1] ?? "";
+    return openedMount(descriptor);
   } finally {
     closeSync(descriptor);
   }
+}
+
+/** Number of the mount that an opened file or folder lies in. */
+export function openedMount(descriptor: number): string {
+  const facts = readFileSync(`/proc/self/fdinfo/${descriptor}`, "utf8");
+  return /^mnt_id:\s*(\d+)$/m.exec(facts)?.[1] ?? "";
 }
 
 /** Blank, tab, line feed and backslash stand there as octal numbers. */

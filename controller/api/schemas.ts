@@ -22,6 +22,7 @@
 // A restore: POST restores → `preparing` → `prepared` (the agent looked, nothing is held or changed yet, the operator
 // is shown the plan) → POST keys → `restoring` (services are held where `stop` says so, released at the end) → `done`.
 import { z } from "zod";
+import { chosenFilesSchema } from "../../shared/contract/chosen-files.ts";
 import { jobProgressSchema, restoreIdSchema, taskResultSchema, volumeNameSchema } from "../../shared/contract/job.ts";
 import { sealedResultSchema } from "../../shared/contract/signed-job.ts";
 import { runIdPattern, writerIdPattern } from "../../shared/repository/layout.ts";
@@ -134,6 +135,8 @@ export const startRestoreSchema = z.strictObject({
   stop: z.boolean(),
   /** Of a dump: in this container or service, instead of that of its labels. */
   loadInto: z.string().min(1).max(255).optional(),
+  /** These alone, into the volume as it is; `sourceBytes` of them. Absent: all, in its place. */
+  files: chosenFilesSchema.extend({ sourceBytes: z.int().min(0) }).optional(),
 });
 export type StartRestore = z.infer<typeof startRestoreSchema>;
 export const restoreStartedSchema = z.strictObject({ restoreId: restoreIdSchema });

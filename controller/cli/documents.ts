@@ -1,6 +1,7 @@
 // What each command prints with --json: a contract. Fields may be added, never renamed or removed.
 // On an error every command prints { error } instead (apiErrorSchema's shape).
 import { z } from "zod";
+import { existingFilesSchema, mergedFilesSchema, thereSchema } from "../../shared/contract/chosen-files.ts";
 import { repositoryIdPattern } from "../../shared/repository/layout.ts";
 import { manifestEntrySchema } from "../../shared/repository/manifest.ts";
 import { protectionSchema } from "../../shared/repository/protection.ts";
@@ -187,7 +188,7 @@ export const restoreObjectsDocument = z.strictObject({
 });
 export type RestoreObjectsDocument = z.infer<typeof restoreObjectsDocument>;
 
-/** skep restore files. */
+/** skep restore files --to; with --into it is restoreDocument. */
 export const restoredFilesDocument = z.strictObject({
   to: z.string(),
   restored: z.array(
@@ -219,10 +220,15 @@ export const restorePlanDocument = z.strictObject({
   load: z.strictObject({ container: z.string(), argv: z.array(z.string()) }).nullable(),
   /** False: the snapshot lacks something; the exit code is 3 then. */
   whole: z.boolean(),
+  /** `skep restore files --into`: these into the volume as it is, and what is at each now. */
+  chosen: z
+    .array(z.strictObject({ path: z.string(), files: z.int(), sourceBytes: z.int(), there: thereSchema }))
+    .optional(),
+  existing: existingFilesSchema.optional(),
 });
 export type RestorePlanDocument = z.infer<typeof restorePlanDocument>;
 
-/** skep restore volume. `result` is null where the plan was declined. */
+/** skep restore volume, and skep restore files --into. `result` is null where the plan was declined. */
 export const restoreDocument = z.strictObject({
   restoreId: z.string(),
   plan: restorePlanDocument,
@@ -236,6 +242,8 @@ export const restoreDocument = z.strictObject({
         /** True: `skep restore undo` and `discard` know it. */
         keptOld: z.boolean(),
         warnings: z.array(warningSchema),
+        /** Of `--into`: files put where there was nothing, in the place of another, and not, being equal or left. */
+        merged: mergedFilesSchema.optional(),
       }),
       z.strictObject({ kind: z.literal("restore-load"), loadedBytes: z.int(), command: commandRecordSchema }),
     ])

@@ -1,8 +1,9 @@
-// skep restore files: single files and folders of a volume, as they were, into a folder on this machine.
+// skep restore files: single files and folders of a volume, as they were, into a folder on this machine; or into a volume of
+// a node, which is restore-into-volume.ts.
 //
 // Each is written beside its place, in a folder of its own, flushed, and then renamed: what stands under its name is
 // whole, and nothing that was there is touched. Where this is not root, files belong to who restores them.
-import type { Command } from "commander";
+import { Option, type Command } from "commander";
 import { lstat, mkdir, mkdtemp, rename, rm, rmdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { SkepError } from "../../shared/errors.ts";
@@ -11,7 +12,7 @@ import { readSubtree, type SubtreeEntry } from "../../shared/repository/open/sub
 import type { Snapshot as OpenedSnapshot, SnapshotEntry } from "../../shared/repository/open/snapshot-reader.ts";
 import { flushTree } from "../../shared/tree/tree-disk.ts";
 import { writeTree, type WrittenTree } from "../../shared/tree/tree-writer.ts";
-import { addIdentityOption, addKitOption, addStoreOptions, type IdentityOptions, type StoreOptions } from "./access.ts";
+import { addApiOptions, addIdentityOption, addKitOption, addStoreOptions } from "./access.ts";
 import { describeProgress, makeBoard } from "./board.ts";
 import { withOperator } from "./catalogue-access.ts";
 import type { RestoredFilesDocument } from "./documents.ts";
@@ -19,23 +20,35 @@ import { showName } from "./entry-name.ts";
 import { exitCodes, type ExitCode } from "./exit-code.ts";
 import * as format from "./format.ts";
 import { withSnapshot, type OpenedOperator } from "./operator-snapshot.ts";
+import { restoreIntoVolume, type IntoOptions } from "./restore-into-volume.ts";
 import { parseVolumeOfRun, pathUnknown, resolveSnapshot } from "./run-address.ts";
 import { describe, run, type Session } from "./session.ts";
 
-interface FilesOptions extends StoreOptions, IdentityOptions {
-  to: string;
+interface FilesOptions extends Omit<IntoOptions, "into"> {
+  to?: string;
+  into?: string;
 }
 
 const example = `skep restore files latest:node2/www:htdocs/index.html --to . --identity identity-anna.txt
-skep restore files 20261120:node2/pgdata:conf 20261120:node2/www --to /tmp/found`;
+skep restore files 20261120:node2/pgdata:conf 20261120:node2/www --to /tmp/found
+skep restore files latest:node2/www:htdocs latest:node2/www:conf --into node2/www --existing update`;
 
 export function registerRestoreFiles(restore: Command): void {
   const files = restore
     .command("files")
     .argument("<run:node/volume[:path]...>", "files and folders, each by its run, volume and path")
-    .description("restore single files and folders into a folder on this machine")
-    .requiredOption("--to <folder>", "where to put them, each under its own name; made where it is missing");
-  addIdentityOption(addStoreOptions(addKitOption(files)));
+    .description("restore single files and folders, into a folder on this machine or into a volume")
+    .option("--to <folder>", "where to put them, each under its own name; made where it is missing")
+    .option("--into <node/volume>", "or: into this volume as it is, each at its path, by the node's agent")
+    .addOption(
+      new Option("--existing <what>", "with --into: what becomes of files that are there and differ")
+        .choices(["skip", "update", "fail"])
+        .default("fail"),
+    )
+    .option("--stop", "with --into: hold the services that use the volume meanwhile")
+    .option("--read-credentials <file>", "with --into: of the store, for the agent, where its own may only create")
+    .option("--yes", "with --into: do it without being asked");
+  addIdentityOption(addStoreOptions(addApiOptions(addKitOption(files))));
   // The one argument that commander gives as a list.
   run(describe(files, example), (session, options: FilesOptions, addresses) =>
     restoreFiles(session, options, addresses as unknown as string[]),
@@ -49,13 +62,23 @@ interface Wanted {
 }
 
 async function restoreFiles(session: Session, options: FilesOptions, given: readonly string[]): Promise<ExitCode> {
+  const { to, into } = options;
+  if (into !== undefined && to === undefined) return await restoreIntoVolume(session, { ...options, into }, given);
+  if (to === undefined || into !== undefined) {
+    throw new SkepError({
+      code: "SKEP_CLI_USAGE",
+      message: into === undefined ? "no place is named" : "two places are named",
+      permanent: true,
+      hint: "give --to FOLDER, on this machine, or --into NODE/VOLUME",
+    });
+  }
   const { output } = session;
   const wanted = given.map((text): Wanted => {
     const address = parseVolumeOfRun(text);
     const { path, volume } = address;
     return { address, name: path.length === 0 ? Buffer.from(volume.volume) : path.subarray(path.lastIndexOf("/") + 1) };
   });
-  const folder = resolve(options.to);
+  const folder = resolve(to);
   await makeRoom(folder, wanted);
   return await withOperator(session, options, async (opened) => {
     const document: RestoredFilesDocument = { to: folder, restored: [] };

@@ -7,7 +7,14 @@ import { encryptAge } from "../../shared/repository/age.ts";
 import { collectRestoreKeys } from "../../shared/repository/open/file-keys.ts";
 import type { Operator } from "../../shared/repository/open/operator.ts";
 import type { StoreCredentials } from "../../shared/store/location.ts";
-import { agentsSchema, restoreSchema, restoreStartedSchema, type Agent, type Restore } from "../api/schemas.ts";
+import {
+  agentsSchema,
+  restoreSchema,
+  restoreStartedSchema,
+  type Agent,
+  type Restore,
+  type StartRestore,
+} from "../api/schemas.ts";
 import { loadOf } from "../restore-order.ts";
 import { accessApi, readCredentials as readCredentialsFile } from "./access.ts";
 import type { ApiClient } from "./api-client.ts";
@@ -26,38 +33,52 @@ import {
   refuseWhileUsed,
   renderPlan,
   restoreQuestion,
+  type ChosenOfSnapshot,
   type Snapshot,
   type VolumeAddress,
 } from "./restore-plan.ts";
 import type { Session } from "./session.ts";
+import type { HostOptions } from "./standalone/host.ts";
 
 export async function restoreInSwarm(
   session: Session,
   options: RestoreOptions,
   address: VolumeAddress,
 ): Promise<ExitCode> {
+  return await withOperator(session, options, async (opened) => {
+    const snapshot = await snapshotOf(session, opened, options, address);
+    return await restoreSnapshot(session, options, { opened, snapshot, chosen: null });
+  });
+}
+
+/** Of the volume, or what is chosen of it, as --to-node and --as say. */
+export async function restoreSnapshot(
+  session: Session,
+  options: Omit<RestoreOptions, "run" | keyof HostOptions>,
+  given: Pick<Wanted, "opened" | "snapshot" | "chosen">,
+): Promise<ExitCode> {
   const { output, signal } = session;
   const api = await accessApi(options);
   const readCredentials =
     options.readCredentials === undefined ? undefined : await readCredentialsFile(options.readCredentials);
   const { agents } = await api.call({ path: "/v1/agents", schema: agentsSchema }, signal);
-  return await withOperator(session, options, async (opened) => {
-    const snapshot = await snapshotOf(session, opened, options, address);
-    const target = targetNode(agents, options.toNode, snapshot);
-    const targetName = options.as ?? snapshot.part.volume.name;
-    const wish = { targetName, stop: options.stop ?? false, loadInto: options.loadInto };
-    const load = loadOf(snapshot.part, snapshot.part.volume.name, wish);
-    const wanted = { opened, snapshot, target, ...wish, load, readCredentials };
-    for (let time = 1; ; time++) {
-      try {
-        return await restoreOnce(session, api, wanted, time > 1 || options.yes === true);
-      } catch (error) {
-        const begunAnew = error instanceof SkepError && error.code === "SKEP_RESTORE_KEYS_GONE" && time < mostTimes;
-        if (!begunAnew) throw error;
-        output.warn(`the agent of ${target.hostname} was restarted, and its one-time key went with it: beginning anew`);
-      }
+  const { snapshot, chosen } = given;
+  const { volume } = snapshot.part;
+  const target = targetNode(agents, options.toNode, snapshot);
+  const wish = {
+    ...{ targetName: options.as ?? volume.name, stop: options.stop ?? false, loadInto: options.loadInto },
+    isOfFiles: chosen !== null,
+  };
+  const wanted = { ...given, target, ...wish, load: loadOf(snapshot.part, volume.name, wish), readCredentials };
+  for (let time = 1; ; time++) {
+    try {
+      return await restoreOnce(session, api, wanted, time > 1 || options.yes === true);
+    } catch (error) {
+      const begunAnew = error instanceof SkepError && error.code === "SKEP_RESTORE_KEYS_GONE" && time < mostTimes;
+      if (!begunAnew) throw error;
+      output.warn(`the agent of ${target.hostname} was restarted, and its one-time key went with it: beginning anew`);
     }
-  });
+  }
 }
 
 /** An agent that was killed takes back what it had begun. One that is killed each time has another fault. */
@@ -73,19 +94,21 @@ interface Wanted {
   /** Of a dump that goes back into its server. */
   load: ContainerCommand | null;
   readCredentials: StoreCredentials | undefined;
+  /** Null: all of it, in the volume's place. */
+  chosen: ChosenOfSnapshot | null;
 }
 
 /** `agreed`: the operator was asked before. Throws the restore's own error, and SKEP_RESTORE_KEYS_GONE where its agent was restarted. */
 async function restoreOnce(session: Session, api: ApiClient, wanted: Wanted, agreed: boolean): Promise<ExitCode> {
   const { output, signal } = session;
-  const { opened, snapshot, target, targetName, stop, load, readCredentials } = wanted;
+  const { opened, snapshot, target, targetName, stop, load, readCredentials, chosen } = wanted;
   const restoreId = await begin(session, api, wanted);
   let plan: RestorePlanDocument;
   try {
     const prepared = await waitUntilPrepared(session, api, opened.operator, restoreId, target);
-    plan = planDocument(snapshot, { ...target, targetName }, prepared, stop, load);
+    plan = planDocument(snapshot, { ...target, targetName }, prepared, { stop, load, chosen });
     output.say(renderPlan(output.styleWords, plan, Date.now()));
-    refuseWhileUsed(prepared, targetName, stop);
+    if (chosen === null) refuseWhileUsed(prepared, targetName, stop);
     if (!(await agree(session, agreed, restoreQuestion(plan)))) {
       await drop(session, api, restoreId);
       return reportRestore(output, restoreId, plan, null, "");
@@ -160,7 +183,7 @@ function targetNode(agents: readonly Agent[], wanted: string | undefined, { part
 async function begin(
   { signal }: Session,
   api: ApiClient,
-  { snapshot: { run, part }, target, targetName, stop, loadInto }: Wanted,
+  { snapshot: { run, part }, target, targetName, stop, loadInto, chosen }: Wanted,
 ): Promise<string> {
   const body = {
     runId: run.id,
@@ -170,9 +193,18 @@ async function begin(
     targetName,
     stop,
     ...(loadInto === undefined ? {} : { loadInto }),
+    ...(chosen !== null && { files: filesOf(chosen) }),
   };
   const call = { method: "POST", path: "/v1/restores", body, schema: restoreStartedSchema } as const;
   return (await api.call(call, signal)).restoreId;
+}
+
+export function filesOf({ paths, existing }: ChosenOfSnapshot): NonNullable<StartRestore["files"]> {
+  return {
+    paths: paths.map(({ path }) => path.toString("base64")),
+    existing,
+    sourceBytes: paths.reduce((sum, { sourceBytes }) => sum + sourceBytes, 0),
+  };
 }
 
 /** What the agent found, once it is certain that this agent said so. Throws SKEP_RESULT_INVALID. */

@@ -1,10 +1,12 @@
 // What a restore will do, before it does it: which snapshot, from which run, and what happens to what is there now.
+import type { ExistingFiles } from "../../shared/contract/chosen-files.ts";
 import { SkepError } from "../../shared/errors.ts";
 import type { Catalogue } from "../../shared/repository/catalogue.ts";
 import { volumeNameSchema, type ContainerCommand, type TaskResultOf } from "../../shared/contract/job.ts";
 import { readRuns } from "../../shared/repository/run-chain.ts";
 import type { Part, Run, VolumeFacts } from "../../shared/repository/run.ts";
 import type { RestorePlanDocument } from "./documents.ts";
+import { showName } from "./entry-name.ts";
 import * as format from "./format.ts";
 import type { Output } from "./output.ts";
 import { facts } from "./table.ts";
@@ -32,6 +34,12 @@ export interface Snapshot {
   part: Part & { volume: VolumeFacts };
   /** Newer runs that name the volume and have no snapshot of it. */
   passedOver: Run[];
+}
+
+/** Paths of the snapshot that go into the volume as it is. */
+export interface ChosenOfSnapshot {
+  paths: { path: Buffer; files: number; sourceBytes: number }[];
+  existing: ExistingFiles;
 }
 
 /** The volume in one run, or in the newest that has it. Throws SKEP_RUN_UNKNOWN, SKEP_RESTORE_NO_SNAPSHOT. */
@@ -92,9 +100,9 @@ export function planDocument(
   { run, part }: Snapshot,
   to: { nodeId: string; hostname: string; targetName: string },
   prepared: TaskResultOf<"restore-prepare">,
-  stop: boolean,
-  load: ContainerCommand | null,
+  { stop, load, chosen }: { stop: boolean; load: ContainerCommand | null; chosen: ChosenOfSnapshot | null },
 ): RestorePlanDocument {
+  const sum = (of: "files" | "sourceBytes"): number => (chosen?.paths ?? []).reduce((all, each) => all + each[of], 0);
   return {
     runId: run.id,
     takenAt: part.startedAt,
@@ -105,19 +113,26 @@ export function planDocument(
       targetName: to.targetName,
       exists: prepared.target === "exists",
     },
-    files: part.totals?.files ?? 0,
-    sourceBytes: part.totals?.sourceBytes ?? 0,
+    files: chosen === null ? (part.totals?.files ?? 0) : sum("files"),
+    sourceBytes: chosen === null ? (part.totals?.sourceBytes ?? 0) : sum("sourceBytes"),
     freeBytes: prepared.freeBytes,
     usedBy: prepared.usedBy.map(({ container }) => container),
     stop,
     load: load === null ? null : { container: prepared.loadsIn ?? "", argv: load.argv },
     whole: part.status === "done",
+    ...(chosen !== null && {
+      existing: chosen.existing,
+      chosen: chosen.paths.map(({ path, files, sourceBytes }, at) => ({
+        ...{ path: showName(path), files, sourceBytes, there: prepared.there?.[at] ?? "nothing" },
+      })),
+    }),
   };
 }
 
 /** `now` in ms since 1970; `style` is that of the stream it goes to. */
 export function renderPlan(style: Output["style"], plan: RestorePlanDocument, now: number): string {
-  const { source, target, load } = plan;
+  const { source, target, load, chosen, existing } = plan;
+  if (chosen !== undefined && existing !== undefined) return renderFilesPlan(style, plan, chosen, existing, now);
   const beware = plan.whole
     ? []
     : ([["beware", "this snapshot is not whole: `skep show` tells what it lacks"]] as const);
@@ -152,11 +167,44 @@ export function renderPlan(style: Output["style"], plan: RestorePlanDocument, no
   ]);
 }
 
+const becomes: Record<ExistingFiles, string> = {
+  fail: "if a file there differs, nothing is changed at all",
+  skip: "files that are there stay as they are",
+  update:
+    "files that differ are replaced, and kept beside, until `skep restore discard`; `skep restore undo` puts them back",
+};
+
+function renderFilesPlan(
+  style: Output["style"],
+  plan: RestorePlanDocument,
+  chosen: NonNullable<RestorePlanDocument["chosen"]>,
+  existing: ExistingFiles,
+  now: number,
+): string {
+  const { source, target } = plan;
+  const users = plan.usedBy.length === 0 ? "nobody" : plan.usedBy.join(", ");
+  const held = plan.stop ? ": their services are held, then released" : ": they go on";
+  return facts(style, [
+    [
+      "from",
+      `${source.hostname}/${source.volume}, run ${plan.runId}, taken ${format.time(plan.takenAt)}, ${format.age(plan.takenAt, now)}`,
+    ],
+    ["into", `volume ${target.targetName} on ${target.hostname}, as it is; ${format.bytes(plan.freeBytes)} are free`],
+    ...chosen.map(({ path, files, sourceBytes, there }): [string, string] => [
+      "put",
+      `${path === "" ? "all of it" : path}: ${format.bytes(sourceBytes)} in ${format.plural(files, "file")}; ${there === "nothing" ? "nothing is" : there === "other" ? "something else is" : `a ${there} is`} there`,
+    ]),
+    ["what is there", becomes[existing]],
+    ["used by", plan.usedBy.length === 0 ? users : `${users}${held}`],
+    ...(plan.whole ? [] : ([["beware", "this snapshot is not whole: `skep show` tells what it lacks"]] as const)),
+  ]);
+}
+
 /** What is asked before it is done. */
-export function restoreQuestion({ target, load }: RestorePlanDocument): string {
-  return load === null
-    ? `Restore volume ${target.targetName} on ${target.hostname}?`
-    : `Load the dump into container ${load.container} on ${target.hostname}?`;
+export function restoreQuestion({ target, load, chosen }: RestorePlanDocument): string {
+  if (load !== null) return `Load the dump into container ${load.container} on ${target.hostname}?`;
+  const what = chosen === undefined ? "Restore volume" : "Put these files into volume";
+  return `${what} ${target.targetName} on ${target.hostname}?`;
 }
 
 /** `stop`: may services be held? Null where there is no controller that could. A dump wants its server to run. Throws SKEP_RESTORE_VOLUME_IN_USE. */

@@ -32,10 +32,12 @@ export function reportRestore(
     }
     return exitCodes.done;
   }
-  output.print(
-    `${target.hostname}/${target.targetName} is as it was in run ${plan.runId}: ` +
-      `${format.bytes(result.restoredBytes)} in ${format.plural(result.files, "file")}`,
-  );
+  if (result.merged !== undefined) reportMerged(output, plan, result.merged);
+  else
+    output.print(
+      `${target.hostname}/${target.targetName} is as it was in run ${plan.runId}: ` +
+        `${format.bytes(result.restoredBytes)} in ${format.plural(result.files, "file")}`,
+    );
   for (const { message } of result.warnings) output.warn(format.visible(message));
   if (result.keptOld) {
     output.say(`What was there before is kept.`);
@@ -45,6 +47,20 @@ export function reportRestore(
   if (plan.whole) return exitCodes.done;
   output.warn("the snapshot was not whole: `skep show` tells what it lacks");
   return exitCodes.partial;
+}
+
+function reportMerged(
+  output: Output,
+  { target, runId }: RestorePlanDocument,
+  { made, replaced, equal, left }: NonNullable<TaskResultOf<"restore-volume">["merged"]>,
+): void {
+  const counts = [
+    `${made} put where there was none`,
+    `${replaced} replaced`,
+    `${equal} equal before`,
+    ...(left === 0 ? [] : [`${left} left as they are`]),
+  ];
+  output.print(`${target.hostname}/${target.targetName} has the files of run ${runId}: ${counts.join(", ")}`);
 }
 
 export function reportEnd(output: Output, document: RestoreEndDocument): ExitCode {

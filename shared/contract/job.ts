@@ -1,6 +1,8 @@
 // What crosses the queue and the standard input of agent/once.ts: one contract for both doors. A job names what
 // to do, never a secret. Version 1; a reader refuses another.
 import { z } from "zod";
+import { chosenFilesSchema, mergedFilesSchema, thereSchema } from "./chosen-files.ts";
+import { foundImageSchema, foundVolumeSchema, serviceId } from "./found.ts";
 import { repositoryIdPattern, runIdPattern, writerIdPattern } from "../repository/layout.ts";
 import {
   commandRecordSchema,
@@ -18,7 +20,6 @@ const nodeId = z.string().regex(writerIdPattern);
 const runId = z.string().regex(runIdPattern);
 /** As Docker allows volume names; never a path. */
 export const volumeNameSchema = z.string().regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$/);
-const serviceId = z.string().regex(/^[a-z0-9]{1,64}$/);
 export const restoreIdSchema = z.string().regex(/^[0-9a-z]{12}$/);
 
 /** What of a node's volumes is selected; the policy's words. Globs of `*` and `?` on the volume's name. */
@@ -120,6 +121,7 @@ const restorePrepareTask = z.strictObject({
   sourceBytes: z.int().min(0),
   /** Of a dump: it goes to this command, and into no volume by itself. */
   load: commandSchema.optional(),
+  files: chosenFilesSchema.optional(),
 });
 /** What the controller signed when the restore was asked for: an agent keeps it and gives it back, unread. */
 const restoreOrder = signedSchema.extend({ payload: z.string().max(1024 * 1024) });
@@ -137,6 +139,7 @@ const restoreVolumeTask = z.strictObject({
   sealedKeys: z.base64().max(64 * 1024 * 1024),
   /** Without a controller there is none. */
   order: restoreOrder.optional(),
+  files: chosenFilesSchema.optional(),
 });
 /** Gives a dump to the standard input of a command in a running container: once, for nothing takes that back. */
 const restoreLoadTask = z.strictObject({
@@ -259,38 +262,11 @@ const definitionsResult = z.strictObject({
   nodes: z.array(runNodeSchema).max(10000),
   services: z.array(serviceBrief).max(100000),
 });
-const foundVolume = z.strictObject({
-  facts: volumeFactsSchema,
-  /** Equal on all nodes that see the same bytes (NFS and the like); null for a volume of this node alone. */
-  sharedId: z.string().max(4096).nullable(),
-  /** Service and container names that mount it now. */
-  usedBy: z.array(z.string().max(1024)).max(1000),
-  /** The running containers among them, with their labels that begin with `skep.`. */
-  users: z
-    .array(
-      z.strictObject({
-        container: z.string().max(1024),
-        serviceId: serviceId.nullable(),
-        labels: z.record(z.string().max(1024), z.string().max(65_536)),
-      }),
-    )
-    .max(1000),
-});
-const foundImage = z.strictObject({
-  id: imageFactsSchema.shape.id,
-  tags: imageFactsSchema.shape.names,
-  digests: imageFactsSchema.shape.digests,
-  sizeBytes: z.int().min(0),
-  /** Services whose containers run it now. */
-  serviceIds: z.array(serviceId).max(1000),
-  /** Running containers of no service that ask for it by their label `io.skep.image`, with what they call it. */
-  containers: z.array(z.strictObject({ container: z.string().max(1024), name: z.string().max(1024) })).max(1000),
-});
 const nodeResult = z.strictObject({
   kind: z.literal("node"),
   part: partSchema,
-  volumes: z.array(foundVolume).max(100000),
-  images: z.array(foundImage).max(10000),
+  volumes: z.array(foundVolumeSchema).max(100000),
+  images: z.array(foundImageSchema).max(10000),
   /** Bind mounts, tmpfs, plugin volumes that can't be read: with the reason. */
   notCovered: z.array(notCoveredSchema).max(100000),
 });
@@ -321,6 +297,8 @@ const restorePrepareResult = z.strictObject({
   usedBy: z.array(z.strictObject({ container: z.string().max(1024), serviceId: serviceId.nullable() })).max(1000),
   /** Of a dump: name of the container in which its command would run. */
   loadsIn: z.string().max(1024).optional(),
+  /** What is at each of the chosen paths now, in their order. */
+  there: z.array(thereSchema).max(1000).optional(),
 });
 const restoreVolumeResult = z.strictObject({
   kind: z.literal("restore-volume"),
@@ -330,6 +308,8 @@ const restoreVolumeResult = z.strictObject({
   /** Where the former content is kept, until discard; null where there was none. */
   keptOld: z.boolean(),
   warnings: partSchema.shape.warnings,
+  /** Of chosen files: how many were put where there was nothing, in the place of another, and not, being equal or left. */
+  merged: mergedFilesSchema.optional(),
 });
 const restoreLoadResult = z.strictObject({
   kind: z.literal("restore-load"),

@@ -9,7 +9,7 @@ const part: Part = {
   load: { argv: ["psql"], container: "db", user: "postgres", timeoutSeconds: 90 },
 };
 const wish = (more: Partial<RestoreWish> = {}): RestoreWish => ({
-  ...{ targetName: "db", stop: false, loadInto: undefined },
+  ...{ targetName: "db", stop: false, loadInto: undefined, isOfFiles: false },
   ...more,
 });
 function codeOf(act: () => unknown): string {
@@ -46,6 +46,18 @@ describe("how a dump goes back", () => {
     const volume = { ...part, kind: "volume" as const };
     expect(loadOf(volume, "db", wish({ stop: true }))).to.equal(null);
     expect(codeOf(() => loadOf(volume, "db", wish({ loadInto: "db" })))).to.equal("SKEP_LOAD_UNFIT");
+  });
+
+  it("is no matter of chosen files: a dump has none that belong into its volume, and those of others are not loaded", () => {
+    const isOfFiles = true;
+    expect(codeOf(() => loadOf(part, "db", wish({ isOfFiles })))).to.equal("SKEP_LOAD_UNFIT");
+    expect(codeOf(() => loadOf(part, "db", wish({ isOfFiles, loadInto: "db" })))).to.equal("SKEP_LOAD_UNFIT");
+    const beside = { isOfFiles, targetName: "db-dump" };
+    expect(loadOf(part, "db", wish(beside))).to.equal(null);
+    expect(codeOf(() => loadOf(part, "db", wish({ ...beside, loadInto: "db" })))).to.equal("SKEP_LOAD_UNFIT");
+    const volume = { ...part, kind: "volume" as const };
+    expect(loadOf(volume, "db", wish({ isOfFiles }))).to.equal(null);
+    expect(codeOf(() => loadOf(volume, "db", wish({ isOfFiles, loadInto: "db" })))).to.equal("SKEP_LOAD_UNFIT");
   });
 
   it("may take as long as its label said", () => {

@@ -5,7 +5,8 @@ import { mkdir, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect } from "chai";
 import { connectDocker, type Docker } from "../../agent/docker.ts";
-import type { TaskOf } from "../../shared/contract/job.ts";
+import type { ExistingFiles } from "../../shared/contract/chosen-files.ts";
+import type { TaskOf, TaskResultOf } from "../../shared/contract/job.ts";
 import type { Part } from "../../shared/repository/run.ts";
 import { nodeImage, redisImage } from "../lab/image.ts";
 import { Lab } from "../lab/lab.ts";
@@ -299,6 +300,37 @@ describe("the agent's tasks", () => {
       expect(await engine.volume("db-copy")).to.equal(null);
     });
 
+    /** Into the volume while it is used: nothing where one differs, then all, and out of it again. */
+    async function putChosenFiles(present: string): Promise<void> {
+      const identityKeys = await rig.restoreKeys(part);
+      const paths = ["b", "a", "a/b2", "link"].map((name) => Buffer.from(name).toString("base64"));
+      const put = (restoreId: string, existing: ExistingFiles): Promise<TaskResultOf<"restore-volume">> => {
+        const task = { ...restoreTask(part, restoreId, "db"), files: { paths, existing } };
+        return rig.once(manager, task, { identityKeys });
+      };
+      await writeFile(join(folder, "b"), "changed");
+      expect(await failureOf(put(newRestoreId(), "fail"))).to.include({ code: "SKEP_RESTORE_FILE_EXISTS" });
+      expect(await siblings()).to.deep.equal(["_data"]);
+      const restoreId = newRestoreId();
+      const result = await put(restoreId, "update");
+      expect(result).to.deep.include({ merged: { made: 2, replaced: 1, equal: 1, left: 0 }, keptOld: true });
+      await rm(join(folder, "later"));
+      const read = "fs.readFileSync('/data/a/committed','utf8') + fs.readFileSync('/data/b','utf8')";
+      expect(await docker("exec", "database", "node", "-p", read)).to.equal("before the runb");
+      expect(entries(listing(folder))).to.equal(entries(taken));
+      await writeFile(join(folder, "later"), "after the run");
+      await rig.once(manager, { kind: "restore-undo", restoreId });
+      await writeFile(join(folder, "b"), "b");
+      expect(entries(listing(folder))).to.equal(entries(present));
+      expect(await siblings()).to.deep.equal(["_data"]);
+    }
+    /** Of what is no folder that was there, and not when files that the test itself wrote were changed. */
+    const entries = (text: string): string =>
+      text
+        .split("\n")
+        .filter((line) => !/^(\||later\||b\|)/.test(line))
+        .join("\n");
+
     it("refuses a volume in use, names who uses it, and touches nothing", async () => {
       await docker("run", "-d", "--name", "database", "-v", "db:/data", image.tag, ...idle);
       const present = listing(folder);
@@ -314,6 +346,7 @@ describe("the agent's tasks", () => {
       expect(error).to.include({ code: "SKEP_RESTORE_VOLUME_IN_USE", permanent: true });
       expect(error.message).to.contain("database");
       expect(listing(folder)).to.equal(present);
+      await putChosenFiles(present);
       await docker("stop", "-t", "2", "database");
       await rig.once(manager, { kind: "restore-discard", restoreId: await restore(part, "db") });
       await docker("start", "database");

@@ -4,14 +4,14 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { zstdDecompressSync } from "node:zlib";
-import type { BackupDocument, RestoreObjectsDocument } from "../../controller/cli/documents.ts";
+import type { BackupDocument, RestoreDocument, RestoreObjectsDocument } from "../../controller/cli/documents.ts";
 import { layout } from "../../shared/repository/layout.ts";
 import type { Part, Run } from "../../shared/repository/run.ts";
 import type { Store } from "../../shared/store/store.ts";
 import { tryCommand } from "../lab/command.ts";
 import type { Cluster } from "./cluster.ts";
 import { sharedCluster } from "./shared-cluster.ts";
-import { describeTree, makeVolume } from "./volumes.ts";
+import { describeTree, makeVolume, volumePath } from "./volumes.ts";
 
 /** age and zstd as docs/FORMAT.md tells to call them; throws with what they said. */
 async function tool(argv: readonly string[], input?: Uint8Array): Promise<void> {
@@ -135,6 +135,32 @@ describe("a run over three nodes", function () {
     await node.run(["docker", "volume", "rm", "beta"]);
     await cluster.skep(["restore", "volume", "node2/beta", "--yes", "--identity", cluster.identity]);
     expect(await describeTree(node, "beta")).to.equal(before);
+  });
+
+  it("puts files back into a volume as it is, and takes them out again", async () => {
+    const node = cluster.lab.node(0);
+    const folder = volumePath(node, "alpha");
+    // The volume's own folder has another time once something was put into it.
+    const entries = async (): Promise<string> => (await describeTree(node, "alpha")).replace(/^ d .*$/m, "");
+    const before = await entries();
+    await rm(join(folder, "deep"), { recursive: true });
+    await writeFile(join(folder, "notes.txt"), "changed");
+    const present = await entries();
+    const from = ["notes.txt", "deep/er"].map((path) => `${run.id}:node1/alpha:${path}`);
+    const argv = ["restore", "files", ...from, "--into", "node1/alpha", "--yes", "--identity", cluster.identity];
+    const refused = await cluster.skep(argv, { tolerant: true });
+    expect(refused.code).to.equal(1);
+    expect(refused.stderr).to.contain("SKEP_RESTORE_FILE_EXISTS").and.contain('"notes.txt"');
+    expect(await entries()).to.equal(present);
+    const { restoreId, plan, result } = await cluster.skepJson<RestoreDocument>([...argv, "--existing", "update"]);
+    expect(await entries()).to.equal(before);
+    expect(plan.chosen?.map(({ path, there }) => [path, there])).to.deep.equal([
+      ["notes.txt", "file"],
+      ["deep/er", "nothing"],
+    ]);
+    expect(result).to.deep.include({ keptOld: true, merged: { made: 1, replaced: 1, equal: 0, left: 0 } });
+    await cluster.skep(["restore", "undo", restoreId, "--yes"]);
+    expect(await entries()).to.equal(present);
   });
 
   it("writes almost nothing when nothing changed", async () => {

@@ -36,7 +36,12 @@ export async function restoreHere(
     const host = await openHost(session, options, opened.access, opened.repository, opened.repositoryKey);
     const restoreId = newRestoreId();
     const targetName = options.as ?? part.volume.name;
-    const load = loadOf(part, part.volume.name, { targetName, stop: false, loadInto: options.loadInto });
+    const load = loadOf(part, part.volume.name, {
+      targetName,
+      stop: false,
+      loadInto: options.loadInto,
+      isOfFiles: false,
+    });
     const shared = { restoreId, volume: part.volume, targetName, sourceBytes: sourceBytesOf(snapshot) };
     const prepared = await host.work("restore-prepare", {
       kind: "restore-prepare",
@@ -47,8 +52,7 @@ export async function restoreHere(
       snapshot,
       { nodeId: host.node.nodeId, hostname: host.node.hostname, targetName },
       prepared,
-      false,
-      load,
+      { stop: false, load, chosen: null },
     );
     output.say(renderPlan(output.styleWords, plan, Date.now()));
     refuseWhileUsed(prepared, targetName, null);
