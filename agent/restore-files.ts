@@ -15,7 +15,7 @@ import { flushTree } from "../shared/tree/tree-disk.ts";
 import { toRestoreError, writeTree } from "../shared/tree/tree-writer.ts";
 import type { AgentContext, Attempt } from "./context.ts";
 import { resolveHostPath } from "./host-path.ts";
-import { mayNotRead, refuseMissing, settleEarlier, type RestoreTools } from "./restore.ts";
+import { mayNotRead, openKeys, refuseMissing, type RestoreTools } from "./restore.ts";
 import { freeBytesFor, planTarget, refuseWithoutSpace } from "./restore-target.ts";
 import { dropNew, mergeIn, readSwap, swapPaths, writeSwap } from "./volume-swap.ts";
 
@@ -29,8 +29,7 @@ export async function restoreFiles(
   const { docker, repositoryId } = context;
   const { journal, keyring } = tools;
   const { signal } = attempt;
-  const keys = tools.identityKeys ?? (await keyring.open(task.restoreId, task.sealedKeys));
-  await settleEarlier(task, journal);
+  const keys = await openKeys(task, tools);
   const volume = await docker.volume(task.targetName, signal);
   refuseMissing(volume, task.targetName);
   await planTarget(task, volume, context);

@@ -96,8 +96,7 @@ export async function restoreVolume(
   const { docker, repositoryId } = context;
   const { journal, keyring } = tools;
   const { signal } = attempt;
-  const keys = tools.identityKeys ?? (await keyring.open(task.restoreId, task.sealedKeys));
-  await settleEarlier(task, journal);
+  const keys = await openKeys(task, tools);
   const existing = await docker.volume(task.targetName, signal);
   const plan = await planTarget(task, existing, context);
   await refuseWhileUsed(docker, task.targetName, signal);
@@ -181,7 +180,16 @@ export function mayNotRead(error: unknown, wereGiven: boolean): SkepError | null
 }
 
 /** A former attempt at this restore that ended half-way is taken back; one that is in place is not done twice. */
-export async function settleEarlier(task: TaskOf<"restore-volume">, journal: Journal): Promise<void> {
+export async function openKeys(
+  task: TaskOf<"restore-volume">,
+  { identityKeys, keyring, journal }: RestoreTools,
+): Promise<RestoreKeys> {
+  const keys = identityKeys ?? (await keyring.open(task.restoreId, task.sealedKeys));
+  await settleEarlier(task, journal);
+  return keys;
+}
+
+async function settleEarlier(task: TaskOf<"restore-volume">, journal: Journal): Promise<void> {
   const earlier = readSwap(journal, task.restoreId);
   if (earlier === null) return;
   if ((await recoverSwap(journal, earlier)) !== "in place") return;

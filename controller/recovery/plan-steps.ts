@@ -1,7 +1,7 @@
 // The steps of a recovery, in their order: volumes first, on machines that are in no swarm yet; then the swarm; then its
 // nodes; then its services, held before, wave by wave. Mode raft lays the old swarm down, mode rebuild makes and fills one.
 import { loadedBytes } from "./images/planned-image.ts";
-import type { RecoveryPlan } from "./recovery-plan.ts";
+import type { PlannedVolume, RecoveryPlan } from "./recovery-plan.ts";
 import type { PlannedStep } from "./steps.ts";
 
 export const stepIds = {
@@ -21,6 +21,17 @@ export const stepIds = {
   compare: "compare",
   clean: (machine: string): string => `clean:${machine}`,
 } as const;
+
+export function volumeStep({ source, machine }: PlannedVolume): PlannedStep {
+  return {
+    id: stepIds.volume(machine, source.id),
+    phase: "volumes",
+    title: `restore volume ${source.id} on ${machine}`,
+    after: [stepIds.kit(machine)],
+    lane: machine,
+    sizeBytes: source.sizeBytes,
+  };
+}
 
 export function planSteps(plan: Omit<RecoveryPlan, "findings" | "steps">): PlannedStep[] {
   const { mode, machines, volumes, waves, own, setUp } = plan;
@@ -44,16 +55,7 @@ export function planSteps(plan: Omit<RecoveryPlan, "findings" | "steps">): Plann
     const after = [isSetUp ? stepIds.setup(name) : stepIds.fence];
     steps.push({ id: stepIds.kit(name), phase: "kit", title, after, lane: name });
   }
-  for (const { source, machine } of volumes) {
-    steps.push({
-      id: stepIds.volume(machine, source.id),
-      phase: "volumes",
-      title: `restore volume ${source.id} on ${machine}`,
-      after: [stepIds.kit(machine)],
-      lane: machine,
-      sizeBytes: source.sizeBytes,
-    });
-  }
+  steps.push(...volumes.map(volumeStep));
   const bringImages = imageSteps(plan);
   steps.push(...bringImages);
   const imageIds = bringImages.map(({ id }) => id);

@@ -1,17 +1,16 @@
 // The swarm itself: laid down on the first manager with every service held, joined by the others, its nodes given what they
 // had, the dead removed.
-import { randomInt } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { SkepError } from "../../shared/errors.ts";
-import { rebaseSwarm } from "../../shared/raft/rebase.ts";
+import { rebaseSwarm, type RebasedSwarm } from "../../shared/raft/rebase.ts";
 import { readWhole, type SwarmFiles } from "../../shared/raft/swarm-files.ts";
 import type { SwarmHost } from "../swarm-restore/host.ts";
 import { restoreSwarm } from "../swarm-restore/restore.ts";
 import type { StepResult } from "./journal.ts";
 import { listenAddress } from "./rebuild/settings.ts";
 import { openArchivedSwarm } from "./recovery-source.ts";
-import { firstMachine, machineOf, plannedMachine, type RecoveryTools } from "./recovery-tools.ts";
+import { firstMachine, machineOf, newRecoveryId, plannedMachine, type RecoveryTools } from "./recovery-tools.ts";
 import type { RemoteMachine } from "./remote-machine.ts";
 import type { StepContext } from "./steps.ts";
 import { stepIds } from "./plan-steps.ts";
@@ -57,40 +56,52 @@ export async function layDownSwarm(tools: RecoveryTools, context: StepContext): 
   const swarm = await openArchivedSwarm(tools.source.archive, signal);
   const { files, unlockKey } = tools.source.archive;
   const ended = new Set(tools.plan.endedJobs);
-  const rebased = await rebaseSwarm(
-    swarm.state,
-    {
-      node: await requiredFile(files, "certificates/swarm-node.crt"),
-      root: await requiredFile(files, "certificates/swarm-root-ca.crt"),
-    },
-    {
-      advertiseAddress: first.advertise,
-      ...(first.dataPath !== null && { dataPathAddress: first.dataPath }),
-      unlockKey,
-      unlocked: true,
-      // A job that ended would run again if it were touched.
-      hold: ({ id }) => !ended.has(id),
-      now: tools.now(),
-    },
-  );
-  const report = await restoreSwarm({
-    host: hostOf(machineOf(tools, first.name)),
-    dataRoot: first.facts.dataRoot,
-    rebased,
-    unlockKey: null,
-    id: Array.from({ length: 12 }, () => randomInt(36).toString(36)).join(""),
+  const rebased = await rebaseSwarm(swarm.state, await certificatesOf(files), {
+    advertiseAddress: first.advertise,
+    ...(first.dataPath !== null && { dataPathAddress: first.dataPath }),
+    unlockKey,
+    unlocked: true,
+    // A job that ended would run again if it were touched.
+    hold: ({ id }) => !ended.has(id),
     now: tools.now(),
-    onStep: (step) => {
-      context.onProgress(step, null);
-    },
-    signal,
   });
+  const report = await layDownOnFirst(tools, rebased, context);
   return {
     nodeId: rebased.state.member.nodeId,
     index: rebased.state.appliedIndex,
     certificateReissued: rebased.certificateReissued,
     compared: report.compared,
     kept: report.kept,
+  };
+}
+
+/** The rebased state becomes that of the first manager; its report of what was compared and kept. */
+export async function layDownOnFirst(
+  tools: RecoveryTools,
+  rebased: RebasedSwarm,
+  { signal, onProgress }: StepContext,
+): ReturnType<typeof restoreSwarm> {
+  const { name, facts } = firstMachine(tools);
+  return await restoreSwarm({
+    host: hostOf(machineOf(tools, name)),
+    dataRoot: facts.dataRoot,
+    rebased,
+    unlockKey: null,
+    // Of this call alone: one before, cut off, may have left a folder of its own.
+    id: newRecoveryId(),
+    now: tools.now(),
+    onStep: (step) => {
+      onProgress(step, null);
+    },
+    signal,
+  });
+}
+
+/** What says who a node is and whom it trusts, for rebasing. */
+export async function certificatesOf(files: SwarmFiles): Promise<{ node: Uint8Array; root: Uint8Array }> {
+  return {
+    node: await requiredFile(files, "certificates/swarm-node.crt"),
+    root: await requiredFile(files, "certificates/swarm-root-ca.crt"),
   };
 }
 

@@ -121,8 +121,7 @@ describe("files put into a volume that lives on", () => {
     expect(contents()).to.deep.equal({ ...before, "etc/lost": "came", "gone/a/c": "came" });
   });
 
-  it("go into no folder that another one of the same filesystem is mounted at, and change nothing then", async function () {
-    if (process.getuid?.() !== 0) this.skip();
+  it("go into no folder that another one of the same filesystem is mounted at, and change nothing then", async () => {
     const outside = join(root, "outside");
     mkdirSync(outside);
     mkdirSync(join(data, "gone"));

@@ -12,16 +12,13 @@ import { nodeImage, redisImage } from "../lab/image.ts";
 import { Lab } from "../lab/lab.ts";
 import type { LabNode } from "../lab/node.ts";
 import { updateInSwarm } from "../lab/swarm.ts";
-import { failureOf, newRun, restoreTask, Rig, volumeTask } from "./agent-rig.ts";
+import { failureOf, newRestoreId, newRun, restoreTask, Rig, volumeTask } from "./agent-rig.ts";
+import { listTree, volumePath, writeFiles } from "./volumes.ts";
 
 const image = nodeImage();
 /** Those upon which Skep's own is built: their layers are there. */
 const images = [image, redisImage()];
 const idle = ["node", "-e", "process.on('SIGTERM', () => process.exit()); setInterval(() => {}, 1e6)"];
-
-function newRestoreId(): string {
-  return randomBytes(6).toString("hex");
-}
 
 describe("the agent's tasks", () => {
   let lab: Lab;
@@ -43,20 +40,10 @@ describe("the agent's tasks", () => {
 
   const docker = async (...argv: string[]): Promise<string> => (await manager.run(["docker", ...argv])).trim();
 
-  /** The volume's folder, seen from the host. */
-  async function folderOf(volume: string): Promise<string> {
-    const found = await engine.volume(volume);
-    if (found === null) throw new Error(`no volume ${volume}`);
-    return manager.hostPath(found.Mountpoint);
-  }
-
   async function newVolume(name: string, content: Record<string, string>): Promise<string> {
     await docker("volume", "create", "--label", "purpose=test", name);
-    const folder = await folderOf(name);
-    for (const [path, text] of Object.entries(content)) {
-      await mkdir(join(folder, path, ".."), { recursive: true });
-      await writeFile(join(folder, path), text);
-    }
+    const folder = volumePath(manager, name);
+    await writeFiles(folder, content);
     return folder;
   }
 
@@ -68,14 +55,6 @@ describe("the agent's tasks", () => {
     await rig.once(manager, restoreTask(part, restoreId, targetName), { identityKeys: await rig.restoreKeys(part) });
     return restoreId;
   }
-
-  const listing = (folder: string): string =>
-    execFileSync("bash", [
-      "-c",
-      `cd "$1"; find . -printf '%P|%y|%m|%U:%G|%.16T+|%l|%s\\n' | sort; find . -type f -print0 | sort -z | xargs -0r sha256sum`,
-      "-",
-      folder,
-    ]).toString("latin1");
 
   describe("for a run", () => {
     it("takes the Raft state of a manager, with a marker, proven", async () => {
@@ -257,7 +236,7 @@ describe("the agent's tasks", () => {
         "-",
         folder,
       ]);
-      taken = listing(folder);
+      taken = listTree(folder);
       part = await backup("db");
       expect(part.status).to.equal("done");
     });
@@ -268,14 +247,14 @@ describe("the agent's tasks", () => {
     const siblings = (): Promise<string[]> => readdir(join(folder, ".."));
 
     it("puts the content of the run in place, keeps the present one, and puts it back", async () => {
-      const present = listing(folder);
+      const present = listTree(folder);
       const restoreId = await restore(part, "db");
-      expect(listing(folder)).to.equal(taken);
+      expect(listTree(folder)).to.equal(taken);
       expect(await siblings()).to.have.members(["_data", `_data.skep-old-${restoreId}`]);
       const { restores } = await rig.once(manager, { kind: "restore-list" });
       expect(restores).to.deep.equal([{ restoreId, volume: "db", order: null }]);
       await rig.once(manager, { kind: "restore-undo", restoreId });
-      expect(listing(folder)).to.equal(present);
+      expect(listTree(folder)).to.equal(present);
       expect(await siblings()).to.deep.equal(["_data"]);
       expect(await failureOf(rig.once(manager, { kind: "restore-undo", restoreId }))).to.include({
         code: "SKEP_RESTORE_UNKNOWN",
@@ -288,14 +267,14 @@ describe("the agent's tasks", () => {
       const { freedBytes } = await rig.once(manager, { kind: "restore-discard", restoreId });
       expect(freedBytes).to.be.at.least(1024 * 1024);
       expect(await siblings()).to.deep.equal(["_data"]);
-      expect(listing(folder)).to.equal(taken);
+      expect(listTree(folder)).to.equal(taken);
     });
 
     it("makes a volume anew that is missing, with its labels; undo removes it", async () => {
       const restoreId = await restore(part, "db-copy");
-      expect(listing(await folderOf("db-copy"))).to.equal(taken);
+      expect(listTree(volumePath(manager, "db-copy"))).to.equal(taken);
       expect((await engine.volume("db-copy"))?.Labels).to.deep.equal({ purpose: "test" });
-      expect(await readdir(join(await folderOf("db-copy"), ".."))).to.deep.equal(["_data"]);
+      expect(await readdir(join(volumePath(manager, "db-copy"), ".."))).to.deep.equal(["_data"]);
       await rig.once(manager, { kind: "restore-undo", restoreId });
       expect(await engine.volume("db-copy")).to.equal(null);
     });
@@ -317,11 +296,11 @@ describe("the agent's tasks", () => {
       await rm(join(folder, "later"));
       const read = "fs.readFileSync('/data/a/committed','utf8') + fs.readFileSync('/data/b','utf8')";
       expect(await docker("exec", "database", "node", "-p", read)).to.equal("before the runb");
-      expect(entries(listing(folder))).to.equal(entries(taken));
+      expect(entries(listTree(folder))).to.equal(entries(taken));
       await writeFile(join(folder, "later"), "after the run");
       await rig.once(manager, { kind: "restore-undo", restoreId });
       await writeFile(join(folder, "b"), "b");
-      expect(entries(listing(folder))).to.equal(entries(present));
+      expect(entries(listTree(folder))).to.equal(entries(present));
       expect(await siblings()).to.deep.equal(["_data"]);
     }
     /** Of what is no folder that was there, and not when files that the test itself wrote were changed. */
@@ -333,7 +312,7 @@ describe("the agent's tasks", () => {
 
     it("refuses a volume in use, names who uses it, and touches nothing", async () => {
       await docker("run", "-d", "--name", "database", "-v", "db:/data", image.tag, ...idle);
-      const present = listing(folder);
+      const present = listTree(folder);
       const prepared = await rig.once(manager, {
         kind: "restore-prepare",
         restoreId: newRestoreId(),
@@ -345,7 +324,7 @@ describe("the agent's tasks", () => {
       const error = await failureOf(restore(part, "db"));
       expect(error).to.include({ code: "SKEP_RESTORE_VOLUME_IN_USE", permanent: true });
       expect(error.message).to.contain("database");
-      expect(listing(folder)).to.equal(present);
+      expect(listTree(folder)).to.equal(present);
       await putChosenFiles(present);
       await docker("stop", "-t", "2", "database");
       await rig.once(manager, { kind: "restore-discard", restoreId: await restore(part, "db") });
@@ -382,12 +361,12 @@ describe("the agent's tasks", () => {
     });
 
     it("leaves the volume as it was, and nothing beside it, when a pack is missing", async () => {
-      const present = listing(folder);
+      const present = listTree(folder);
       const keys = await rig.restoreKeys(part);
       for (const pack of Object.keys(keys.packs)) await rig.store.delete([`packs/${pack.slice(0, 2)}/${pack}`]);
       const task = restoreTask(part, newRestoreId(), "db");
       await failureOf(rig.once(manager, task, { identityKeys: keys }));
-      expect(listing(folder)).to.equal(present);
+      expect(listTree(folder)).to.equal(present);
       expect(await siblings()).to.deep.equal(["_data"]);
     });
   });

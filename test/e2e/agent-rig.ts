@@ -1,7 +1,7 @@
 // An agent of a lab's node as a process on the host, with a repository of its own and a stand-in for the controller
 // that signs jobs and answers enrolments: to see what the agent does, also with what a real controller never sends.
 import { spawn, type ChildProcess } from "node:child_process";
-import { randomUUID } from "node:crypto";
+import { randomBytes, randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -163,6 +163,10 @@ export class Rig {
 }
 
 export const newRun = (): string => newRunId(Date.now());
+
+export function newRestoreId(): string {
+  return randomBytes(6).toString("hex");
+}
 
 export function volumeTask(volume: string): TaskOf<"volume"> {
   return { kind: "volume", runId: newRun(), volume, quiet: null, excludePaths: [], maxBytesPerSecond: 0 };

@@ -8,12 +8,12 @@ import { readSwarm } from "../../../shared/raft/read-swarm.ts";
 import { rebaseSwarm } from "../../../shared/raft/rebase.ts";
 import { writeFile, type SwarmHost } from "../../swarm-restore/host.ts";
 import { howToGoBack, journalName, readJournal, type RestoreJournal } from "../../swarm-restore/journal.ts";
-import { awaitAgreement, restoreSwarm } from "../../swarm-restore/restore.ts";
+import { awaitAgreement } from "../../swarm-restore/restore.ts";
 import { raiseFence } from "../fence-step.ts";
 import type { StepResult } from "../journal.ts";
-import { firstMachine, machineOf, newRecoveryId, type RecoveryTools } from "../recovery-tools.ts";
+import { firstMachine, machineOf, type RecoveryTools } from "../recovery-tools.ts";
 import type { StepContext } from "../steps.ts";
-import { hostOf, requiredFile } from "../swarm-steps.ts";
+import { certificatesOf, hostOf, layDownOnFirst, requiredFile } from "../swarm-steps.ts";
 import { findSurvivors, type Survivor } from "./survivor.ts";
 import { wayOf } from "./planned-survivor.ts";
 
@@ -195,39 +195,20 @@ async function agreement(
 }
 
 async function rebase(tools: RecoveryTools, context: StepContext): Promise<StepResult> {
-  const { signal } = context;
   const first = firstMachine(tools);
   const { archive, swarm } = tools.source;
   const { survivor } = tools.plan;
   const engine = engineStateSchema.parse(
     JSON.parse(Buffer.from(await requiredFile(archive.files, "docker-state.json")).toString("utf8")),
   );
-  const rebased = await rebaseSwarm(
-    swarm.state,
-    {
-      node: await requiredFile(archive.files, "certificates/swarm-node.crt"),
-      root: await requiredFile(archive.files, "certificates/swarm-root-ca.crt"),
-    },
-    {
-      advertiseAddress: first.advertise,
-      ...(survivor !== null && { port: survivor.port }),
-      ...(engine.DataPathAddr !== "" && { dataPathAddress: engine.DataPathAddr }),
-      unlockKey: archive.unlockKey,
-      unlocked: true,
-      now: tools.now(),
-    },
-  );
-  const report = await restoreSwarm({
-    host: hostOf(machineOf(tools, first.name)),
-    dataRoot: first.facts.dataRoot,
-    rebased,
-    unlockKey: null,
-    id: newRecoveryId(),
+  const rebased = await rebaseSwarm(swarm.state, await certificatesOf(archive.files), {
+    advertiseAddress: first.advertise,
+    ...(survivor !== null && { port: survivor.port }),
+    ...(engine.DataPathAddr !== "" && { dataPathAddress: engine.DataPathAddr }),
+    unlockKey: archive.unlockKey,
+    unlocked: true,
     now: tools.now(),
-    onStep: (step) => {
-      context.onProgress(step, null);
-    },
-    signal,
   });
+  const report = await layDownOnFirst(tools, rebased, context);
   return { compared: report.compared, kept: report.kept };
 }

@@ -1,7 +1,7 @@
 // The steps of mode quorum, in their order. The swarm lives on its workers meanwhile: replacements of dead machines get their
 // volumes, what the surviving manager has is saved, it becomes the only manager, others join, the dead are struck off.
 import type { RecoveryPlan } from "../recovery-plan.ts";
-import { imageSteps, stepIds } from "../plan-steps.ts";
+import { imageSteps, stepIds, volumeStep } from "../plan-steps.ts";
 import type { PlannedStep } from "../steps.ts";
 import { reboundServices } from "./rebound-services.ts";
 import { wayOf } from "./planned-survivor.ts";
@@ -31,19 +31,7 @@ export function quorumSteps(plan: Omit<RecoveryPlan, "findings" | "steps">): Pla
     const title = `bring Skep to ${name}`;
     return add({ id: stepIds.kit(name), phase: "kit", title, after: [stepIds.fence], lane: name });
   });
-  for (const { source, machine } of volumes) {
-    ready.push(
-      add({
-        id: stepIds.volume(machine, source.id),
-        phase: "volumes",
-        title: `restore volume ${source.id} on ${machine}`,
-        after: [stepIds.kit(machine)],
-        lane: machine,
-        sizeBytes: source.sizeBytes,
-      }),
-    );
-  }
-  ready.push(...imageSteps(plan).map(add));
+  ready.push(...volumes.map((volume) => add(volumeStep(volume))), ...imageSteps(plan).map((step) => add(step)));
   const takeOver = "take the repository over: a controller on a lost machine may write to it no more";
   add({ id: stepIds.takeOver, phase: "swarm", title: takeOver, after: [saved, ...ready] });
   const how =
