@@ -1,8 +1,8 @@
 // Volumes that cannot be read, or that change, shrink and go while they are read.
 import { expect } from "chai";
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -63,16 +63,18 @@ export function sources(getHost: () => Host): void {
     const mails = Array.from({ length: 200 }, (_, at) => `mail-${String(at)}`);
     await host.newVolume("live", { ...Object.fromEntries(mails.map((name) => [name, name])), steady: "steady" });
     const log = host.volume("live", "zlog");
-    // Large enough that nobody reads it between two lines.
-    writeFileSync(log, randomBytes(24_000_000));
-    const writer = spawn("bash", ["-c", 'while :; do echo "one more line" >> "$1"; done', "-", log]);
+    // Large enough that it is seen open each time that it is read.
+    writeFileSync(log, randomBytes(100_000_000));
+    const ended = new AbortController();
+    const writer = writeWhileRead(log, ended.signal);
     let taken: Taken;
     try {
       taken = await whileReading(host, "live", async () => {
         for (const name of mails) await rm(host.volume("live", name));
       });
     } finally {
-      writer.kill();
+      ended.abort();
+      await writer;
     }
     expect(taken.code, taken.stderr).to.equal(0);
     const { warnings, status } = partOf(taken.run, "live");
@@ -122,6 +124,30 @@ async function whileReading(host: Host, volume: string, act: () => Promise<unkno
   }
 }
 
+/** Adds to the file whenever an agent has it open, which stands still meanwhile: no read of it escapes a busy machine. */
+async function writeWhileRead(file: string, ended: AbortSignal): Promise<void> {
+  const { dev, ino } = statSync(file);
+  while (!ended.aborted) {
+    const agent = readerOf(dev, ino);
+    if (agent !== null && !isHeld(agent)) {
+      process.kill(agent, "SIGSTOP");
+      appendFileSync(file, "one more line\n");
+      process.kill(agent, "SIGCONT");
+    }
+    await sleep(5);
+  }
+}
+
+/** True for a process that whoever reads another file keeps stopped (state T, proc_pid_stat(5)). */
+function isHeld(pid: number): boolean {
+  try {
+    return /\) T /.test(readFileSync(`/proc/${String(pid)}/stat`, "utf8"));
+  } catch (error) {
+    if (isGone(error)) return true;
+    throw error;
+  }
+}
+
 /** The agent that has the file open, by its process id of the host. */
 function readerOf(dev: number, ino: number): number | null {
   const found = readdirSync("/proc").find((pid) => {
@@ -132,12 +158,16 @@ function readerOf(dev: number, ino: number): number | null {
         return file.dev === dev && file.ino === ino;
       });
     } catch (error) {
-      // Processes come and go.
-      if (["ENOENT", "ENOTDIR", "ESRCH"].includes((error as NodeJS.ErrnoException).code ?? "")) return false;
+      if (isGone(error)) return false;
       throw error;
     }
   });
   return found === undefined ? null : Number(found);
+}
+
+/** Processes come and go. */
+function isGone(error: unknown): boolean {
+  return ["ENOENT", "ENOTDIR", "ESRCH"].includes((error as NodeJS.ErrnoException).code ?? "");
 }
 
 /** Mounts a disk of its own at the volume's folder: two good files, one with bad sectors, a torn inode, a torn folder. */
