@@ -4,6 +4,7 @@ import type {
   Container,
   EngineEvent,
   EngineInfo,
+  InspectedContainer,
   NamedObject,
   Network,
   Plugin,
@@ -86,6 +87,12 @@ export interface Docker extends DockerImages {
   removeVolume(name: string, signal?: AbortSignal): Promise<void>;
   /** All containers, also stopped ones. */
   containers(filters: Filters, signal?: AbortSignal): Promise<Container[]>;
+  /** Null where there is none. */
+  container(id: string, signal?: AbortSignal): Promise<InspectedContainer | null>;
+  /** Its own signal, its own patience; resolves when it has ended, or after `waitMs` with SKEP_DOCKER_UNREACHABLE. No error where it is gone, or ended before. */
+  stopContainer(id: string, waitMs: number, signal?: AbortSignal): Promise<void>;
+  /** No error where it is gone, or runs. */
+  startContainer(id: string): Promise<void>;
   /** Image id of a container; null where there is no such container. */
   imageOf(containerId: string, signal?: AbortSignal): Promise<string | null>;
   removeContainer(id: string, signal?: AbortSignal): Promise<void>;

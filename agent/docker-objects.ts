@@ -145,6 +145,25 @@ export const containerSchema = z.looseObject({
 });
 export type Container = z.infer<typeof containerSchema>;
 
+/** Of one container, what stopping it and starting it again wants to know. */
+export const inspectedContainerSchema = z.looseObject({
+  Id: text,
+  /** With a `/` before it. */
+  Name: text,
+  /** Running: also while it is paused, or waits to be restarted. StartedAt: of its present or last life. */
+  State: z.looseObject({ Running: z.boolean(), StartedAt: text }),
+  HostConfig: z.looseObject({
+    AutoRemove: z.boolean().optional(),
+    RestartPolicy: z.looseObject({ Name: text }).nullish(),
+    NetworkMode: text.optional(),
+    PidMode: text.optional(),
+    IpcMode: text.optional(),
+  }),
+  /** Seconds before it is killed; absent: 10; -1: never. */
+  Config: z.looseObject({ StopTimeout: z.int().nullish(), Labels: textMap }),
+});
+export type InspectedContainer = z.infer<typeof inspectedContainerSchema>;
+
 export function containerName(container: Container): string {
   return (container.Names[0] ?? container.Id.slice(0, 12)).replace(/^\//, "");
 }

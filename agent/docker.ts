@@ -11,6 +11,7 @@ import { imageCalls, type ImageDoor } from "./docker-images.ts";
 import { SkepError, type ErrorCode } from "../shared/errors.ts";
 import {
   containerSchema,
+  inspectedContainerSchema,
   engineEventSchema,
   infoSchema,
   namedObjectSchema,
@@ -33,6 +34,8 @@ interface Call {
   path: string;
   query?: Record<string, unknown>;
   body?: object;
+  /** Default: callTimeoutMs. */
+  timeoutMs?: number;
   signal?: AbortSignal | undefined;
 }
 
@@ -49,9 +52,9 @@ export function connectDocker(socketPath: string): Docker {
   const dockerode = new Dockerode({ socketPath });
   const modem = dockerode.modem as Modem;
 
-  async function call<T>(schema: z.ZodType<T>, { method, path, query, body, signal }: Call): Promise<T> {
+  async function call<T>(schema: z.ZodType<T>, { method, path, query, body, timeoutMs, signal }: Call): Promise<T> {
     signal?.throwIfAborted();
-    const timeout = AbortSignal.timeout(callTimeoutMs);
+    const timeout = AbortSignal.timeout(timeoutMs ?? callTimeoutMs);
     const answer = await new Promise<unknown>((resolve, reject) => {
       const options = {
         path: `${path}?`,
@@ -318,6 +321,15 @@ export function connectDocker(socketPath: string): Docker {
       await nullWhereMissing(call(ignored, { method: "DELETE", path: `/volumes/${at(name)}`, signal }));
     },
     containers: (filters, signal) => get(z.array(containerSchema), "/containers/json", signal, { all: true, filters }),
+    container: (id, signal) => nullWhereMissing(get(inspectedContainerSchema, `/containers/${at(id)}/json`, signal)),
+    stopContainer: async (id, waitMs, signal) => {
+      const path = `/containers/${at(id)}/stop`;
+      await nullWhereMissing(call(ignored, { method: "POST", path, timeoutMs: waitMs, signal }));
+    },
+    startContainer: async (id) => {
+      // Answers before anything of it runs, but for a volume's driver that hangs.
+      await nullWhereMissing(call(ignored, { method: "POST", path: `/containers/${at(id)}/start` }));
+    },
     imageOf: async (id, signal) => {
       const inspected = z.looseObject({ Image: z.string() });
       return (await nullWhereMissing(get(inspected, `/containers/${at(id)}/json`, signal)))?.Image ?? null;

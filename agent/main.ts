@@ -183,7 +183,7 @@ async function runAgent(settings: Settings<typeof agentSettings>, log: Logger, s
 
   const unpauseLate = async (): Promise<void> => {
     const names = await unpauseOverdue(docker, journal, Date.now());
-    if (names.length > 0) log.warn({ containers: names }, "unpaused containers whose deadline had passed");
+    if (names.length > 0) log.warn({ containers: names }, "containers whose deadline had passed go on");
   };
   const tendMoments = async (): Promise<void> => {
     for (const { code, message } of await moments.tend(Date.now())) log.error({ code }, message);
@@ -255,8 +255,14 @@ async function tidyUp(
 ): Promise<void> {
   const reaped = await reapHelpers(docker, signal);
   if (reaped.length > 0) log.warn({ containers: reaped }, "removed containers that a crash left");
-  const unpaused = await unpauseOverdue(docker, journal, Infinity);
-  if (unpaused.length > 0) log.warn({ containers: unpaused }, "unpaused containers that a crash left");
+  try {
+    const woken = await unpauseOverdue(docker, journal, Infinity);
+    if (woken.length > 0) log.warn({ containers: woken }, "containers that a crash left paused or stopped go on");
+  } catch (error) {
+    // One that its engine does not start must not keep the others from their backups: it is tried again each minute.
+    const { code, message, hint } = toErrorRecord(error);
+    log.error({ code, hint }, message);
+  }
   const { removed, warnings } = await moments.removeLeft();
   if (removed.length > 0) log.warn({ moments: removed }, "removed the filesystem's copies that a crash left");
   for (const { code, message } of warnings) log.error({ code }, message);

@@ -52,9 +52,7 @@ function resultOf({ nodes, hold }: QuietUnit, open: OpenChild): UnitResult {
     take(open(pauseId, "pause", nodeId), ({ commands }) => result.commands.push(...commands));
     take(open(unpauseId, "unpause", nodeId), ({ quiet, commands }) => {
       result.commands.push(...commands);
-      result.quiet.push(
-        ...quiet.map(({ container, quietMs }) => ({ name: container, how: "pause" as const, quietMs })),
-      );
+      result.quiet.push(...quiet);
     });
   }
   if (hold === null) return result;

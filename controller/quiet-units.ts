@@ -1,7 +1,7 @@
 // What is quiet together: volumes of one group, and those that one service or container uses, wherever they lie. Each
 // such unit is told to be quiet once, read, and let go once, in this order:
 //
-//   pause    on each of its nodes: hooks before, then the containers are frozen
+//   pause    on each of its nodes: hooks before, then containers outside of services are stopped, others frozen
 //   hold     on a manager: the services are stopped
 //   volumes  all at once
 //   release  on a manager, and unpause on each node with the hooks after: as soon as all is read
@@ -17,6 +17,8 @@ export interface UnitNode {
   unpauseId: string;
   /** Volumes whose containers are frozen. */
   volumes: string[];
+  /** Volumes whose containers, outside of services, are stopped. */
+  stops: string[];
   before: Hook[];
   after: Hook[];
   /** All of the unit, where it lies on this node, is no more than paused, and is not too many: the filesystem may give a moment of each. */
@@ -112,15 +114,17 @@ function unitOf(runId: string, members: string[], jobs: ReadonlyMap<string, Volu
     const how = quietOf(job);
     if (how === "stop") for (const { serviceId } of job.users) if (serviceId !== null) serviceIds.add(serviceId);
     const { pre, post } = words.hook ?? {};
-    if (how !== "pause" && pre === undefined && post === undefined) continue;
+    const stopsHere = how === "stop" && job.users.some(({ serviceId }) => serviceId === null);
+    if (how !== "pause" && !stopsHere && pre === undefined && post === undefined) continue;
     const node = nodes.get(nodeId) ?? {
       nodeId,
       pauseId: childId(runId, "pause", nodeId, id),
       unpauseId: childId(runId, "unpause", nodeId, id),
-      ...{ volumes: [], before: [], after: [], moments: [] },
+      ...{ volumes: [], stops: [], before: [], after: [], moments: [] },
     };
     nodes.set(nodeId, node);
     if (how === "pause") node.volumes.push(volume.name);
+    if (stopsHere) node.stops.push(volume.name);
     if (pre !== undefined) addHook(node.before, hookOf(pre, volume.name));
     if (post !== undefined) addHook(node.after, hookOf(post, volume.name));
   }
@@ -202,20 +206,27 @@ export function unitOrder(
     if (unit.hold?.releaseId === id) {
       return { nodeId: null, task: { kind: "release", holdId: unit.id }, timeoutMs: holdTimeoutMs, attempts };
     }
-    for (const { nodeId, pauseId, unpauseId, volumes, before, after, moments } of unit.nodes) {
+    for (const { nodeId, pauseId, unpauseId, volumes, stops, before, after, moments } of unit.nodes) {
       if (id === pauseId) {
         const wanted = moments.map(({ volume, exclude }) => ({ volume, excludePaths: [...excludePaths, ...exclude] }));
         const task: Task = {
           ...{ kind: "pause", pauseId: unit.id, volumes, before, deadlineAt },
+          ...(stops.length === 0 ? {} : { stops }),
           ...(wanted.length === 0 ? {} : { moments: wanted }),
         };
         const longestMs = Math.min(momentsMs, Math.max(0, Date.parse(deadlineAt) - now - graceMs));
+        const stoppingMs = stops.length === 0 ? 0 : holdTimeoutMs;
         const takingMs = wanted.length === 0 ? 0 : longestMs;
-        return { nodeId, task, timeoutMs: secondsOf(before) * 1000 + graceMs + takingMs, attempts };
+        return { nodeId, task, timeoutMs: secondsOf(before) * 1000 + graceMs + takingMs + stoppingMs, attempts };
       }
       if (id === unpauseId) {
         const task: Task = { kind: "unpause", pauseId: unit.id, after };
-        return { nodeId, task, timeoutMs: secondsOf(after) * 1000 + graceMs, attempts };
+        return {
+          nodeId,
+          task,
+          timeoutMs: secondsOf(after) * 1000 + graceMs + (stops.length === 0 ? 0 : holdTimeoutMs),
+          attempts,
+        };
       }
     }
   }

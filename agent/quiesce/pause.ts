@@ -1,8 +1,10 @@
-// Freezing the containers that use a volume, for as long as it is read. Which ones is in the agent's journal before
-// the first of them is frozen; they go on when they are told to, after their deadline, and when the agent starts:
-// what was read under another life of it is not proven anyway. None of this needs the controller.
+// Freezing the containers that use a volume, or stopping those of no service (stop-containers.ts), for as long as it is
+// read. Which ones is in the agent's journal before the first of them is told; they go on when they are told to, after
+// their deadline, and when the agent starts: what was read under another life of it is not proven anyway. None of this
+// needs the controller.
 //
 // Where the filesystem gives a moment of each volume that is to be taken, they go on as soon as it has.
+import { setTimeout as sleep } from "node:timers/promises";
 import type { TaskOf, TaskResultOf } from "../../shared/contract/job.ts";
 import { SkepError } from "../../shared/errors.ts";
 import { helperLabel, type Docker } from "../docker.ts";
@@ -13,10 +15,12 @@ import { containerName } from "../docker-objects.ts";
 import type { Moment, Moments, Prepared } from "../moment/moments.ts";
 import { volumeKind } from "../source/volume-kind.ts";
 import { runHooks } from "./hooks.ts";
+import { isStoppedBy, letGo, type LetGo } from "./let-go.ts";
 import { readPauses, writePause, type PauseRecord } from "./pause-record.ts";
 import { QuietWatch } from "./quiet-watch.ts";
+import { findStops, stopAll } from "./stop-containers.ts";
 
-/** Throws SKEP_PAUSE_OVER, SKEP_PAUSE_FAILED, and what the engine or a hook with on-error=fail throws; nothing is paused then. */
+/** Throws SKEP_PAUSE_OVER, SKEP_PAUSE_FAILED, SKEP_STOP_REFUSED, SKEP_STOP_TIMEOUT, and what the engine or a hook with on-error=fail throws; then nothing stays paused or stopped. */
 export async function pause(
   task: TaskOf<"pause">,
   context: Pick<AgentContext, "docker" | "hostRoot">,
@@ -24,23 +28,31 @@ export async function pause(
   signal: AbortSignal,
 ): Promise<TaskResultOf<"pause">> {
   const { docker } = context;
-  const { pauseId, deadlineAt, volumes } = task;
+  const { pauseId, deadlineAt, volumes, stops: toStop = [] } = task;
   if (Date.parse(deadlineAt) <= Date.now()) {
-    throw new SkepError({
-      code: "SKEP_PAUSE_OVER",
-      message: `pause ${pauseId} is not taken up: its deadline has passed`,
-      permanent: true,
-      hint: "the next run orders a new one",
-    });
+    throw over(pauseId, "it is not taken up, its deadline has passed");
   }
+  const isStopped = (id: string): boolean => isStoppedBy(readPauses(journal), id);
+  // What can't be stopped is said before anything is done.
+  await findStops(toStop, docker, isStopped, signal);
   const commands = await runHooks("hook.pre", task.before, docker, signal);
   const prepared = await prepareMoments(task, context, moments, signal);
   let record: PauseRecord | null = null;
   try {
-    const containers = await runningUsers(volumes, docker, signal);
-    const begun: PauseRecord = { pauseId, deadlineAt, pausedAt: new Date().toISOString(), containers };
-    writePause(journal, begun);
+    const stops = await findStops(toStop, docker, isStopped, signal);
+    const users = await runningUsers(volumes, docker, signal);
+    const containers = users.filter(({ id }) => !stops.some((each) => each.id === id));
+    const begun: PauseRecord = { pauseId, deadlineAt, pausedAt: new Date().toISOString(), containers, stops };
     record = begun;
+    writePause(journal, begun);
+    const left = AbortSignal.timeout(Math.max(0, Date.parse(deadlineAt) - Date.now()));
+    const write = (told: PauseRecord["stops"]): void => {
+      record = { ...begun, stops: told };
+      writePause(journal, record);
+    };
+    await stopAll(stops, docker, write, AbortSignal.any([signal, left])).catch((error: unknown) => {
+      throw error === left.reason ? over(pauseId, "its deadline passed while containers were stopped") : error;
+    });
     await Promise.all(containers.map(({ id }) => docker.pauseContainer(id, signal))).catch((error: unknown) => {
       throw signal.aborted ? error : notPaused(error);
     });
@@ -50,7 +62,7 @@ export async function pause(
       signal.throwIfAborted();
       if (isTaken) await goOn(record, docker, journal);
     }
-    return { kind: "pause", paused: containers.map(({ name }) => name), commands };
+    return { kind: "pause", paused: containers.map(nameOf), stopped: stops.map(nameOf), commands };
   } catch (error) {
     try {
       if (record !== null) await letGo(record, docker, journal);
@@ -62,6 +74,15 @@ export async function pause(
   }
 }
 
+function over(pauseId: string, why: string): SkepError {
+  return new SkepError({
+    code: "SKEP_PAUSE_OVER",
+    message: `pause ${pauseId}: ${why}`,
+    permanent: true,
+    hint: "the next run orders a new one; is limits.quietMinutes enough?",
+  });
+}
+
 function notPaused(error: unknown): SkepError {
   return new SkepError({
     code: "SKEP_PAUSE_FAILED",
@@ -70,6 +91,10 @@ function notPaused(error: unknown): SkepError {
     hint: "did it just end? Those that were paused go on",
     cause: error,
   });
+}
+
+function nameOf({ name }: { name: string }): string {
+  return name;
 }
 
 async function dropAll(prepared: readonly Prepared[]): Promise<void> {
@@ -179,33 +204,37 @@ async function goOn(record: PauseRecord, docker: Docker, journal: Journal): Prom
   writePause(journal, { ...record, quietMs });
 }
 
-/** Not aborted by anything: containers must go on. What is not paused any more is no error. */
+/** What was quiet goes on, whatever the signal says; what is not paused or stopped any more is no error. Throws SKEP_START_FAILED, and then it is tried again each minute. */
 export async function unpause(
   task: TaskOf<"unpause">,
   docker: Docker,
   journal: Journal,
   signal: AbortSignal,
 ): Promise<TaskResultOf<"unpause">> {
-  const record = readPauses(journal).find(({ pauseId }) => pauseId === task.pauseId);
-  const quiet = record === undefined ? [] : await letGo(record, docker, journal);
-  return { kind: "unpause", quiet, commands: await runHooks("hook.post", task.after, docker, signal) };
+  for (;;) {
+    const record = readPauses(journal).find(({ pauseId }) => pauseId === task.pauseId);
+    const { quiet, isWaiting } = record === undefined ? nothing : await letGo(record, docker, journal);
+    if (!isWaiting)
+      return { kind: "unpause", quiet, commands: await runHooks("hook.post", task.after, docker, signal) };
+    await sleep(waitMs, undefined, { signal });
+  }
 }
 
-/** Names of containers that went on. `now`: ms since 1970; Infinity: all, as when the agent starts. */
+const waitMs = 500;
+const nothing: LetGo = { quiet: [], wentOn: [], isWaiting: false };
+
+/** Names of containers that went on. `now`: ms since 1970; Infinity: all, as when the agent starts. Throws as `unpause`, once all had their turn. */
 export async function unpauseOverdue(docker: Docker, journal: Journal, now: number): Promise<string[]> {
   const names: string[] = [];
+  const faults: unknown[] = [];
   for (const record of readPauses(journal)) {
     if (Date.parse(record.deadlineAt) > now) continue;
-    const quiet = await letGo(record, docker, journal);
-    if (record.quietMs === undefined) names.push(...quiet.map(({ container }) => container));
+    try {
+      names.push(...(await letGo(record, docker, journal)).wentOn);
+    } catch (error) {
+      faults.push(error);
+    }
   }
+  if (faults.length > 0) throw faults[0] as Error;
   return names;
-}
-
-async function letGo(record: PauseRecord, docker: Docker, journal: Journal): Promise<TaskResultOf<"unpause">["quiet"]> {
-  // One that went on may have been paused by somebody else since.
-  if (record.quietMs === undefined) await Promise.all(record.containers.map(({ id }) => docker.unpauseContainer(id)));
-  journal.removePause(record.pauseId);
-  const quietMs = record.quietMs ?? Math.max(0, Date.now() - Date.parse(record.pausedAt));
-  return record.containers.map(({ name }) => ({ container: name, quietMs }));
 }

@@ -91,15 +91,17 @@ const imageTask = z.strictObject({
 });
 
 export const mostMoments = 16; // of one pause: each is taken by a thread of its own, all at once
-/** On one node: run what is to be run before, then freeze the containers that use these volumes; written down before in the agent's journal. */
+/** On one node: run what is to be run before, then stop and freeze the containers that use these volumes; written down before in the agent's journal. */
 const pauseTask = z.strictObject({
   kind: z.literal("pause"),
   pauseId: restoreIdSchema,
   volumes: z.array(volumeNameSchema).max(10_000),
+  /** Whose containers are stopped, as far as they belong to no service: services are held. */
+  stops: z.array(volumeNameSchema).max(10_000).optional(),
   before: z.array(hookSchema).max(1000),
   /** All that is to be taken within this pause, all of it here: where the filesystem gives a moment of each, they go on at once. */
   moments: z
-    .array(z.strictObject({ volume: volumeNameSchema, excludePaths: volumeTask.shape.excludePaths }))
+    .array(volumeTask.pick({ volume: true, excludePaths: true }))
     .max(mostMoments)
     .optional(),
   deadlineAt: z.iso.datetime(), // unpaused by the agent itself after this
@@ -279,11 +281,13 @@ const pauseResult = z.strictObject({
   kind: z.literal("pause"),
   /** Names of containers. */
   paused: z.array(z.string().max(1024)).max(10_000),
+  stopped: z.array(z.string().max(1024)).max(10_000),
   commands,
 });
 const unpauseResult = z.strictObject({
   kind: z.literal("unpause"),
-  quiet: z.array(z.strictObject({ container: z.string().max(1024), quietMs: z.int().min(0) })).max(10_000),
+  /** By name of container. */
+  quiet: partSchema.shape.quiet.unwrap(),
   commands,
 });
 const restorePrepareResult = z.strictObject({

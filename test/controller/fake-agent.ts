@@ -133,9 +133,14 @@ async function main(options: FakeAgentOptions): Promise<void> {
         return { kind: "dump", part: { ...done, load: { argv, container, user, timeoutSeconds } } };
       }
       case "pause":
-        return { kind: "pause", paused: task.volumes.map((volume) => `user-of-${volume}`), commands: [] };
+        return {
+          kind: "pause",
+          paused: task.volumes.map((volume) => `user-of-${volume}`),
+          stopped: task.stops ?? [],
+          commands: [],
+        };
       case "unpause":
-        return { kind: "unpause", quiet: [{ container: `at-${nodeId}`, quietMs: 5 }], commands: [] };
+        return { kind: "unpause", quiet: [{ name: `at-${nodeId}`, how: "pause", quietMs: 5 }], commands: [] };
       case "restore-prepare": {
         const usedBy = [{ container: "db.1", serviceId: "dbservice" }];
         const recipient = `age1${"q".repeat(58)}`;

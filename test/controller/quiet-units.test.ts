@@ -47,6 +47,29 @@ describe("the units of quiet in a run", () => {
     expect(wide?.nodes.map(({ nodeId, volumes }) => [nodeId, volumes])).to.deep.equal([["n3", ["e"]]]);
   });
 
+  it("stop containers of no service on their node, and services on a manager", () => {
+    const jobs = new Map([
+      job("n1", "a", { quiesce: "stop", group: "g" }),
+      job("n2", "b", { quiesce: "stop" }, ["s1"]),
+    ]);
+    const plain = jobs.get(childId(runId, "volume", "n1", "a"));
+    plain?.users.push({ container: "db", serviceId: null, labels: {} });
+    const units = planUnits(runId, jobs);
+    expect(members(units, jobs)).to.deep.equal([["a"], ["b"]]);
+    const told = units.flatMap((unit) =>
+      childrenOf(unit).map(({ id }) => {
+        const order = unitOrder(units, id, quiet, [], []);
+        return [order?.nodeId ?? "managers", order?.task.kind, order?.task.kind === "pause" ? order.task.stops : null];
+      }),
+    );
+    expect(told).to.have.deep.members([
+      ["n1", "pause", ["a"]],
+      ["n1", "unpause", null],
+      ["managers", "hold", null],
+      ["managers", "release", null],
+    ]);
+  });
+
   it("run the hook of a service once, though it has two volumes", () => {
     const hook = { pre: { command: ["x"] } };
     const jobs = new Map([job("n1", "a", { group: "g", hook }), job("n1", "b", { group: "g", hook })]);

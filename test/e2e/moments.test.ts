@@ -123,7 +123,7 @@ for (const filesystem of ["btrfs", "xfs"] as const) {
         patient,
       );
       console.log(`      quiet for ${done.quiet[0]?.quietMs} ms`);
-      expect(done.quiet[0]?.container).to.equal("load");
+      expect(done.quiet[0]?.name).to.equal("load");
       expect(await restoredDifference(part)).to.be.within(0, 1);
       expect(await left()).to.deep.equal([]);
       expect(journal.moments()).to.deep.equal([]);

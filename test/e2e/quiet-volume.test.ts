@@ -150,6 +150,117 @@ describe("a volume that is made quiet", function () {
     expect(await failureOf(pause(late, context, tools, patient))).to.include({ code: "SKEP_PAUSE_OVER" });
   });
 
+  describe("of a container that is stopped", () => {
+    const stop = (more: Partial<TaskOf<"pause">> = {}): TaskOf<"pause"> =>
+      orderFor({ volumes: [], stops: ["data"], ...more });
+    const letGo = (pauseId: string): ReturnType<typeof unpause> =>
+      unpause({ kind: "unpause", pauseId, after: [] }, engine, journal, patient);
+    const lives = (): Promise<string> => docker("inspect", "--format", "{{.State.StartedAt}}", "cache");
+    const beside = [
+      "--name",
+      "beside",
+      "--network",
+      "container:cache",
+      "--stop-timeout",
+      "0",
+      image.tag,
+      "sleep",
+      "1000",
+    ];
+
+    it("is read while nothing runs on it, and runs again with all that shares its network", async () => {
+      await docker("run", "-d", ...beside);
+      const before = await lives();
+      const order = stop();
+      expect(await pause(order, context, tools, patient)).to.deep.include({ paused: [], stopped: ["beside", "cache"] });
+      expect(await state()).to.equal("exited");
+      expect(readPauses(journal)[0]?.stops.every(({ sentAt }) => sentAt !== undefined)).to.equal(true);
+      const part = await take(quietTask("stop", order.pauseId));
+      expect(part).to.include({ status: "done", consistency: "quiet" });
+      const { quiet } = await letGo(order.pauseId);
+      expect(quiet.map(({ name, how }) => `${name} ${how}`)).to.deep.equal(["beside stop", "cache stop"]);
+      expect(quiet.every(({ quietMs }) => quietMs > 0 && quietMs < 60_000)).to.equal(true);
+      console.log(`      stopped for ${quiet.map(({ quietMs }) => `${quietMs} ms`).join(", ")}`);
+      expect(await state()).to.equal("running");
+      expect(await lives()).to.not.equal(before);
+      expect(await docker("exec", "beside", "redis-cli", "get", "word")).to.equal("kept");
+      expect(readPauses(journal)).to.deep.equal([]);
+    });
+
+    it("stays as its owner wants it, who started, removed or retired it meanwhile", async () => {
+      await docker("rm", "--force", "beside");
+      const started = stop();
+      await pause(started, context, tools, patient);
+      await docker("start", "cache");
+      const by = await lives();
+      expect((await take(quietTask("stop", started.pauseId))).error?.code).to.equal("SKEP_QUIET_BROKEN");
+      await letGo(started.pauseId);
+      expect(await lives(), "not started anew").to.equal(by);
+
+      await docker("update", "--restart", "always", "cache");
+      const retired = stop();
+      await pause(retired, context, tools, patient);
+      await docker("update", "--restart", "no", "cache");
+      await letGo(retired.pauseId);
+      expect(await state()).to.equal("exited");
+      await docker("start", "cache");
+
+      const gone = await docker("run", "-d", "-v", "data:/data", image.tag, "redis-server", "--port", "7000");
+      const removed = stop();
+      await pause(removed, context, tools, patient);
+      await docker("rm", gone);
+      const { quiet } = await letGo(removed.pauseId);
+      expect(quiet).to.have.length(2);
+      expect(await state()).to.equal("running");
+    });
+
+    it("is not stopped where the engine would remove it, nor anything else then", async () => {
+      const one = ["run", "-d", "--rm", "--name", "once", "-v", "data:/data", "--stop-timeout", "0"];
+      await docker(...one, image.tag, "sleep", "1000");
+      const error = await failureOf(pause(stop(), context, tools, patient));
+      expect(error).to.include({ code: "SKEP_STOP_REFUSED", permanent: true });
+      expect(error.message).to.contain("container once").and.contain("--rm");
+      expect(error.hint).to.contain("skep.quiesce=pause");
+      expect(await state()).to.equal("running");
+      expect(readPauses(journal)).to.deep.equal([]);
+      await docker("rm", "--force", "once");
+    });
+
+    it("starts after the deadline, and once what was in its way is gone", async () => {
+      await pause(stop(), context, tools, patient);
+      expect(await unpauseOverdue(engine, journal, Date.now())).to.deep.equal([]);
+      expect(await unpauseOverdue(engine, journal, Date.now() + 60_001)).to.deep.equal(["cache"]);
+
+      const server = ["redis-server", "--appendonly", "no"];
+      await docker("run", "-d", "--name", "port", "-p", "7777:6379", "-v", "data:/data", image.tag, ...server);
+      const order = stop();
+      await pause(order, context, tools, patient);
+      await docker(
+        "run",
+        "-d",
+        "--name",
+        "taker",
+        "-p",
+        "7777:6379",
+        "--stop-timeout",
+        "0",
+        image.tag,
+        "sleep",
+        "1000",
+      );
+      const error = await failureOf(letGo(order.pauseId));
+      expect(error).to.include({ code: "SKEP_START_FAILED", permanent: false });
+      expect(error.message).to.contain("container port").and.contain("7777");
+      expect(await state(), "one does not keep the other down").to.equal("running");
+      const [left] = readPauses(journal);
+      expect(Date.parse(left?.deadlineAt ?? "") - Date.now()).to.be.within(1000, 60_000);
+      await docker("rm", "--force", "taker");
+      expect(await unpauseOverdue(engine, journal, Date.now() + 60_001)).to.deep.equal(["port"]);
+      expect(readPauses(journal)).to.deep.equal([]);
+      await docker("rm", "--force", "port");
+    });
+  });
+
   it("is not paused where a hook before fails, and says what the hook wrote, without secrets", async () => {
     const command = { volume: "data", container: null, user: null, timeoutSeconds: 2, onError: "fail" as const };
     const argv = ["/bin/sh", "-c", "echo password=hunter2 is wrong; exit 4"];

@@ -1,0 +1,66 @@
+// The end of a quiet: what was paused goes on, what was stopped is started. Not aborted by anything. What can't be
+// done now stays in the journal and is due again: whoever looks there next tries anew.
+import type { TaskResultOf } from "../../shared/contract/job.ts";
+import type { SkepError } from "../../shared/errors.ts";
+import type { Docker } from "../docker.ts";
+import type { Journal } from "../journal.ts";
+import { readPauses, writePause, type PauseRecord } from "./pause-record.ts";
+import { startAgain } from "./stop-containers.ts";
+
+const startAgainMs = 60_000;
+
+export interface LetGo {
+  quiet: TaskResultOf<"unpause">["quiet"];
+  /** Names of those that this call let go. */
+  wentOn: string[];
+  /** The engine is still stopping one: the record stays, and is due at once. */
+  isWaiting: boolean;
+}
+
+/** Throws SKEP_START_FAILED and what the engine throws, once all had their turn; the record stays then, due at once or, where a start was refused, in a minute. */
+export async function letGo(record: PauseRecord, docker: Docker, journal: Journal): Promise<LetGo> {
+  const { pauseId, containers } = record;
+  const others = (): PauseRecord[] => readPauses(journal).filter((other) => other.pauseId !== pauseId);
+  let known = record;
+  const note = (more: Partial<PauseRecord>): void => {
+    known = { ...known, ...more };
+    writePause(journal, known);
+  };
+  const faults: SkepError[] = [];
+  // One that went on may have been paused by somebody else since.
+  const isPaused = record.quietMs === undefined;
+  if (isPaused) {
+    const woken = await Promise.allSettled(containers.map(({ id }) => docker.unpauseContainer(id)));
+    for (const each of woken) if (each.status === "rejected") faults.push(each.reason as SkepError);
+    if (faults.length === 0) note({ quietMs: Math.max(0, Date.now() - Date.parse(record.pausedAt)) });
+  }
+  const again = await startAgain(record.stops, docker, (id) => {
+    if (!isStoppedBy(others(), id)) return false;
+    // At once: that other one must not find it here, and leave it to this one.
+    note({ stops: known.stops.map((each) => (each.id === id ? { ...each, quietMs: 0 } : each)) });
+    return true;
+  });
+  faults.push(...again.faults);
+  if (faults.length === 0 && !again.isWaiting) journal.removePause(pauseId);
+  else {
+    // What the engine refuses to start it will refuse a second later.
+    const isRefused = faults.length > 0 && faults.every(({ code }) => code === "SKEP_START_FAILED");
+    const dueMs = Date.now() + (isRefused && !again.isWaiting ? startAgainMs : 0);
+    note({ stops: again.stops, deadlineAt: new Date(dueMs).toISOString() });
+  }
+  if (faults.length > 0) throw faults[0] as SkepError;
+  const { quietMs = 0 } = known;
+  const quiet: LetGo["quiet"] = [
+    ...containers.map(({ name }) => ({ name, how: "pause" as const, quietMs })),
+    ...again.stops.map((each) => ({ name: each.name, how: "stop" as const, quietMs: each.quietMs ?? 0 })),
+  ];
+  const woken = isPaused ? containers.map(({ name }) => name) : [];
+  return { quiet, wentOn: [...woken, ...again.started], isWaiting: again.isWaiting };
+}
+
+/** Stopped by one of these, and to be started by it. */
+export function isStoppedBy(records: readonly PauseRecord[], id: string): boolean {
+  return records.some(({ stops }) =>
+    stops.some((each) => each.id === id && each.sentAt !== undefined && each.quietMs === undefined),
+  );
+}

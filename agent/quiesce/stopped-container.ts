@@ -1,0 +1,54 @@
+// A container that was stopped for a backup, as it stands in the agent's journal, and what is to become of it when the
+// backup needs it quiet no more. Its owner wins: one that somebody started, removed or took out of service stays so.
+import { z } from "zod";
+import type { InspectedContainer } from "../docker-objects.ts";
+
+export const stoppedContainerSchema = z.strictObject({
+  id: z.string(),
+  name: z.string(),
+  /** Lower ones are stopped first, and started last. */
+  layer: z.int().min(0),
+  /** As the engine has it: of the life that is ended. */
+  startedAt: z.string(),
+  /** `no`, `always`, `unless-stopped`, `on-failure`. */
+  restartPolicy: z.string(),
+  /** How long the engine waits before it kills it. */
+  stopSeconds: z.int().min(0),
+  /** ISO 8601: before the engine was told. Absent: it was not. */
+  sentAt: z.iso.datetime().optional(),
+  /** It is none of our business any more; for so long it had stood still. */
+  quietMs: z.int().min(0).optional(),
+});
+export type StoppedContainer = z.infer<typeof stoppedContainerSchema>;
+
+export type Verdict =
+  | "start"
+  /** The engine may still be at it: it will be down in a moment. */
+  | "wait"
+  /** It was never told to stop, or runs again by somebody's or the engine's doing. */
+  | "runs"
+  /** Removed, or started and stopped by its owner, or told to stay down. */
+  | "left";
+
+/** Beyond its own patience, ms: the engine kills, unmounts, detaches. */
+export const stopGraceMs = 60_000;
+
+/** `found`: null where it is gone. `now`: ms since 1970. */
+export function verdictOnStopped(stopped: StoppedContainer, found: InspectedContainer | null, now: number): Verdict {
+  const { startedAt, sentAt, stopSeconds, restartPolicy } = stopped;
+  if (sentAt === undefined) return "runs";
+  if (found === null) return "left";
+  const isSameLife = found.State.StartedAt === startedAt;
+  if (found.State.Running) {
+    return isSameLife && now < Date.parse(sentAt) + stopSeconds * 1000 + stopGraceMs ? "wait" : "runs";
+  }
+  // The engine tells nobody that somebody stopped what is stopped; that it is never to restart is a word to keep.
+  const isTakenOut = restartPolicy !== "no" && restartPolicyOf(found) === "no";
+  return isSameLife && !isTakenOut ? "start" : "left";
+}
+
+/** "no" where it has none. */
+export function restartPolicyOf({ HostConfig }: InspectedContainer): string {
+  const name = HostConfig.RestartPolicy?.Name ?? "";
+  return name === "" ? "no" : name;
+}
