@@ -11,7 +11,6 @@ import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout } from "node:timers/promises";
 import { newestUpkeep } from "../../shared/repository/chain.ts";
 import { digest } from "../../shared/repository/blake3.ts";
 import { createRepository } from "../../shared/repository/create.ts";
@@ -21,7 +20,6 @@ import { absentPacksOf } from "../../shared/repository/upkeep/absent-packs.ts";
 import { forgetRuns } from "../../shared/repository/upkeep/forget.ts";
 import { protectRuns } from "../../shared/repository/upkeep/protect.ts";
 import { prune } from "../../shared/repository/upkeep/prune.ts";
-import { readStoreClock } from "../../shared/store/clock.ts";
 import type { StoreCredentials } from "../../shared/store/location.ts";
 import { openStore } from "../../shared/store/open.ts";
 import type { Store } from "../../shared/store/store.ts";
@@ -39,6 +37,7 @@ import {
   pruneOptions,
   runsOf,
   takeSnapshot,
+  untilAllIsPast,
   type Home,
   type Node,
 } from "../shared/repository/upkeep/repository-of-runs.ts";
@@ -73,12 +72,6 @@ describe("upkeep on a real S3 server", () => {
   };
   const forget = (home: Home, id: string): Promise<unknown> =>
     forgetRuns({ ...appenderOf(home), choose: (runs) => runs.filter((run) => run.id === id) });
-
-  /** S3's clock tells whole seconds, its listing milliseconds: for up to a second what was just put is of the future. */
-  async function untilAllIsPast(store: Store): Promise<void> {
-    const storedAt = await Array.fromAsync(store.list("packs/"), (object) => Date.parse(object.storedAt));
-    while ((await readStoreClock(store)) < Math.max(...storedAt)) await setTimeout(100);
-  }
 
   it("gives space back beside an agent that may create objects and nothing more", async () => {
     await lab.s3.createBucket("upkeep", {});

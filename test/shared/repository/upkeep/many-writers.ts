@@ -28,6 +28,8 @@ import {
 
 /** Snapshots that are taken at the same moment. */
 const atOnce = 4;
+/** Longer than a run takes on any store: a prune without grace gives up what began before it. */
+const leadMs = 3_600_000;
 
 export async function manyWritersAndOnePruner(
   place: Place,
@@ -84,7 +86,7 @@ export async function manyWritersAndOnePruner(
 }
 
 async function takeRun(place: Place, nodes: readonly Node[]): Promise<Run> {
-  const runId = newRunId(Date.now() + 60_000);
+  const runId = newRunId(Date.now() + leadMs);
   const upkeep = await newestUpkeep(catalogueOf(place));
   const snapshots: { node: Node; result: SnapshotResult }[] = [];
   const waiting = nodes.values();

@@ -1,6 +1,7 @@
 // A repository with runs of one volume of each node, and what looks after it.
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { commitRun } from "../../../../controller/commit.ts";
 import { childId, concludeRun, type NodeFacts, type Outcome } from "../../../../controller/run-plan.ts";
 import { catalogueOfController, type Catalogue } from "../../../../shared/repository/catalogue.ts";
@@ -17,6 +18,7 @@ import { absentPacksOf } from "../../../../shared/repository/upkeep/absent-packs
 import type { Appender } from "../../../../shared/repository/upkeep/append-upkeep.ts";
 import type { PruneOptions } from "../../../../shared/repository/upkeep/prune.ts";
 import type { CatalogueKeys } from "../../../../shared/repository/upkeep/refs-lines.ts";
+import { readStoreClock } from "../../../../shared/store/clock.ts";
 import type { Store } from "../../../../shared/store/store.ts";
 import { readBack, type Place } from "../snapshots.ts";
 import { walk } from "../walk.ts";
@@ -179,4 +181,10 @@ export async function runsOf(home: Home): Promise<Run[]> {
 
 export async function keysUnder(store: Store, prefix: string): Promise<string[]> {
   return await Array.fromAsync(store.list(prefix), ({ key }) => key);
+}
+
+/** S3's clock tells whole seconds, its listing milliseconds: for up to a second what was just put is of the future. */
+export async function untilAllIsPast(store: Store): Promise<void> {
+  const storedAt = await Array.fromAsync(store.list("packs/"), (object) => Date.parse(object.storedAt));
+  while ((await readStoreClock(store)) < Math.max(...storedAt)) await sleep(100);
 }
