@@ -3,8 +3,9 @@
 // At its first start it makes an age key pair. Through the queue it asks the controller, which trusts that
 // recipient from then on (and shows it in `skep agents`), and answers with the repository object and with the
 // writer key, encrypted to the recipient. The agent believes the repository object because the root key signed it,
-// whose public half stands in skep.yaml, and the answer because the controller signed it whom that object names. It
-// pins the highest version and incarnation that it has seen: an older one is refused.
+// whose public half stands in skep.yaml (or the one that this handed over to), and the answer because the controller
+// signed it whom that object names. It pins the highest version and incarnation that it has seen, and the root key of
+// then: an older one is refused.
 import path from "node:path";
 import { z } from "zod";
 import { SkepError } from "../shared/errors.ts";
@@ -69,7 +70,7 @@ export class Enrolment {
     const ours = saved?.repositoryId === options.repositoryId && saved.nodeId === options.node.nodeId;
     if (saved && ours) {
       enrolment.#saved = saved;
-      enrolment.#enrolled = await enrolment.#check(saved.answer);
+      enrolment.#enrolled = await enrolment.#check(saved.answer).catch(unsignedIsNull);
     }
     return enrolment;
   }
@@ -109,7 +110,8 @@ export class Enrolment {
   }
 
   async #check(answer: EnrolmentAnswer): Promise<Enrolled> {
-    const { rootPublicKey, repositoryId, node } = this.#options;
+    const { repositoryId, node } = this.#options;
+    const rootPublicKey = this.#enrolled?.repository.rootPublicKey ?? this.#options.rootPublicKey;
     const place = "the repository object in the controller's answer";
     const object = Buffer.from(JSON.stringify(answer.repository), "utf8");
     const repository = decodeRepositoryObject(object, rootPublicKey, place);
@@ -148,6 +150,12 @@ export class Enrolment {
       hint: "is this agent's skep.yaml that of the controller?",
     });
   }
+}
+
+/** skep.yaml has a later root key than the answer of then: it is the one to believe, and the controller is asked again. */
+function unsignedIsNull(error: unknown): null {
+  if (error instanceof SkepError && error.code === "SKEP_SIGNATURE_INVALID") return null;
+  throw error;
 }
 
 async function ownKey(file: string): Promise<AgeIdentity> {

@@ -63,8 +63,8 @@ export class Repository {
 
   /** Takes a newer repository object, e.g. of a new epoch. Throws SKEP_REPOSITORY_FENCED once another controller counts. */
   async refresh(signal?: AbortSignal): Promise<void> {
-    const { version, incarnation } = this.#object;
-    const object = await readRepositoryObject(this.store, this.key.rootPublicKey, {
+    const { version, incarnation, rootPublicKey } = this.#object;
+    const object = await readRepositoryObject(this.store, rootPublicKey, {
       minVersion: version,
       ...(signal && { signal }),
     });

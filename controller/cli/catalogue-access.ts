@@ -88,7 +88,8 @@ export async function withControllerKey<T>(
   });
 }
 
-async function withStore<T>(
+/** Opens the store alone, for as long as `use` takes. */
+export async function withStore<T>(
   session: Session,
   options: StoreOptions,
   use: (access: StoreAccess, store: Store) => Promise<T>,
@@ -103,7 +104,7 @@ async function withStore<T>(
 }
 
 /** Objects that somebody else put beside the repository object are named, and passed over. */
-function readingOptions({ output, signal }: Session): ReadRepositoryOptions {
+export function readingOptions({ output, signal }: Session): ReadRepositoryOptions {
   return {
     signal,
     onForeign: (fault, key) => {

@@ -109,6 +109,7 @@ export const keyChangeDocument = z.strictObject({
   version: z.int(),
   epoch: z.int(),
   recipients,
+  rootPublicKey: publicKeySchema,
   controllerPublicKey: publicKeySchema,
   file: z.string().nullable(),
 });

@@ -1,6 +1,6 @@
 // Identity files where they lie: in clear, or encrypted with a passphrase (`age -p`, armoured or not).
 import password from "@inquirer/password";
-import { open, unlink } from "node:fs/promises";
+import { open, readFile, unlink } from "node:fs/promises";
 import { encryptWithPassphrase } from "../../shared/repository/age.ts";
 import { SkepError } from "../../shared/errors.ts";
 import { decodeIdentityFile, encodeIdentityFile, type IdentityFile } from "../../shared/repository/identity-file.ts";
@@ -8,30 +8,68 @@ import { decryptWithPassphrase, isAgeFile, recipientOf } from "../../shared/repo
 import { readInputBytes, readInputFile } from "./input-file.ts";
 import type { Session } from "./session.ts";
 
+export interface KeptIdentity {
+  file: IdentityFile;
+  /** Null: it lies in clear. */
+  passphrase: string | null;
+}
+
 /** `path`: `-` is standard input. The passphrase comes from the file, else from the terminal. */
 export async function readIdentityFile(
   session: Session,
   path: string,
   passphraseFile: string | undefined,
 ): Promise<IdentityFile> {
-  const file = decodeIdentityFile(await readIdentityText(session, path, passphraseFile), path);
-  // Now, while it is known which file it was: a key that was cut short still looks like one.
-  await recipientOf(file.identity, path);
-  return file;
+  return (await readKeptIdentity(session, path, passphraseFile)).file;
 }
 
-/** The same, of any age identity file. */
+/** The same, with what it is encrypted with. */
+export async function readKeptIdentity(
+  session: Session,
+  path: string,
+  passphraseFile: string | undefined,
+): Promise<KeptIdentity> {
+  const { text, passphrase } = await readKeptText(session, path, passphraseFile);
+  const file = decodeIdentityFile(text, path);
+  // Now, while it is known which file it was: a key that was cut short still looks like one.
+  await recipientOf(file.identity, path);
+  return { file, passphrase };
+}
+
+/** The text alone, of any age identity file. */
 export async function readIdentityText(
   session: Session,
   path: string,
   passphraseFile: string | undefined,
 ): Promise<string> {
+  return (await readKeptText(session, path, passphraseFile)).text;
+}
+
+async function readKeptText(
+  session: Session,
+  path: string,
+  passphraseFile: string | undefined,
+): Promise<{ text: string; passphrase: string | null }> {
   const hint = "bring the identity file from where it is kept and name it with --identity FILE";
   const bytes = await readInputBytes(path, "the identity file", hint);
-  const text = isAgeFile(bytes)
-    ? Buffer.from(await decryptWithPassphrase(bytes, await askPassphrase(session, path, passphraseFile), path))
-    : bytes;
-  return text.toString("utf8");
+  if (!isAgeFile(bytes)) return { text: bytes.toString("utf8"), passphrase: null };
+  const passphrase = await askPassphrase(session, path, passphraseFile);
+  const text = Buffer.from(await decryptWithPassphrase(bytes, passphrase, path)).toString("utf8");
+  return { text, passphrase };
+}
+
+/** An identity file that was written with that passphrase; null where there is none. */
+export async function readIdentityIfThere(path: string, passphrase: string | null): Promise<IdentityFile | null> {
+  let bytes: Buffer;
+  try {
+    bytes = await readFile(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+    throw error;
+  }
+  const isEncrypted = passphrase !== null && isAgeFile(bytes);
+  const text = isEncrypted ? Buffer.from(await decryptWithPassphrase(bytes, passphrase, path)) : bytes;
+  return decodeIdentityFile(text.toString("utf8"), path);
 }
 
 async function askPassphrase(

@@ -1,6 +1,6 @@
 // The kit folder that `skep init` writes: what the stack's secrets and configs are made of, what the CLI needs, and
 // the operator's identity, which then goes offline. cli.json says which file is what, relative to itself.
-import { mkdir, open, readdir, rename, rmdir, stat, unlink } from "node:fs/promises";
+import { mkdir, open, readdir, rename, rm, rmdir, stat, unlink } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { z } from "zod";
 import { SkepError } from "../../shared/errors.ts";
@@ -95,6 +95,8 @@ export async function releaseKitFolder(folder: string): Promise<void> {
 export async function writeKit(folder: string, files: ReadonlyMap<string, string>): Promise<void> {
   for (const [name, text] of files) {
     const partial = join(folder, `.${name}.partial`);
+    // Of one that was killed.
+    await rm(partial, { force: true });
     const file = await open(partial, "wx", 0o600);
     try {
       await file.writeFile(text);

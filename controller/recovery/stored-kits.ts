@@ -34,12 +34,31 @@ export async function storeKits(
   kits: readonly RuntimeKit[],
   by: { rootPrivateKey: string; skepVersion: string; now: number; signal?: AbortSignal },
 ): Promise<KitList> {
-  const { store, repositoryId } = place;
-  const { rootPrivateKey, skepVersion, signal } = by;
+  const { store } = place;
+  const { skepVersion, signal } = by;
   const stored: StoredKit[] = [];
   for (const { architecture, sha256, sizeBytes, path } of kits) {
     stored.push({ architecture, skepVersion, sha256, sizeBytes, pieces: await putPieces(store, path, sha256, signal) });
   }
+  return await putList(place, stored, by);
+}
+
+/** Signs the list that is there by another root key; null where there is none. Throws what the store throws. */
+export async function resignKits(
+  place: KitPlace,
+  by: { rootPrivateKey: string; now: number; signal?: AbortSignal },
+): Promise<KitList | null> {
+  const { list } = await readNewest(place, () => undefined, by.signal);
+  return list === null ? null : await putList(place, [], by);
+}
+
+async function putList(
+  place: KitPlace,
+  kits: readonly StoredKit[],
+  by: { rootPrivateKey: string; now: number; signal?: AbortSignal },
+): Promise<KitList> {
+  const { store, repositoryId } = place;
+  const { rootPrivateKey, signal } = by;
   for (let tries = 1; ; tries++) {
     const { list, taken } = await readNewest(place, () => undefined, signal);
     const others = (list?.kits ?? []).filter(
@@ -50,7 +69,7 @@ export async function storeKits(
       repositoryId,
       version: freeVersion(list, taken),
       createdAt: new Date(by.now).toISOString(),
-      kits: [...others, ...stored],
+      kits: [...others, ...kits],
     };
     const options = signal === undefined ? {} : { signal };
     const put = await store.putIfAbsent(layout.kitList(next.version), encodeKitList(next, rootPrivateKey), options);

@@ -49,6 +49,7 @@ export async function createRepository(options: {
     createdAt,
     incarnation: 1,
     rootPublicKey: root.publicKey,
+    rootHandovers: [],
     controllerPublicKey: controller.publicKey,
     recipients: [{ name: operatorName, recipient: operator.recipient, holdsRootKey: true }],
     epoch: { number: 1, recipient: epoch.recipient },

@@ -1,9 +1,11 @@
 // The repository object: what a repository is and whose word counts in it. Signed by the root key, one object
-// per version, never changed. Readers pin the root's public key and the highest version that they have seen.
+// per version, never changed. Readers pin the root's public key and the highest version that they have seen; where the root
+// key was changed, they follow the handovers from the key that they pinned.
 import { z } from "zod";
 import { SkepError } from "../errors.ts";
 import { repositoryIdPattern } from "./layout.ts";
-import { publicKeySchema, signedSchema, signPayload, verifyPayload } from "./signature.ts";
+import { heirOf, signedHandoversSchema } from "./root-handover.ts";
+import { publicKeyOf, publicKeySchema, signedSchema, signPayload, verifyPayload } from "./signature.ts";
 
 /** The only format there is; a reader refuses a greater one. */
 export const formatVersion = 1;
@@ -18,7 +20,10 @@ export const repositoryObjectSchema = z.strictObject({
   createdAt: z.iso.datetime(),
   /** Raised by a recovery: controllers and agents of an older one neither write nor prune. */
   incarnation: z.int().min(1),
+  /** Whose signature is on this object. */
   rootPublicKey: publicKeySchema,
+  /** From the first root key to this one, the oldest first. */
+  rootHandovers: signedHandoversSchema,
   controllerPublicKey: publicKeySchema,
   /** Operators, to whom keys/ is encrypted. */
   recipients: z
@@ -56,12 +61,32 @@ export function epochsOf(object: RepositoryObject): RepositoryObject["formerEpoc
   return [...object.formerEpochs, { ...object.epoch, keyVersion: object.epochKeyVersion }];
 }
 
+/** Throws SKEP_ROOT_KEY_REPLACED where the root key is not the one that counts. */
+export function checkRootKey({ rootPublicKey, version }: RepositoryObject, rootPrivateKey: string): void {
+  if (publicKeyOf(rootPrivateKey) === rootPublicKey) return;
+  throw new SkepError({
+    code: "SKEP_ROOT_KEY_REPLACED",
+    message: `the root signing key of this identity file is a former one: repository object ${version} is signed by ${rootPublicKey}`,
+    permanent: true,
+    hint: "take the identity file that `skep key rotate root` wrote; the former one still opens backups, and changes no keys",
+  });
+}
+
 export function encodeRepositoryObject(object: RepositoryObject, rootPrivateKey: string): Uint8Array {
   const signed = signPayload("skep/v1 repository", JSON.stringify(object), rootPrivateKey);
   return Buffer.from(JSON.stringify(signed), "utf8");
 }
 
-/** Throws SKEP_REPOSITORY_INVALID, SKEP_REPOSITORY_FORMAT_NEWER or SKEP_SIGNATURE_INVALID. `rootPublicKey` is pinned by the reader. */
+const signerSchema = z.object({
+  repositoryId: z.string(),
+  version: z.int(),
+  rootHandovers: signedHandoversSchema,
+});
+
+/**
+ * `rootPublicKey` is pinned by the reader; the object's own is the one to pin from then on. Throws
+ * SKEP_REPOSITORY_INVALID, SKEP_REPOSITORY_FORMAT_NEWER or SKEP_SIGNATURE_INVALID.
+ */
 export function decodeRepositoryObject(bytes: Uint8Array, rootPublicKey: string, place: string): RepositoryObject {
   const invalid = (why: string): SkepError =>
     new SkepError({
@@ -72,7 +97,10 @@ export function decodeRepositoryObject(bytes: Uint8Array, rootPublicKey: string,
     });
   const signed = signedSchema.safeParse(parseJson(bytes));
   if (!signed.success) throw invalid("it is not a signed object");
-  const payload = parseJson(verifyPayload("skep/v1 repository", signed.data, rootPublicKey, place));
+  const unproven = signerSchema.safeParse(parseJson(signed.data.payload)).data;
+  const signer =
+    unproven === undefined ? rootPublicKey : heirOf(rootPublicKey, unproven.rootHandovers, unproven, place);
+  const payload = parseJson(verifyPayload("skep/v1 repository", signed.data, signer, place));
   const newer = z.object({ format: z.int().gt(formatVersion) }).safeParse(payload);
   if (newer.success) {
     throw new SkepError({
@@ -84,7 +112,7 @@ export function decodeRepositoryObject(bytes: Uint8Array, rootPublicKey: string,
   }
   const object = repositoryObjectSchema.safeParse(payload);
   if (!object.success) throw invalid(z.prettifyError(object.error));
-  if (object.data.rootPublicKey !== rootPublicKey) throw invalid("it names another root key");
+  if (object.data.rootPublicKey !== signer) throw invalid("it names another root key");
   return object.data;
 }
 

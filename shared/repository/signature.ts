@@ -6,7 +6,7 @@ import { createPrivateKey, createPublicKey, generateKeyPairSync, sign, verify, t
 import { z } from "zod";
 import { SkepError } from "../errors.ts";
 
-export type SignatureContext = "skep/v1 repository" | "skep/v1 run" | "skep/v1 job" | "skep/v1 upkeep" | "skep/v1 kits";
+export type SignatureContext = `skep/v1 ${"repository" | "root" | "run" | "job" | "upkeep" | "kits"}`;
 
 export const signedSchema = z.strictObject({
   payload: z.string().max(64 * 1024 * 1024),

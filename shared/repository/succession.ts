@@ -4,12 +4,12 @@ import { SkepError } from "../errors.ts";
 import type { Store } from "../store/store.ts";
 import { listSequences } from "./chain.ts";
 import { layout } from "./layout.ts";
-import { encodeRepositoryObject, type RepositoryObject } from "./repository-object.ts";
+import { checkRootKey, encodeRepositoryObject, type RepositoryObject } from "./repository-object.ts";
 import { readRepositoryObject } from "./repository-reader.ts";
 
 const triesOnRace = 5;
 
-/** `now` in ms since 1970. Throws SKEP_REPOSITORY_RACE where others keep writing versions. */
+/** `now` in ms since 1970. Throws SKEP_ROOT_KEY_REPLACED, and SKEP_REPOSITORY_RACE where others keep writing versions. */
 export async function succeedController(options: {
   store: Store;
   rootPublicKey: string;
@@ -24,6 +24,7 @@ export async function succeedController(options: {
   for (let tries = 1; tries <= triesOnRace; tries++) {
     const present = await readRepositoryObject(store, rootPublicKey, given);
     if (present.controllerPublicKey === controllerPublicKey) return present;
+    checkRootKey(present, rootPrivateKey);
     const lastSequence = (await listSequences(store, signal)).at(-1) ?? 0;
     const next: RepositoryObject = {
       ...present,

@@ -10,6 +10,7 @@ import { encryptAge } from "../../shared/repository/age.ts";
 import { createRepository, type CreatedRepository } from "../../shared/repository/create.ts";
 import { deriveWriterKey } from "../../shared/repository/keys.ts";
 import { encodeRepositoryObject, type RepositoryObject } from "../../shared/repository/repository-object.ts";
+import { signHandover } from "../../shared/repository/root-handover.ts";
 import { generateSigningKeyPair, signedSchema, signPayload } from "../../shared/repository/signature.ts";
 import { createStore } from "../../shared/store/open.ts";
 
@@ -29,13 +30,8 @@ describe("the enrolment of an agent", () => {
     rmSync(folder, { recursive: true });
   });
 
-  const open = (as: NodeIdentity = node): Promise<Enrolment> =>
-    Enrolment.open({
-      stateDir,
-      node: as,
-      repositoryId: made.repositoryObject.repositoryId,
-      rootPublicKey: made.identityFile.rootPublicKey,
-    });
+  const open = (as: NodeIdentity = node, { rootPublicKey } = made.identityFile): Promise<Enrolment> =>
+    Enrolment.open({ stateDir, node: as, repositoryId: made.repositoryObject.repositoryId, rootPublicKey });
 
   /** What an honest controller answers, but for what is changed. */
   async function answer(
@@ -130,6 +126,38 @@ describe("the enrolment of an agent", () => {
       }
       expect(enrolment.enrolled?.repository.version).to.equal(3);
     }
+  });
+
+  it("follows the root key to its heir, and goes back to the former one neither now nor after a restart", async () => {
+    const [former, heir] = [made.identityFile, generateSigningKeyPair()];
+    const { repositoryId } = made.repositoryObject;
+    const handover = { repositoryId, from: former.rootPublicKey, to: heir.publicKey, firstVersion: 2 };
+    const rootHandovers = [signHandover(handover, former.rootPrivateKey)];
+    const handedOver = { version: 2, rootPublicKey: heir.publicKey, rootHandovers };
+    const first = await open();
+    await first.accept(await answer(first.request()));
+    await first.accept(await answer(first.request(), { object: handedOver, rootKey: heir.privateKey }));
+    for (const enrolment of [first, await open()]) {
+      expect(enrolment.enrolled?.repository).to.include({ version: 2, rootPublicKey: heir.publicKey });
+      for (const object of [{ version: 3 }, { ...handedOver, version: 3 }]) {
+        const forged = await answer(enrolment.request(), { object, rootKey: former.rootPrivateKey });
+        expect(await refusal(enrolment, forged)).to.include({ code: "SKEP_SIGNATURE_INVALID" });
+      }
+    }
+  });
+
+  it("believes a later root key in skep.yaml more than what it kept of before, and asks again", async () => {
+    const first = await open();
+    await first.accept(await answer(first.request()));
+    const heir = generateSigningKeyPair();
+    const later = await open(node, { ...made.identityFile, rootPublicKey: heir.publicKey });
+    expect(later.enrolled).to.equal(null);
+    expect(await refusal(later, await answer(later.request(), { object: { version: 2 } }))).to.include({
+      code: "SKEP_SIGNATURE_INVALID",
+    });
+    const object = { version: 2, rootPublicKey: heir.publicKey };
+    await later.accept(await answer(later.request(), { object, rootKey: heir.privateKey }));
+    expect(later.enrolled?.repository.version).to.equal(2);
   });
 
   it("begins anew where the state folder came from another node", async () => {

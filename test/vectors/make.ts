@@ -12,6 +12,7 @@ import { encodeChunkTable } from "../../shared/repository/pack-format.ts";
 import { encodePackLine, type PackRef } from "../../shared/repository/refs.ts";
 import { encodeRepositoryKey } from "../../shared/repository/repository-key.ts";
 import { encodeRepositoryObject, type RepositoryObject } from "../../shared/repository/repository-object.ts";
+import { signHandover } from "../../shared/repository/root-handover.ts";
 import { seal } from "../../shared/repository/sealed.ts";
 import { generateSigningKeyPair, signPayload } from "../../shared/repository/signature.ts";
 import { archiveStream } from "../../shared/repository/archive-stream.ts";
@@ -164,6 +165,8 @@ await write("repository-key", {}, {
 });
 
 const root = generateSigningKeyPair();
+const formerRoot = generateSigningKeyPair();
+const handover = { repositoryId, from: formerRoot.publicKey, to: root.publicKey, firstVersion: 2 };
 const object: RepositoryObject = {
   format: 1,
   repositoryId,
@@ -171,6 +174,7 @@ const object: RepositoryObject = {
   createdAt: "2026-11-21T03:00:00.000Z",
   incarnation: 1,
   rootPublicKey: root.publicKey,
+  rootHandovers: [signHandover(handover, formerRoot.privateKey)],
   controllerPublicKey: generateSigningKeyPair().publicKey,
   recipients: [{ name: "anna", recipient: pair.recipient, holdsRootKey: true }],
   epoch: { number: 2, recipient: pair.recipient },
@@ -191,6 +195,11 @@ await write("repository-object", { rootPublicKey: root.publicKey }, {
   "unknown-field": ["a field that nobody knows", signed({ ...object, more: 1 }), "SKEP_REPOSITORY_INVALID"],
   "newer-format": ["a newer format", signed({ format: 2 }), "SKEP_REPOSITORY_FORMAT_NEWER"],
   "unsigned": ["not signed", json(object), "SKEP_REPOSITORY_INVALID"],
+  "handed-over": ["pinned before the root key was handed over", encodeRepositoryObject(object, root.privateKey), null, { rootPublicKey: formerRoot.publicKey }],
+  "former-root": ["signed by the root key that handed over", signed(object, formerRoot.privateKey), "SKEP_SIGNATURE_INVALID", { rootPublicKey: formerRoot.publicKey }],
+  "handover-of-another": ["a handover that another key signed", signed({ ...object, rootHandovers: [signHandover(handover, root.privateKey)] }), "SKEP_SIGNATURE_INVALID", { rootPublicKey: formerRoot.publicKey }],
+  "handover-of-another-repository": ["a handover of another repository", signed({ ...object, rootHandovers: [signHandover({ ...handover, repositoryId: "ff".repeat(16) }, formerRoot.privateKey)] }), "SKEP_REPOSITORY_INVALID", { rootPublicKey: formerRoot.publicKey }],
+  "handover-to-come": ["a handover that begins with a later version", signed({ ...object, rootHandovers: [signHandover({ ...handover, firstVersion: 3 }, formerRoot.privateKey)] }), "SKEP_REPOSITORY_INVALID", { rootPublicKey: formerRoot.publicKey }],
 });
 
 const identityFile = { repositoryId, name: "anna", createdAt: object.createdAt, ...pair, rootPrivateKey: root.privateKey, rootPublicKey: root.publicKey };

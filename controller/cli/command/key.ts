@@ -15,11 +15,12 @@ import {
 } from "../access.ts";
 import { agree } from "../confirm.ts";
 import { exitCodes, type ExitCode } from "../exit-code.ts";
+import { keyChangeDocument } from "../key-change-document.ts";
 import { findKit, writeKit, type Kit } from "../kit.ts";
+import { rotateRoot } from "../root-rotation.ts";
 import { withRootKey, type OpenedWithRootKey } from "../root-key-access.ts";
 import { describe, run, type Session } from "../session.ts";
 import { facts } from "../table.ts";
-import { keyChangeDocument } from "./recipient.ts";
 
 interface KeyOptions extends StoreOptions, IdentityOptions {
   yes?: boolean;
@@ -39,6 +40,16 @@ export function register(program: Command): void {
     .option("--yes", "do it without being asked");
   addIdentityOption(addStoreOptions(addKitOption(controller)));
   run(describe(controller, "skep key rotate controller --kit skep-kit --identity identity-anna.txt"), rotateController);
+  const root = rotate
+    .command("root")
+    .description("a new root signing key, into your identity file; the former one changes nothing any more")
+    .option(
+      "--new-identity",
+      "replace your age key too: what is backed up later, your former identity file does not open",
+    )
+    .option("--yes", "do it without being asked");
+  addIdentityOption(addStoreOptions(addKitOption(root)));
+  run(describe(root, "skep key rotate root --kit skep-kit --identity identity-anna.txt"), rotateRoot);
 }
 
 async function rotateEpoch(session: Session, options: KeyOptions): Promise<ExitCode> {
@@ -54,7 +65,7 @@ async function rotateEpoch(session: Session, options: KeyOptions): Promise<ExitC
       ]),
     );
     const go = await agree(session, options.yes ?? false, `Begin epoch ${epoch.number + 1}?`);
-    const change = { recipients, newEpoch: true, controller: null };
+    const change = { recipients, newEpoch: true, controller: null, rootPrivateKey: null };
     const after = go ? await changeKeys(store, operator, rootPrivateKey, change, signal) : before;
     output.document(keyChangeDocument(after, go, null));
     output.print(go ? `epoch ${after.epoch.number}, key version ${after.version}` : "nothing was changed");
@@ -109,7 +120,7 @@ async function rotateController(session: Session, options: KeyOptions): Promise<
         publicKey: publicKeyOf(next.signingKey),
         lastSequence: await newestSequence(session, opened),
       };
-      const change = { recipients: before.recipients, newEpoch: false, controller };
+      const change = { recipients: before.recipients, newEpoch: false, controller, rootPrivateKey: null };
       after = await changeKeys(store, operator, rootPrivateKey, change, signal);
     }
     await rename(`${kit.folder}/${nextKeyFile}`, kit.path("controllerKeyFile"));

@@ -14,10 +14,11 @@ import {
 } from "../access.ts";
 import { withCatalogue } from "../catalogue-access.ts";
 import { agree } from "../confirm.ts";
-import type { KeyChangeDocument, RecipientsDocument } from "../documents.ts";
+import type { RecipientsDocument } from "../documents.ts";
 import { exitCodes, type ExitCode } from "../exit-code.ts";
 import * as format from "../format.ts";
 import { askNewPassphrase, writeIdentityFile } from "../identity-access.ts";
+import { keyChangeDocument } from "../key-change-document.ts";
 import { withRootKey } from "../root-key-access.ts";
 import { describe, run, type Session } from "../session.ts";
 import { facts, table } from "../table.ts";
@@ -164,7 +165,7 @@ async function removeRecipient(
     if (removed?.holdsRootKey === true) {
       rows.push([
         "beware",
-        "he has the root signing key: with a way to write to the store he makes himself operator again",
+        "he has the root signing key: until `skep key rotate root` he can make himself operator again",
       ]);
     }
     rows.push(["the others", `${change.recipients.map((recipient) => recipient.name).join(", ")} open old and new`]);
@@ -188,12 +189,4 @@ function report({ output }: Session, after: RepositoryObject, identityFile: stri
   output.print(
     `key version ${after.version}: ${format.plural(after.recipients.length, "operator")}, epoch ${after.epoch.number}`,
   );
-}
-
-export function keyChangeDocument(
-  { version, epoch, recipients, controllerPublicKey }: RepositoryObject,
-  changed: boolean,
-  file: string | null,
-): KeyChangeDocument {
-  return { changed, version, epoch: epoch.number, recipients, controllerPublicKey, file };
 }

@@ -1,5 +1,5 @@
 // Changes of keys: who may open (recipients), what is encrypted to from now on (epochs), whose orders and runs count
-// (the controller's signing key). What shall be is decided first, as a pure function of the repository object that
+// (the controller's signing key), who says all this (the root key). What shall be is decided first, as a pure function of the repository object that
 // counts; then it is done.
 //
 // Order of writing: the files below keys/ at versions that nobody names yet, then the next repository object, only if
@@ -10,7 +10,9 @@ import { SkepError } from "../../errors.ts";
 import type { Store } from "../../store/store.ts";
 import { putEpochKey, putRepositoryKey } from "../key-files.ts";
 import { layout } from "../layout.ts";
-import { encodeRepositoryObject, epochsOf, type RepositoryObject } from "../repository-object.ts";
+import { checkRootKey, encodeRepositoryObject, epochsOf, type RepositoryObject } from "../repository-object.ts";
+import { signHandover } from "../root-handover.ts";
+import { publicKeyOf } from "../signature.ts";
 import type { Operator } from "./operator.ts";
 
 export type Recipient = RepositoryObject["recipients"][number];
@@ -21,7 +23,12 @@ export interface KeyChange {
   newEpoch: boolean;
   /** Null: it stays. `lastSequence`: of the newest run, the last that the former key signed. */
   controller: { publicKey: string; lastSequence: number } | null;
+  /** Null: it stays. The key that signs the object and all after it; PKCS#8 DER in base64. */
+  rootPrivateKey: string | null;
 }
+
+/** What a change of recipients leaves as it is. */
+const othersStay = { controller: null, rootPrivateKey: null } as const;
 
 /** Throws SKEP_RECIPIENT_EXISTS, SKEP_RECIPIENT_KIND. */
 export function planAddition(object: RepositoryObject, added: Recipient): KeyChange {
@@ -43,7 +50,7 @@ export function planAddition(object: RepositoryObject, added: Recipient): KeyCha
       hint: "the weakest recipient of a file is what it is worth: make an identity of the same kind (age1pq1… or age1…)",
     });
   }
-  return { recipients: [...recipients, added], newEpoch: false, controller: null };
+  return { ...othersStay, recipients: [...recipients, added], newEpoch: false };
 }
 
 /** Begins an epoch, which the one removed does not open. Throws SKEP_RECIPIENT_UNKNOWN, SKEP_RECIPIENT_LAST. */
@@ -65,7 +72,32 @@ export function planRemoval(object: RepositoryObject, name: string): KeyChange {
       hint: "first add another: skep recipient add NAME --with-root-key",
     });
   }
-  return { recipients, newEpoch: true, controller: null };
+  return { ...othersStay, recipients, newEpoch: true };
+}
+
+/**
+ * Another root key, which the operator `by` has alone: the others' files go on opening. `identity`: his own age key is
+ * replaced too, and an epoch begins that the former one does not open; null: it stays. Throws SKEP_RECIPIENT_UNKNOWN.
+ */
+export function planRootRotation(
+  object: RepositoryObject,
+  by: { recipient: string },
+  next: { rootPrivateKey: string; recipient: string },
+): KeyChange {
+  const recipients = object.recipients.map((one) =>
+    one.recipient === by.recipient
+      ? { name: one.name, recipient: next.recipient, holdsRootKey: true }
+      : { ...one, holdsRootKey: false },
+  );
+  if (!recipients.some(({ holdsRootKey }) => holdsRootKey)) {
+    throw new SkepError({
+      code: "SKEP_RECIPIENT_UNKNOWN",
+      message: `no operator of the repository has the recipient ${by.recipient}`,
+      permanent: true,
+      hint: "`skep recipient list` names them; an operator who is still one changes the root key",
+    });
+  }
+  return { ...othersStay, recipients, newEpoch: next.recipient !== by.recipient, rootPrivateKey: next.rootPrivateKey };
 }
 
 /** Hybrid only where all are. */
@@ -74,8 +106,8 @@ export function kindOf(recipients: readonly Recipient[]): ReturnType<typeof ageK
 }
 
 /**
- * The repository object that counts now. Throws SKEP_KEY_CHANGED_MEANWHILE where another change came first, and what
- * reading the keys and the store throw; nothing has changed then.
+ * The repository object that counts now. Throws SKEP_ROOT_KEY_REPLACED, SKEP_KEY_CHANGED_MEANWHILE where another change
+ * came first, and what reading the keys and the store throw; nothing has changed then.
  */
 export async function changeKeys(
   store: Store,
@@ -86,6 +118,7 @@ export async function changeKeys(
 ): Promise<RepositoryObject> {
   const { repositoryObject: before, repositoryKey } = operator;
   const { repositoryId } = before;
+  checkRootKey(before, rootPrivateKey);
   const to = change.recipients.map(({ recipient }) => recipient);
   const epochs: RepositoryObject["formerEpochs"] = [];
   const wrap = async (number: number, pair: AgeIdentity): Promise<void> => {
@@ -101,9 +134,16 @@ export async function changeKeys(
   if (present === undefined) throw new TypeError("a repository has an epoch");
   const { controller } = change;
   const former = { publicKey: before.controllerPublicKey, lastSequence: controller?.lastSequence ?? 0 };
+  const version = before.version + 1;
+  const signer = change.rootPrivateKey ?? rootPrivateKey;
+  const root = publicKeyOf(signer);
+  const handover = { repositoryId, from: before.rootPublicKey, to: root, firstVersion: version };
+  const handovers = change.rootPrivateKey === null ? [] : [signHandover(handover, rootPrivateKey)];
   const object: RepositoryObject = {
     ...before,
-    version: before.version + 1,
+    version,
+    rootPublicKey: root,
+    rootHandovers: [...before.rootHandovers, ...handovers],
     recipients: [...change.recipients],
     epoch: { number: present.number, recipient: present.recipient },
     epochKeyVersion: present.keyVersion,
@@ -113,7 +153,7 @@ export async function changeKeys(
     formerControllerKeys: controller === null ? before.formerControllerKeys : [...before.formerControllerKeys, former],
   };
   const key = layout.repository(object.version);
-  const bytes = encodeRepositoryObject(object, rootPrivateKey);
+  const bytes = encodeRepositoryObject(object, signer);
   if ((await store.putIfAbsent(key, bytes, { ...(signal && { signal }) })) !== null) return object;
   throw new SkepError({
     code: "SKEP_KEY_CHANGED_MEANWHILE",

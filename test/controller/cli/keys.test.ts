@@ -85,6 +85,44 @@ describe("skep recipient and skep key", () => {
     ]);
   });
 
+  it("gives the repository a new root key: into the identity file, the kit and its card; cut off, it goes on", async function () {
+    this.timeout(120_000);
+    const kit = (name: string): string => join(folder, "kit", name);
+    const files = ["identity-anna.txt", "controller.key", "skep.yaml", "recovery-card.txt"];
+    const before = new Map(files.map((name) => [name, readFileSync(kit(name), "utf8")]));
+    const former = decodeIdentityFile(before.get("identity-anna.txt") ?? "", "identity");
+    const done = await withKit("key", "rotate", "root", "--yes", "--json");
+    expect(done.code, done.stderr).to.equal(0);
+    expect(done.stderr).to.contain("not undone").and.contain("recovery card");
+    const document = keyChangeDocument.parse(JSON.parse(done.stdout));
+    const followed = (): void => {
+      for (const name of files) {
+        expect(readFileSync(kit(name), "utf8"), name)
+          .to.contain(document.rootPublicKey)
+          .and.not.contain(former.rootPublicKey);
+      }
+      expect(existsSync(kit("identity-anna.txt.next"))).to.be.false;
+    };
+    followed();
+    const after = readFileSync(kit("identity-anna.txt"), "utf8");
+    expect(decodeIdentityFile(after, "identity").recipient).to.equal(former.recipient);
+
+    // Killed once the repository has the key, with the kit half written: the same command does the rest.
+    for (const [name, text] of before) writeFileSync(kit(name), text);
+    writeFileSync(kit("identity-anna.txt.next"), after);
+    writeFileSync(kit(".skep.yaml.partial"), "half");
+    const again = await withKit("key", "rotate", "root", "--yes", "--json");
+    expect(keyChangeDocument.parse(JSON.parse(again.stdout)), again.stderr).to.deep.equal(document);
+    followed();
+
+    writeFileSync(join(folder, "former.txt"), before.get("identity-anna.txt") ?? "");
+    const store = ["--store", `file://${folder}/store`, "--identity", "former.txt"];
+    const refused = await cli("key", "rotate", "epoch", ...store, "--yes");
+    expect(refused.stderr).to.contain("SKEP_ROOT_KEY_REPLACED");
+    const reads = await cli("runs", ...store, "--json");
+    expect(runsDocument.parse(JSON.parse(reads.stdout)).runs).to.have.length(1);
+  });
+
   it("opens an identity file that has a passphrase", async function () {
     this.timeout(120_000);
     const text = readFileSync(join(folder, "kit", "identity-anna.txt"));

@@ -52,7 +52,9 @@ describe("a change of keys", () => {
     (name: string) =>
     (object: RepositoryObject): KeyChange =>
       planRemoval(object, name);
-  const newEpoch = ({ recipients }: RepositoryObject): KeyChange => ({ recipients, newEpoch: true, controller: null });
+  const newEpoch = ({ recipients }: RepositoryObject): KeyChange => ({
+    ...{ recipients, newEpoch: true, controller: null, rootPrivateKey: null },
+  });
 
   async function contentOf(who: IdentityFile, { manifest, refs }: SnapshotResult, epoch: number): Promise<string[]> {
     const operator = await operatorOf(who);
@@ -188,6 +190,7 @@ describe("a change of keys", () => {
       recipients,
       newEpoch: false,
       controller: { publicKey: next.publicKey, lastSequence: 1 },
+      rootPrivateKey: null,
     }));
     expect(after.formerControllerKeys.map(({ lastSequence }) => lastSequence)).to.deep.equal([1]);
     await expectCode("SKEP_REPOSITORY_FENCED", () =>
@@ -227,6 +230,7 @@ describe("a prune after a change of the controller's key", () => {
         recipients: operator.repositoryObject.recipients,
         newEpoch: false,
         controller: { publicKey: next.publicKey, lastSequence: run.sequence },
+        rootPrivateKey: null,
       });
       await expectCode("SKEP_REPOSITORY_FENCED", () => prune(pruneOptions(place)));
       const controllerKey = { ...place.made.controllerKey, signingKey: next.privateKey };

@@ -1,0 +1,164 @@
+// skep key rotate root. The new key lies beside the identity file as FILE.next before anything in the store changes, and
+// takes its place last:
+//
+//   FILE.next → list of kits, by the new key → keys/ → repository object (from here on it is done) → the kit's files → FILE
+//
+// Killed before the object, nothing has changed, and the same command takes FILE.next up; killed after it, it does the rest.
+import { readFile, realpath, rename } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { SkepError } from "../../shared/errors.ts";
+import { generateAgeIdentity } from "../../shared/repository/age.ts";
+import type { IdentityFile } from "../../shared/repository/identity-file.ts";
+import { changeKeys, kindOf, planRootRotation } from "../../shared/repository/open/key-change.ts";
+import { openAsOperator } from "../../shared/repository/open/operator.ts";
+import { checkRootKey, type RepositoryObject } from "../../shared/repository/repository-object.ts";
+import { readRepositoryObject } from "../../shared/repository/repository-reader.ts";
+import { generateSigningKeyPair } from "../../shared/repository/signature.ts";
+import { flushFolder } from "../../shared/store/durable-file.ts";
+import type { Store } from "../../shared/store/store.ts";
+import { resignKits } from "../recovery/stored-kits.ts";
+import type { IdentityOptions, StoreOptions } from "./access.ts";
+import { readingOptions, withStore } from "./catalogue-access.ts";
+import { agree } from "./confirm.ts";
+import { exitCodes, type ExitCode } from "./exit-code.ts";
+import { readIdentityIfThere, readKeptIdentity, writeIdentityFile } from "./identity-access.ts";
+import { findKit, kitFileNames, writeKit, type Kit } from "./kit.ts";
+import { keyChangeDocument } from "./key-change-document.ts";
+import { needRootKey } from "./root-key-access.ts";
+import type { Session } from "./session.ts";
+import { facts } from "./table.ts";
+
+interface RootOptions extends StoreOptions, IdentityOptions {
+  newIdentity?: boolean;
+  yes?: boolean;
+}
+
+export async function rotateRoot(session: Session, options: RootOptions): Promise<ExitCode> {
+  const { output } = session;
+  const kit = await findKit(options.kit);
+  const path = await pathOfIdentity(options, kit);
+  const kept = await readKeptIdentity(session, path, options.identityPassphraseFile);
+  const rootPrivateKey = needRootKey(kept.file);
+  const nextPath = `${path}.next`;
+  const waiting = await readIdentityIfThere(nextPath, kept.passphrase);
+  return await withStore(session, options, async (_access, store) => {
+    const before = await readRepositoryObject(store, kept.file.rootPublicKey, readingOptions(session));
+    const isDone = waiting !== null && waiting.rootPublicKey === before.rootPublicKey;
+    if (!isDone) checkRootKey(before, rootPrivateKey);
+    const next = waiting ?? (await makeNext(kept.file, before, options.newIdentity === true));
+    sayPlan(session, before, kept.file, next, isDone);
+    if (!(await agree(session, options.yes ?? false, "Give the repository a new root key?"))) {
+      output.document(keyChangeDocument(before, false, null));
+      output.say("nothing was changed");
+      return exitCodes.done;
+    }
+    if (waiting === null) {
+      await writeIdentityFile(nextPath, next, kept.passphrase);
+      await flushFolder(dirname(path));
+    }
+    const after = isDone ? before : await rotate(session, store, { ...kept.file, rootPrivateKey }, next);
+    const followed = kit === null ? [] : await letKitFollow(kit, kept.file.rootPublicKey, after.rootPublicKey);
+    await rename(nextPath, path);
+    await flushFolder(dirname(path));
+    output.document(keyChangeDocument(after, true, path));
+    output.print(`key version ${after.version}: the root key is ${after.rootPublicKey}`);
+    sayWhatIsLeft(session, path, followed);
+    return exitCodes.done;
+  });
+}
+
+/** Where the file itself lies: it is replaced. */
+async function pathOfIdentity(options: RootOptions, kit: Kit | null): Promise<string> {
+  const path = options.identity ?? kit?.path("identityFile");
+  if (path !== undefined && path !== "-") return await realpath(path).catch(() => path);
+  throw new SkepError({
+    code: "SKEP_CLI_USAGE",
+    message: "the new root key goes into your identity file, and no such file is named",
+    permanent: true,
+    hint: "give --identity FILE: the file that `skep init` wrote",
+  });
+}
+
+async function makeNext(file: IdentityFile, { recipients }: RepositoryObject, own: boolean): Promise<IdentityFile> {
+  const root = generateSigningKeyPair();
+  const identity = own ? await generateAgeIdentity(kindOf(recipients)) : {};
+  const createdAt = new Date().toISOString();
+  return { ...file, createdAt, ...identity, rootPrivateKey: root.privateKey, rootPublicKey: root.publicKey };
+}
+
+async function rotate(
+  session: Session,
+  store: Store,
+  file: IdentityFile & { rootPrivateKey: string },
+  next: IdentityFile,
+): Promise<RepositoryObject> {
+  const { signal } = session;
+  const operator = await openAsOperator(store, file, readingOptions(session));
+  const before = operator.repositoryObject;
+  const by = { rootPrivateKey: needRootKey(next), recipient: next.recipient };
+  const change = planRootRotation(before, file, by);
+  // What a recovery runs as root: a list that the former key signs later must never count.
+  await resignKits({ store, ...before }, { ...by, now: Date.now(), signal });
+  return await changeKeys(store, operator, file.rootPrivateKey, change, signal);
+}
+
+function sayPlan(
+  { output }: Session,
+  before: RepositoryObject,
+  present: IdentityFile,
+  next: IdentityFile,
+  isDone: boolean,
+): void {
+  const others = before.recipients.filter((one) => one.holdsRootKey && one.recipient !== present.recipient);
+  const isNewIdentity = next.recipient !== present.recipient;
+  output.say(
+    facts(output.styleWords, [
+      ["new root key", isDone ? "the repository has it already; only the files are to follow" : next.rootPublicKey],
+      ["your age key", isNewIdentity ? `replaced too; epoch ${before.epoch.number + 1} begins` : "stays"],
+      ...(others.length === 0
+        ? []
+        : [["no longer", `${others.map(({ name }) => name).join(", ")}: may open, and change no keys`] as const]),
+      ["controller, agents", "follow by themselves: the former key signed the handover"],
+      [
+        "the former key",
+        "signs nothing that counts with who has seen the new one, nor in a store that has the handover",
+      ],
+      ["not undone", "who has the former key and may delete in the store can take the handover away, and deceive"],
+      ["", "whoever knows only the former key: replace the cards, skep.yaml and copies of your identity file"],
+      ...(isNewIdentity
+        ? ([
+            ["", "what the former identity file opened it goes on opening; new backups share unchanged files"],
+          ] as const)
+        : ([["", "your age key is the same: if somebody has your identity file, add --new-identity"]] as const)),
+    ]),
+  );
+}
+
+/** The files of the kit that name the former key, and were written anew. */
+async function letKitFollow(kit: Kit, former: string, present: string): Promise<string[]> {
+  const names = [kit.context.controllerKeyFile, kit.context.clusterFile, kitFileNames.recoveryCard];
+  const changed = new Map<string, string>();
+  for (const name of names) {
+    const text = await readFile(join(kit.folder, name), "utf8").catch(absentIsEmpty);
+    if (text.includes(former)) changed.set(name, text.replaceAll(former, present));
+  }
+  await writeKit(kit.folder, changed);
+  return [...changed.keys()];
+}
+
+/** The card, or the controller's key, may have been taken away. */
+function absentIsEmpty(error: unknown): string {
+  if ((error as NodeJS.ErrnoException).code === "ENOENT") return "";
+  throw error;
+}
+
+function sayWhatIsLeft({ output }: Session, path: string, followed: readonly string[]): void {
+  if (followed.length > 0) output.say(`written anew in the kit: ${followed.join(", ")}`);
+  output.say("Next:");
+  output.say(`  1. Print the recovery card anew ("Root public key"), and destroy the former ones.`);
+  output.say(`  2. Put ${path} in the place of its copies, offline.`);
+  output.say("  3. Give the other operators the new root public key for their identity files.");
+  output.say(
+    "  4. Deploy the kit with a higher SKEP_KIT_VERSION, when it suits: agents made anew then start from the new key.",
+  );
+}
