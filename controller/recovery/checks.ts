@@ -38,7 +38,7 @@ export function examine(plan: ExaminedPlan): Finding[] {
   examineNeeds(plan, say);
   examineNetworks(plan, say);
   findings.push(...examineImages(plan.images, plan.allowMissingImages));
-  findings.push(...examineSetup(plan.setup ?? new Map(), plan.setUp));
+  findings.push(...examineSetup(plan.setup ?? new Map(), plan));
   const order = ["error", "warning", "note"];
   return findings.sort((a, b) => order.indexOf(a.severity) - order.indexOf(b.severity));
 }

@@ -14,7 +14,8 @@ export async function compareSetups(
   signal: AbortSignal,
 ): Promise<Map<string, SetupDifferences>> {
   const asked = planned.map(async (one): Promise<[string, SetupDifferences][]> => {
-    const stored = storedSetupsFor(one, setups);
+    // A machine that survives is the node itself, and is left as it is.
+    const stored = one.stays ? [] : storedSetupsFor(one, setups);
     const machine = machines.get(one.name);
     if (stored.length === 0 || machine === undefined) return [];
     return [[one.name, compareSetup(stored, await readPresentSetup(machine, setupPaths(stored), signal))]];

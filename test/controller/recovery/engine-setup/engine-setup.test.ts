@@ -120,13 +120,20 @@ describe("what a machine's engine lacks", () => {
 
   it("is a warning that names the way, and a note where it is brought there", () => {
     const lacks = new Map([["m1", compareSetup([stored({ settings: { ipv6: true }, plugins: ["a:1"] })], bare)]]);
-    const [settings, plugin] = examineSetup(lacks, []);
+    const [settings, plugin] = examineSetup(lacks, { mode: "raft", setUp: [] });
     expect(settings).to.include({ severity: "warning", code: "engine-settings" });
     expect(settings?.text).to.contain("ipv6").and.contain("--apply-node-facts");
     expect(plugin?.text).to.contain("docker plugin install a:1");
-    expect(examineSetup(lacks, ["m1"]).map(({ severity, code }) => `${severity} ${code}`)).to.deep.equal([
+    expect(examineSetup(lacks, { mode: "raft", setUp: ["m1"] }).map(({ severity, code }) => `${severity} ${code}`)).to.deep.equal([
       "note engine-settings",
       "warning plugin",
     ]);
+  });
+
+  it("names no flag that mode quorum does not take", () => {
+    const settings = compareSetup([stored({ settings: { ipv6: true }, files: [certificate] })], bare);
+    const found = examineSetup(new Map([["m2", settings]]), { mode: "quorum", setUp: [] });
+    expect(found.map(({ code }) => code)).to.deep.equal(["engine-settings", "engine-files"]);
+    for (const { text } of found) expect(text).to.contain("by hand").and.not.contain("--apply-node-facts");
   });
 });
