@@ -4,6 +4,7 @@ import path from "node:path";
 import type { TaskOf, TaskResultOf } from "../shared/contract/job.ts";
 import { SkepError } from "../shared/errors.ts";
 import { parseReference, registryOf } from "../shared/image-reference.ts";
+import { imageFile } from "../shared/repository/image-file.ts";
 import { ChunkCache } from "../shared/repository/chunk-cache.ts";
 import type { ImageFacts, Part } from "../shared/repository/run.ts";
 import type { SourceEntries } from "../shared/repository/snapshot.ts";
@@ -11,8 +12,6 @@ import { writeSnapshot } from "../shared/repository/snapshot-writer.ts";
 import type { AgentContext, Attempt } from "./context.ts";
 import { cutWarnings, partOf } from "./part.ts";
 
-/** Name of the one file in the snapshot. */
-export const imageFile = "image.tar";
 /** A registry that answers at all answers within it. */
 const askTimeoutMs = 20_000;
 /** A tar ends with two blocks of zeros (POSIX.1, pax). */

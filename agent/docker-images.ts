@@ -3,6 +3,7 @@ import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { z } from "zod";
 import { SkepError } from "../shared/errors.ts";
+import { readLoadAnswer } from "../shared/image-load.ts";
 import { inspectedImageSchema, listedImageSchema, type InspectedImage, type ListedImage } from "./docker-objects.ts";
 
 /** All methods reject as those of Docker do. */
@@ -31,10 +32,6 @@ export interface ImageDoor {
   nullWhereMissing: <T>(answer: Promise<T>) => Promise<T | null>;
 }
 
-/** The engine's own lines while it loads: what it did, or what went wrong. */
-const loadLine = z.looseObject({ stream: z.string().optional(), error: z.string().optional() });
-const loaded = /^Loaded image(?: ID)?: (\S+)/;
-
 export function imageCalls({ get, stream, nullWhereMissing }: ImageDoor): DockerImages {
   const at = encodeURIComponent;
   return {
@@ -42,24 +39,17 @@ export function imageCalls({ get, stream, nullWhereMissing }: ImageDoor): Docker
     image: (name, signal) => nullWhereMissing(get(inspectedImageSchema, `/images/${at(name)}/json`, signal)),
     saveImage: (id, signal) => stream({ method: "GET", path: `/images/${at(id)}/get`, signal }),
     loadImage: async (content, signal) => {
-      const names: string[] = [];
       try {
         const answer = await stream({ method: "POST", path: "/images/load", content, signal });
-        for await (const line of createInterface({ input: answer })) {
-          if (line.trim() === "") continue;
-          const { stream: said = "", error } = loadLine.parse(JSON.parse(line));
-          if (error !== undefined) throw notLoaded(error);
-          const [, name] = loaded.exec(said) ?? [];
-          if (name !== undefined) names.push(name);
-        }
+        const said = await readLoadAnswer(createInterface({ input: answer }));
+        if ("why" in said) throw notLoaded(said.why);
+        return said.names;
       } catch (thrown) {
         signal.throwIfAborted();
         // An engine whose content ends half-way tells that it does: not why.
         const first: unknown = content.errored ?? thrown;
         throw first instanceof SkepError ? first : notLoaded(String(first), first);
       }
-      if (names.length === 0) throw notLoaded("it named no image that it loaded");
-      return names;
     },
     isPullable: async (name, timeoutMs, signal) => {
       const limited = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);

@@ -2,8 +2,8 @@
 import { Readable } from "node:stream";
 import type { RestoreKeys, TaskOf, TaskResultOf } from "../shared/contract/job.ts";
 import { SkepError } from "../shared/errors.ts";
-import { openSnapshot, type Snapshot } from "../shared/repository/open/snapshot-reader.ts";
-import { imageFile } from "./backup-image.ts";
+import { imageContent } from "../shared/repository/open/image-content.ts";
+import { openSnapshot } from "../shared/repository/open/snapshot-reader.ts";
 import type { AgentContext, Attempt } from "./context.ts";
 
 /** Throws SKEP_RESTORE_IMAGE where the content is no image, SKEP_RESTORE_KEYS_MISSING, and what store and engine throw. */
@@ -23,14 +23,14 @@ export async function restoreImage(
       code: "SKEP_RESTORE_KEYS_MISSING",
       message: `image ${image.id} can't be opened without its keys`,
       permanent: true,
-      hint: "an image comes back over standard input alone: `skep recover run`",
+      hint: "an image comes back over standard input alone: `skep recover run`, `skep restore image`",
     });
   }
   const snapshot = await openSnapshot({ store, repositoryId, writerId, manifest, refs, keys, signal });
   try {
     const names = await docker.loadImage(
       Readable.from(
-        contentOf(snapshot, (doneBytes) => {
+        imageContent(snapshot, (doneBytes) => {
           attempt.onProgress({ phase: "load", doneBytes, totalBytes: sourceBytes, doneFiles: 0 });
         }),
         { objectMode: false },
@@ -44,18 +44,6 @@ export async function restoreImage(
     throw notAnImage(task, `docker said that it loaded ${names.join(", ")}, and has none of these`);
   } finally {
     snapshot.close();
-  }
-}
-
-async function* contentOf(snapshot: Snapshot, onBytes: (done: number) => void): AsyncGenerator<Uint8Array> {
-  let done = 0;
-  for await (const entry of snapshot.entries()) {
-    if (entry.path !== imageFile) continue;
-    for await (const bytes of snapshot.content(entry)) {
-      done += bytes.length;
-      onBytes(done);
-      yield bytes;
-    }
   }
 }
 

@@ -189,6 +189,31 @@ export const restoreObjectsDocument = z.strictObject({
 });
 export type RestoreObjectsDocument = z.infer<typeof restoreObjectsDocument>;
 
+/** skep restore image. `result` is null where nothing was done. */
+export const restoreImageDocument = z.strictObject({
+  runId: z.string(),
+  takenAt: z.string(),
+  engine: z.string(),
+  image: z.strictObject({ id: z.string(), architecture: z.string(), os: z.string() }),
+  sizeBytes: z.int(),
+  /** The engine had it before. */
+  present: z.boolean(),
+  names: z.array(
+    z.strictObject({
+      name: z.string(),
+      /** The reference by digest that services name; null where the name is theirs. */
+      standsFor: z.string().nullable(),
+      action: z.enum(["give", "keep", "leave", "move"]),
+      /** Id of the image that has the name. */
+      now: z.string().nullable(),
+    }),
+  ),
+  /** Names of other images; while there is one nothing is done. */
+  conflicts: z.array(z.string()),
+  result: z.strictObject({ id: z.string(), loaded: z.boolean(), named: z.array(z.string()) }).nullable(),
+});
+export type RestoreImageDocument = z.infer<typeof restoreImageDocument>;
+
 /** skep restore files --to; with --into it is restoreDocument. */
 export const restoredFilesDocument = z.strictObject({
   to: z.string(),

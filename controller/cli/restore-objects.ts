@@ -1,10 +1,7 @@
 // skep restore secret|config|network|service|stack: objects of a Raft copy into a living swarm, through the Engine API of
 // a manager (docs/DESIGN.md, "Objects into a living swarm"). The plan comes first; nothing is done that it does not show.
-import { readFile } from "node:fs/promises";
 import { InvalidArgumentError, Option, type Command } from "commander";
 import { SkepError } from "../../shared/errors.ts";
-import { parseEngineAddress } from "../engine/address.ts";
-import { connectEngine } from "../engine/docker.ts";
 import type { CreatedKind, Engine } from "../engine/engine.ts";
 import { carryOut, refuseConflicts } from "../objects/carry-out.ts";
 import { compareObjects } from "../objects/comparison.ts";
@@ -18,6 +15,7 @@ import { agree } from "./confirm.ts";
 import type { RestoreObjectsDocument } from "./documents.ts";
 import { exitCodes, type ExitCode } from "./exit-code.ts";
 import * as format from "./format.ts";
+import { openEngine } from "./named-engine.ts";
 import { openRaftSource, type RaftSourceOptions } from "./raft-source.ts";
 import { notAsPlanned, renderPlan, stepDocument } from "./restore-objects-report.ts";
 import { describe, run, type Session } from "./session.ts";
@@ -191,22 +189,6 @@ function wantedObjects(
 ): Selection {
   const named = options.as === undefined ? selection : renamed(selection, kind, name, options.as);
   return withSubnets(withPorts(named, options.publish ?? new Map()), options.remapSubnet ?? new Map());
-}
-
-async function openEngine(docker: string | undefined): Promise<Engine> {
-  const read = async (path: string): Promise<string> => {
-    try {
-      return await readFile(path, "utf8");
-    } catch (error) {
-      throw new SkepError({
-        code: "SKEP_CLI_FILE_UNREADABLE",
-        message: `${path}, which DOCKER_CERT_PATH names, cannot be read: ${(error as Error).message}`,
-        permanent: true,
-        cause: error,
-      });
-    }
-  };
-  return connectEngine(await parseEngineAddress(docker, process.env, read));
 }
 
 /** Before the copy is fetched and the identity is opened. */

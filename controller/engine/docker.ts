@@ -1,11 +1,15 @@
 // The one door of the operator's side to a Docker engine. Its errors leave as SkepErrors. Each call has a connection of
 // its own, so that an engine which restarted is simply asked again.
 import type { Agent } from "node:http";
+import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
 import Dockerode from "dockerode";
 import { z } from "zod";
 import { SkepError, type ErrorCode } from "../../shared/errors.ts";
+import { readLoadAnswer } from "../../shared/image-load.ts";
 import type { Json } from "../../shared/raft/engine-api/values.ts";
 import {
+  imageSchema,
   infoSchema,
   networkSchema,
   nodeSchema,
@@ -98,6 +102,33 @@ export function connectEngine(address: EngineAddress): Engine {
 
   const get = <T>(schema: z.ZodType<T>, path: string, signal?: AbortSignal, query?: Json): Promise<T> =>
     call(schema, { method: "GET", path, signal, ...(query === undefined ? {} : { query }) });
+  async function load(content: Readable, signal: AbortSignal): Promise<string[]> {
+    // What the engine reads may fail at its source: then the request ends with it.
+    const stop = new AbortController();
+    content.once("error", (error) => {
+      stop.abort(error);
+    });
+    const path = "/images/load";
+    const abortSignal = AbortSignal.any([signal, stop.signal]);
+    const headers = { "Content-Type": "application/x-tar" };
+    const options = { path, method: "POST", isStream: true, headers, file: content, abortSignal };
+    try {
+      const answer = await new Promise<Readable>((resolve, reject) => {
+        modem.dial({ ...options, statusCodes: { 200: true } }, (error, stream) => {
+          if (error === null || error === undefined) resolve(stream as Readable);
+          else reject(toEngineError(error, `POST ${path}`, name));
+        });
+      });
+      const said = await readLoadAnswer(createInterface({ input: answer }));
+      if ("names" in said) return said.names;
+      throw notLoaded(name, said.why);
+    } catch (error) {
+      signal.throwIfAborted();
+      const first: unknown = content.errored ?? error;
+      throw first instanceof SkepError ? first : notLoaded(name, String(first), first);
+    }
+  }
+
   const ignored = z.unknown();
   const at = encodeURIComponent;
   const identified = z.looseObject({ ID: z.string().optional(), Id: z.string().optional() });
@@ -139,6 +170,11 @@ export function connectEngine(address: EngineAddress): Engine {
       get(z.array(taskSchema).nullable(), "/tasks", signal, { filters: { service: serviceIds } }).then(
         (tasks) => tasks ?? [],
       ),
+    image: (idOrName, signal) => nullWhereMissing(get(imageSchema, `/images/${at(idOrName)}/json`, signal)),
+    loadImage: load,
+    tagImage: async (id, { repository: repo, tag }, signal) => {
+      await call(ignored, { method: "POST", path: `/images/${at(id)}/tag`, query: { repo, tag }, signal });
+    },
   };
 }
 
@@ -158,6 +194,16 @@ async function nullWhereMissing<T>(answer: Promise<T>): Promise<T | null> {
     if (error instanceof SkepError && error.code === "SKEP_ENGINE_NOT_FOUND") return null;
     throw error;
   }
+}
+
+function notLoaded(address: string, why: string, cause?: unknown): SkepError {
+  return new SkepError({
+    code: "SKEP_ENGINE_REFUSED",
+    message: `the engine at ${address} did not load the image: ${why}`,
+    permanent: false,
+    hint: "is there room in the engine's data folder?",
+    cause,
+  });
 }
 
 /** What docker-modem threw, as a SkepError; `doing` names the call. Exported for its test. */

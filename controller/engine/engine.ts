@@ -1,5 +1,6 @@
 // What the operator's side asks of the Docker engine of a manager: to bring objects back into a swarm. The controller's
 // daemon has no use for it, and reaches no engine; docs/DESIGN.md ("One object back") says why this way is not the queue's.
+import type { Readable } from "node:stream";
 import { z } from "zod";
 import type { Json } from "../../shared/raft/engine-api/values.ts";
 
@@ -23,6 +24,8 @@ const text = z.string();
 export const infoSchema = z.looseObject({
   Name: text,
   ServerVersion: text,
+  /** In the kernel's words: x86_64. */
+  Architecture: text,
   Swarm: z.looseObject({
     NodeID: text,
     NodeAddr: text,
@@ -71,6 +74,9 @@ export const objectSchema = z.looseObject({
   PreviousSpec: z.record(text, z.unknown()).nullish(),
 });
 
+export const imageSchema = z.looseObject({ Id: text });
+export type EngineImage = z.infer<typeof imageSchema>;
+
 /**
  * Every method rejects with a SkepError: SKEP_ENGINE_UNREACHABLE, SKEP_ENGINE_NOT_MANAGER, SKEP_ENGINE_CONFLICT (changed
  * meanwhile, in use, or a name that is taken), SKEP_ENGINE_NOT_FOUND, SKEP_ENGINE_ANSWER_INVALID, SKEP_ENGINE_REFUSED.
@@ -103,4 +109,10 @@ export interface Engine {
   remove(kind: CreatedKind, id: string, signal?: AbortSignal): Promise<void>;
   /** Of these services. */
   tasks(serviceIds: readonly string[], signal?: AbortSignal): Promise<EngineTask[]>;
+  /** By id or name; null where there is none. */
+  image(name: string, signal?: AbortSignal): Promise<EngineImage | null>;
+  /** Takes what `docker save` gave. What the engine calls what it loaded: names, or ids. What `content` fails with is thrown. */
+  loadImage(content: Readable, signal: AbortSignal): Promise<string[]>;
+  /** Takes the name from another image that has it. */
+  tagImage(id: string, name: { repository: string; tag: string }, signal?: AbortSignal): Promise<void>;
 }

@@ -1,5 +1,8 @@
 import { expect } from "chai";
-
+import { randomBytes } from "node:crypto";
+import { cp, mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { restoreImageDocument } from "../../controller/cli/documents.ts";
 import { connectEngine } from "../../controller/engine/docker.ts";
 import { carryOut } from "../../controller/objects/carry-out.ts";
 import { compareObjects } from "../../controller/objects/comparison.ts";
@@ -7,6 +10,8 @@ import { copiedObjects } from "../../controller/objects/copied-objects.ts";
 import { planObjects } from "../../controller/objects/plan.ts";
 import { presentObjects } from "../../controller/objects/present-objects.ts";
 import { selectAll } from "../../controller/objects/selection.ts";
+import { commitImage, operatorOf } from "../controller/cli/committed-run.ts";
+import { backUp, makePlace } from "../shared/repository/snapshots.ts";
 import { Lab } from "../lab/lab.ts";
 import type { LabNode } from "../lab/node.ts";
 import { initSwarm } from "../lab/swarm.ts";
@@ -30,6 +35,15 @@ async function specsOf(node: LabNode): Promise<Map<string, unknown>> {
       return [Spec["Name"] as string, JSON.parse(text) as unknown];
     }),
   );
+}
+
+/** Its id. */
+async function importImage(node: LabNode, name: string): Promise<string> {
+  const folder = node.hostPath("/root/image");
+  await mkdir(folder, { recursive: true });
+  await writeFile(join(folder, "content"), randomBytes(500_000));
+  await node.run(["tar", "-cf", "/root/image.tar", "-C", "/root/image", "."]);
+  return (await node.run(["docker", "import", "/root/image.tar", name])).trim();
 }
 
 for (const engine of ["bookworm", "trixie"] as const) {
@@ -68,6 +82,57 @@ for (const engine of ["bookworm", "trixie"] as const) {
       const credentials = (objects: typeof made): unknown =>
         objects.services.map(({ name, registryAuth }) => [name, registryAuth]);
       expect(credentials(made)).to.deep.equal(credentials(wanted));
+    });
+
+    it("are followed by an image that a run holds: by socket and over SSH, under its names, none taken unasked", async () => {
+      const [source, target] = [lab.node(0), lab.node(1)];
+      const id = await importImage(source, "shop:1");
+      const place = await makePlace();
+      try {
+        await source.run(["docker", "save", "--output", "/root/saved.tar", id]);
+        await cp(source.hostPath("/root/saved.tar"), join(place.source, "image.tar"));
+        const digest = `sha256:${"0123456789ab".padEnd(64, "c")}`;
+        const names = ["shop:1", `registry.example.org/shop:1@${digest}`];
+        const facts = { id, names, digests: [], architecture: "amd64", os: "linux" };
+        await commitImage(place, "20261121-030000-bbbbbb", facts, await backUp(place));
+        const skep = operatorOf(place);
+        const restore = async (...argv: string[]): Promise<string> => {
+          const { stdout, stderr } = await skep("restore", "image", ...argv, "--yes", "--json");
+          return stdout === "" ? stderr : stdout;
+        };
+        const idOf = async (name: string): Promise<string> =>
+          (await target.run(["docker", "image", "inspect", "--format", "{{.Id}}", name])).trim();
+
+        const socket = ["--docker", `unix://${target.dockerSocketPath}`];
+        const { result } = restoreImageDocument.parse(JSON.parse(await restore("shop:1", ...socket)));
+        const given = "registry.example.org/shop:1-skep-0123456789ab";
+        expect(result).to.deep.equal({ id, loaded: true, named: ["shop:1", given] });
+        expect([await idOf("shop:1"), await idOf(given)]).to.deep.equal([id, id]);
+        const again = restoreImageDocument.parse(JSON.parse(await restore(id, ...socket)));
+        expect(again.result).to.deep.equal({ id, loaded: false, named: [] });
+
+        await target.run(["docker", "rmi", "shop:1", given]);
+        const other = await importImage(target, "shop:1");
+        const { hostKey, root } = await target.ssh();
+        const inventory = `version: 1
+ssh: { key: ${root.privateKeyPath} }
+machines: { m2: { address: ${target.address}, role: manager, hostKey: "${hostKey}" } }
+nodes: {}
+`;
+        await writeFile(join(place.path, "inventory.yml"), inventory);
+        expect(await restore("shop:1", "--machine", "m2"))
+          .to.contain("SKEP_RESTORE_IMAGE_NAMED")
+          .and.contain("shop:1");
+        expect(await idOf("shop:1")).to.equal(other);
+        const moved = await restore("shop:1", "--machine", "m2", "--existing", "update");
+        expect(restoreImageDocument.parse(JSON.parse(moved)).result?.loaded, moved).to.equal(true);
+        expect(await idOf("shop:1")).to.equal(id);
+        expect(await restore("nobody:1", ...socket))
+          .to.contain("SKEP_RESTORE_IMAGE_UNKNOWN")
+          .and.contain("shop:1");
+      } finally {
+        await place.remove();
+      }
     });
   });
 }

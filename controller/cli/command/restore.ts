@@ -7,6 +7,7 @@ import { accessApi } from "../access.ts";
 import { exitCodes, type ExitCode } from "../exit-code.ts";
 import * as format from "../format.ts";
 import { registerRestoreFiles } from "../restore-files.ts";
+import { registerImageRestore } from "../restore-image.ts";
 import { endRestore, restoreInSwarm } from "../restore-in-swarm.ts";
 import { registerObjectRestores } from "../restore-objects.ts";
 import {
@@ -34,6 +35,7 @@ skep restore volume host1/pgdata --as pgdata-old --standalone --kit skep-kit`;
   registerObjectRestores(restore);
 
   registerRestoreFiles(restore);
+  registerImageRestore(restore);
 
   const list = restore.command("list").description("list restores, newest first");
   addPlaceOptions(list);

@@ -3,6 +3,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { encodeIdentityFile } from "../../../shared/repository/identity-file.ts";
 import { appendRun } from "../../../shared/repository/run-chain.ts";
+import type { ImageFacts } from "../../../shared/repository/run.ts";
 import type { SnapshotResult } from "../../../shared/repository/snapshot.ts";
 import { writerId, type Place } from "../../shared/repository/snapshots.ts";
 import { runCli, type CliResult } from "./run-cli.ts";
@@ -30,6 +31,18 @@ export async function commitRun(
     }),
   );
   await appendRun(store, controllerKey, 1, sampleRun(id, { status: "done", parts, notCovered: [], warnings: [] }));
+}
+
+/** A run over one image, whose snapshot is of a folder with what `docker save` gave. */
+export async function commitImage(
+  { store, made }: Place,
+  id: string,
+  image: ImageFacts,
+  { manifest, refs, totals }: SnapshotResult,
+): Promise<void> {
+  const of = { kind: "image", name: image.names[0] ?? image.id, hostname, nodeId: writerId, epoch: 1 } as const;
+  const parts = [samplePart({ ...of, manifest, refs, totals, image })];
+  await appendRun(store, made.controllerKey, 1, sampleRun(id, { status: "done", parts, notCovered: [], warnings: [] }));
 }
 
 /** Runs the CLI as the operator does who has the store and the identity, and nothing else. */
