@@ -1,4 +1,5 @@
 // What is to be said of a recovery in mode quorum before it begins. Pure.
+import * as format from "../../cli/format.ts";
 import { parseReference } from "../../../shared/image-reference.ts";
 import { nodeGone, nodeSurvives } from "../inventory.ts";
 import type { ExaminedPlan, Finding } from "../recovery-plan.ts";
@@ -110,7 +111,8 @@ function examineEntries(survivor: PlannedSurvivor, say: Say): void {
   const { newer, choice, machine, commitIndex } = survivor;
   const weighty = newer.filter(isOfConsequence);
   if (newer.length > 0) {
-    const head = `${newer.length} entries stand in the log of ${machine} above its commit index ${commitIndex}; they may or may not have been acknowledged`;
+    const entries = format.plural(newer.length, "entry", "entries");
+    const head = `above its commit index ${commitIndex} the log of ${machine} has ${entries}, acknowledged or not`;
     if (weighty.length > 0 && choice === null) {
       say("error", "entries-undecided", `${head}: decide with --newer-entries keep or drop`);
     } else {
