@@ -124,10 +124,9 @@ describe("what a machine's engine lacks", () => {
     expect(settings).to.include({ severity: "warning", code: "engine-settings" });
     expect(settings?.text).to.contain("ipv6").and.contain("--apply-node-facts");
     expect(plugin?.text).to.contain("docker plugin install a:1");
-    expect(examineSetup(lacks, { mode: "raft", setUp: ["m1"] }).map(({ severity, code }) => `${severity} ${code}`)).to.deep.equal([
-      "note engine-settings",
-      "warning plugin",
-    ]);
+    expect(
+      examineSetup(lacks, { mode: "raft", setUp: ["m1"] }).map(({ severity, code }) => `${severity} ${code}`),
+    ).to.deep.equal(["note engine-settings", "warning plugin"]);
   });
 
   it("names no flag that mode quorum does not take", () => {
