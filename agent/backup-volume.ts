@@ -33,13 +33,15 @@ export async function backupVolume(
   if (context.mountedAt !== null) return withMoment(job, task, context, attempt, () => Promise.resolve(null));
   const find: FindMoment = async (place) => {
     const { excludePaths } = task;
-    const prepared = await tools.moments.prepare({ ...place, excludePaths, isQuiet: quiet !== null });
+    const request = { ...place, excludePaths, isQuiet: quiet !== null };
+    const prepared = await tools.moments.prepare(request, attempt.signal);
+    let taken: Moment | null = null;
     try {
-      return (await prepared?.take(attempt.signal)) ?? null;
-    } catch (error) {
-      await prepared?.drop();
-      throw error;
+      taken = (await prepared?.take(attempt.signal)) ?? null;
+    } finally {
+      if (taken === null) await prepared?.drop();
     }
+    return taken;
   };
   if (quiet === null) return withMoment(job, task, context, attempt, find);
   const kept = tools.moments.claim(quiet.id, volume);

@@ -97,7 +97,7 @@ export interface Docker extends DockerImages {
   imageOf(containerId: string, signal?: AbortSignal): Promise<string | null>;
   removeContainer(id: string, signal?: AbortSignal): Promise<void>;
   /** Freezes a running container; one that is frozen already is SKEP_DOCKER_CONFLICT. */
-  pauseContainer(id: string, signal?: AbortSignal): Promise<void>;
+  pauseContainer(id: string): Promise<void>;
   /** No error where it is gone, or not paused. */
   unpauseContainer(id: string): Promise<void>;
   /** Runs a program in a running container and gives its exit code, as the engine has it after the end. */

@@ -335,8 +335,8 @@ export function connectDocker(socketPath: string): Docker {
       return (await nullWhereMissing(get(inspected, `/containers/${at(id)}/json`, signal)))?.Image ?? null;
     },
     removeContainer,
-    pauseContainer: async (id, signal) => {
-      await call(ignored, { method: "POST", path: `/containers/${at(id)}/pause`, signal });
+    pauseContainer: async (id) => {
+      await call(ignored, { method: "POST", path: `/containers/${at(id)}/pause` });
     },
     unpauseContainer: async (id) => {
       try {

@@ -21,6 +21,7 @@ import { JobDesk } from "./job-desk.ts";
 import { Journal } from "./journal.ts";
 import { Moments } from "./moment/moments.ts";
 import { nodeIdentity, type NodeIdentity } from "./node-identity.ts";
+import { readPauses } from "./quiesce/pause-record.ts";
 import { unpauseOverdue } from "./quiesce/pause.ts";
 import { reconcileHolds } from "./quiesce/reconcile.ts";
 import { RestoreKeyring } from "./restore-keys.ts";
@@ -186,7 +187,8 @@ async function runAgent(settings: Settings<typeof agentSettings>, log: Logger, s
     if (names.length > 0) log.warn({ containers: names }, "containers whose deadline had passed go on");
   };
   const tendMoments = async (): Promise<void> => {
-    for (const { code, message } of await moments.tend(Date.now())) log.error({ code }, message);
+    const quiet = new Set(readPauses(journal).map(({ pauseId }) => pauseId));
+    for (const { code, message } of await moments.tend(Date.now(), quiet)) log.error({ code }, message);
   };
 
   const loops = [

@@ -5,6 +5,7 @@ import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { lstat, statfs } from "node:fs/promises";
 import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import { z } from "zod";
 import { toErrorRecord } from "../../shared/errors.ts";
@@ -19,6 +20,8 @@ import type { FromMomentThread, MomentOrder, ToMomentThread } from "./moment-thr
 /** In Docker's data root: one filesystem with its volumes, as a rule. */
 const placeName = "skep-moments";
 const retryMs = 60_000;
+/** A thread that has not ended so long after it was told to is within a call of the filesystem that does not come back. */
+const patienceMs = 1000;
 
 const recordSchema = z.strictObject({ name: z.string().regex(/^[0-9a-f]{16}$/), place: z.string().startsWith("/") });
 type MomentRecord = z.infer<typeof recordSchema>;
@@ -47,8 +50,9 @@ export interface Moment {
 /** All is ready to take it. */
 export interface Prepared {
   how: Moment["how"];
-  /** Null where the filesystem would not, after all: the volume has to be read itself. Throws the signal's reason: drop() it. */
+  /** Null where the filesystem would not, after all: drop() it, and read the volume itself. Throws the signal's reason: drop() it too. */
   take: (signal: AbortSignal) => Promise<Moment | null>;
+  /** Also of what was taken. Does not wait for a filesystem that hangs: tend() goes on with it. */
   drop: () => Promise<void>;
 }
 
@@ -57,6 +61,10 @@ export class Moments {
   /** Taken by a pause, for the job that reads the volume; by what it will ask for. */
   readonly #kept = new Map<string, { moment: Moment; deadlineAt: number }>();
 
+  /** Of no use any more, and not removed while their owner keeps a volume quiet. */
+  readonly #givenUp: { owner: string; prepared: Pick<Prepared, "drop"> }[] = [];
+  /** Whose thread hangs in a call of the filesystem: no more are made while there is one. */
+  readonly #hanging = new Set<{ record: MomentRecord; hasEnded: boolean; isTold: boolean }>();
   /** Devices whose filesystem gives none: asking again would only make a quiet longer. */
   readonly #without = new Set<number>();
   /** Records of those that could not be removed: no more are made while there is one. */
@@ -71,11 +79,12 @@ export class Moments {
     this.#journal = journal;
   }
 
-  /** Null where the filesystem gives none, or where one of before could not be removed. */
-  async prepare(request: MomentRequest): Promise<Prepared | null> {
+  /** Null where the filesystem gives none, or where one of before could not be removed. Throws the signal's reason, with nothing to be dropped. */
+  async prepare(request: MomentRequest, signal: AbortSignal): Promise<Prepared | null> {
     const { root, dataRoot, excludePaths, isQuiet } = request;
     const journal = this.#journal;
-    if (journal === null) return null;
+    signal.throwIfAborted();
+    if (journal === null || this.#hanging.size > 0) return null;
     // Not by a call that blocks: a folder elsewhere on the host may be a share that does not answer.
     if (!isQuiet && (await statfs(root)).type !== btrfsMagic) return null;
     if (journal.moments().some((text) => this.#stuck.has(text))) return null;
@@ -86,10 +95,20 @@ export class Moments {
     journal.putMoment(record.name, text);
     const thread = new MomentThread({ kind: "take", ...{ root, excludePaths, mayClone: isQuiet }, ...record });
     const drop = async (): Promise<void> => {
-      await thread.end();
-      await this.#remove(record);
+      const end = thread.end();
+      if (await Promise.race([end.then(() => true), sleep(patienceMs, false, { ref: false })])) {
+        await this.#remove(record);
+        return;
+      }
+      const hanging = { record, hasEnded: false, isTold: false };
+      this.#hanging.add(hanging);
+      void end.then(() => (hanging.hasEnded = true));
     };
-    const ready = await thread.next();
+    const ready = await thread.next(signal);
+    if (signal.aborted) {
+      await drop();
+      throw signal.reason;
+    }
     if (ready.kind !== "ready" || ready.how === null) {
       await drop();
       if (isQuiet && ready.kind === "ready") this.#without.add(dev);
@@ -102,10 +121,7 @@ export class Moments {
       const taken = await thread.next(signal);
       signal.throwIfAborted();
       await thread.end();
-      if (taken.kind !== "taken") {
-        await this.#remove(record);
-        return null;
-      }
+      if (taken.kind !== "taken") return null;
       const { findings, tookMs } = taken;
       return {
         ...{ how, tookMs, root: findings === null ? taken.root : null },
@@ -132,11 +148,30 @@ export class Moments {
     return kept?.moment ?? null;
   }
 
+  /** Removed by tend() once `owner` keeps nothing quiet any more; nobody can claim it. */
+  giveUp(owner: string, prepared: Pick<Prepared, "drop">): void {
+    this.#givenUp.push({ owner, prepared });
+  }
+
   /**
-   * Removes those that nobody claimed in time, and tries those anew, once a minute, that could not be removed. What is to
-   * be said of such as became so since the last call. `now`: ms since 1970.
+   * Removes those that nobody claimed in time, and those given up whose owner is not among `quiet`, and tries those anew,
+   * once a minute, that could not be removed. What is to be said of such as became so since the last call. `now`: ms since 1970.
    */
-  async tend(now: number): Promise<Warning[]> {
+  async tend(now: number, quiet: ReadonlySet<string>): Promise<Warning[]> {
+    for (const each of this.#givenUp.filter(({ owner }) => !quiet.has(owner))) {
+      this.#givenUp.splice(this.#givenUp.indexOf(each), 1);
+      await each.prepared.drop();
+    }
+    for (const hanging of this.#hanging) {
+      const { record, hasEnded, isTold } = hanging;
+      if (hasEnded) {
+        this.#hanging.delete(hanging);
+        await this.#remove(record);
+      } else if (!isTold) {
+        hanging.isTold = true;
+        this.#untold.push(keptFor(record, "the filesystem does not answer"));
+      }
+    }
     for (const [key, { moment, deadlineAt }] of this.#kept) {
       if (deadlineAt > now) continue;
       this.#kept.delete(key);
@@ -177,15 +212,19 @@ export class Moments {
       return null;
     }
     const why = answer.kind === "failed" ? answer.error.message : "the thread ended";
-    const file = path.join(record.place, record.name);
-    const warning: Warning = {
-      code: "SKEP_MOMENT_KEPT",
-      message: `the filesystem's copy ${file} could not be removed, and no other is made while it is there: ${why}`,
-    };
+    const warning = keptFor(record, why);
     if (!this.#stuck.has(text)) this.#untold.push(warning);
     this.#stuck.add(text);
     return warning;
   }
+}
+
+function keptFor({ place, name }: MomentRecord, why: string): Warning {
+  const file = path.join(place, name);
+  return {
+    code: "SKEP_MOMENT_KEPT",
+    message: `the filesystem's copy ${file} could not be removed, and no other is made while it is there: ${why}`,
+  };
 }
 
 function keyOf(owner: string, volume: string): string {

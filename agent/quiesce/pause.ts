@@ -14,6 +14,7 @@ import type { Journal } from "../journal.ts";
 import { containerName } from "../docker-objects.ts";
 import type { Moment, Moments, Prepared } from "../moment/moments.ts";
 import { volumeKind } from "../source/volume-kind.ts";
+import { freezeAll } from "./freeze.ts";
 import { runHooks } from "./hooks.ts";
 import { isStoppedBy, letGo, type LetGo } from "./let-go.ts";
 import { readPauses, writePause, type PauseRecord } from "./pause-record.ts";
@@ -36,7 +37,7 @@ export async function pause(
   // What can't be stopped is said before anything is done.
   await findStops(toStop, docker, isStopped, signal);
   const commands = await runHooks("hook.pre", task.before, docker, signal);
-  const prepared = await prepareMoments(task, context, moments, signal);
+  const prepared = await prepareInTime(task, context, moments, signal);
   let record: PauseRecord | null = null;
   try {
     const stops = await findStops(toStop, docker, isStopped, signal);
@@ -50,17 +51,19 @@ export async function pause(
       record = { ...begun, stops: told };
       writePause(journal, record);
     };
-    await stopAll(stops, docker, write, AbortSignal.any([signal, left])).catch((error: unknown) => {
-      throw error === left.reason ? over(pauseId, "its deadline passed while containers were stopped") : error;
-    });
-    await Promise.all(containers.map(({ id }) => docker.pauseContainer(id, signal))).catch((error: unknown) => {
-      throw signal.aborted ? error : notPaused(error);
-    });
+    const inTime = AbortSignal.any([signal, left]);
+    try {
+      await stopAll(stops, docker, write, inTime);
+      await freezeAll(containers, docker, inTime);
+    } catch (error) {
+      throw error === left.reason ? over(pauseId, "its deadline passed before all was quiet") : error;
+    }
     if (prepared !== null) {
       const isTaken = await takeMoments(task, prepared, docker, { journal, moments }, signal);
       // Given up by who ordered it: what reads meanwhile must see that the quiet is over.
       signal.throwIfAborted();
       if (isTaken) await goOn(record, docker, journal);
+      else for (const each of prepared) moments.giveUp(pauseId, each);
     }
     return { kind: "pause", paused: containers.map(nameOf), stopped: stops.map(nameOf), commands };
   } catch (error) {
@@ -80,16 +83,6 @@ function over(pauseId: string, why: string): SkepError {
     message: `pause ${pauseId}: ${why}`,
     permanent: true,
     hint: "the next run orders a new one; is limits.quietMinutes enough?",
-  });
-}
-
-function notPaused(error: unknown): SkepError {
-  return new SkepError({
-    code: "SKEP_PAUSE_FAILED",
-    message: `a container could not be paused: ${(error as Error).message}`,
-    permanent: true,
-    hint: "did it just end? Those that were paused go on",
-    cause: error,
   });
 }
 
@@ -115,6 +108,22 @@ async function runningUsers(
   return containers;
 }
 
+/** What is to be written to disk first is waited for until the deadline, and no longer. */
+async function prepareInTime(
+  task: TaskOf<"pause">,
+  context: Pick<AgentContext, "docker" | "hostRoot">,
+  moments: Moments,
+  signal: AbortSignal,
+): Promise<Prepared[] | null> {
+  const deadline = AbortSignal.timeout(Math.max(0, Date.parse(task.deadlineAt) - Date.now()));
+  try {
+    return await prepareMoments(task, context, moments, AbortSignal.any([signal, deadline]));
+  } catch (error) {
+    if (!deadline.aborted || signal.aborted) throw error;
+    throw over(task.pauseId, "its deadline passed while the filesystem wrote to disk what it held; is the disk well?");
+  }
+}
+
 /** Null where not each of the volumes can have one. */
 async function prepareMoments(
   { moments: wanted = [] }: TaskOf<"pause">,
@@ -128,7 +137,7 @@ async function prepareMoments(
   const prepared = await Promise.allSettled(
     wanted.map(async ({ volume, excludePaths }) => {
       const root = await volumeRoot(volume, docker, hostRoot, signal);
-      return root === null ? null : await moments.prepare({ root, dataRoot, excludePaths, isQuiet: true });
+      return root === null ? null : await moments.prepare({ root, dataRoot, excludePaths, isQuiet: true }, signal);
     }),
   );
   const ready = fulfilled(prepared).filter((each) => each !== null);
@@ -155,7 +164,7 @@ async function volumeRoot(name: string, docker: Docker, hostRoot: string, signal
   return await resolveHostPath(hostRoot, kind.kind === "bind" ? kind.hostPath : volume.Mountpoint);
 }
 
-/** True where all were taken, and the quiet was proven for each: then they are kept for the jobs that read them. Where it throws, they are to be dropped. */
+/** True where all were taken, and the quiet was proven for each: then they are kept for the jobs that read them. Else they are to be dropped. */
 async function takeMoments(
   { pauseId, deadlineAt, moments: wanted = [] }: TaskOf<"pause">,
   prepared: readonly Prepared[],
@@ -175,14 +184,14 @@ async function takeMoments(
   } finally {
     for (const watch of watches) watch.close();
   }
-  const isWhole = taken.every((moment) => moment !== null) && broken.every((why) => why === null);
-  for (const [at, moment] of taken.entries()) {
-    const volume = wanted[at]?.volume;
-    if (moment === null || volume === undefined) continue;
-    if (isWhole) moments.keep(pauseId, volume, moment, Date.parse(deadlineAt));
-    else await moment.remove();
+  if (broken.some((why) => why !== null)) return false;
+  const whole = taken.filter((moment) => moment !== null);
+  if (whole.length < wanted.length) return false;
+  for (const [at, { volume }] of wanted.entries()) {
+    const moment = whole[at];
+    if (moment !== undefined) moments.keep(pauseId, volume, moment, Date.parse(deadlineAt));
   }
-  return isWhole;
+  return true;
 }
 
 const proofMs = 30_000;

@@ -10,6 +10,7 @@ import { connectDocker } from "../../agent/docker.ts";
 import { Journal } from "../../agent/journal.ts";
 import { Moments } from "../../agent/moment/moments.ts";
 import { pause, unpause } from "../../agent/quiesce/pause.ts";
+import { readPauses } from "../../agent/quiesce/pause-record.ts";
 import type { TaskOf } from "../../shared/contract/job.ts";
 import { deriveWriterKeys } from "../../shared/repository/keys.ts";
 import type { Part } from "../../shared/repository/run.ts";
@@ -174,7 +175,76 @@ for (const filesystem of ["btrfs", "xfs"] as const) {
       await unpause({ kind: "unpause", pauseId: order.pauseId, after: [] }, context.docker, journal, patient);
     });
 
+    it("goes on before what was taken of it in vain is removed", async () => {
+      const docker = {
+        ...context.docker,
+        pauseContainer: async (id: string): Promise<void> => {
+          await context.docker.pauseContainer(id);
+          await node.run(["docker", "run", "-d", "--name", "other", "-v", "data:/data", image.tag, "sleep", "1000"]);
+        },
+      };
+      const order = pausing();
+      await pause(order, { ...context, docker }, tools, patient);
+      const tend = (): Promise<unknown> =>
+        tools.moments.tend(Date.now(), new Set(readPauses(journal).map(({ pauseId }) => pauseId)));
+      await tend();
+      expect(await state()).to.equal("paused");
+      expect(await left()).to.have.length(1);
+      expect(tools.moments.claim(order.pauseId, "data")).to.equal(null);
+      await unpause({ kind: "unpause", pauseId: order.pauseId, after: [] }, context.docker, journal, patient);
+      expect(await state()).to.equal("running");
+      await tend();
+      expect(await left()).to.deep.equal([]);
+      expect(journal.moments()).to.deep.equal([]);
+      await node.run(["docker", "rm", "--force", "other"]);
+    });
+
     if (filesystem !== "btrfs") return;
+    it("is not paused before its filesystem answers, nor where that comes after the deadline, and is taken again then", async () => {
+      const tend = (): ReturnType<Moments["tend"]> => tools.moments.tend(Date.now(), new Set());
+      const disk = node.hostPath("/var/lib/docker");
+      // What waits for the disk cannot be frozen.
+      const refused: unknown[] = [];
+      const docker = {
+        ...context.docker,
+        pauseContainer: (id: string): Promise<void> =>
+          context.docker.pauseContainer(id).catch((error: unknown) => {
+            refused.push(error);
+            throw error;
+          }),
+      };
+      const late = { ...pausing(), moments: [] };
+      let pausedLate: ReturnType<typeof pause> | null = null;
+      await command(["fsfreeze", "--freeze", disk]);
+      try {
+        const order = { ...pausing(), deadlineAt: new Date(Date.now() + 2000).toISOString() };
+        const error: unknown = await pause(order, context, tools, patient).catch((thrown: unknown) => thrown);
+        expect(error).to.include({ code: "SKEP_PAUSE_OVER" });
+        expect(error).to.have.property("message").that.contains("is the disk well?");
+        expect((await tend()).map(({ message }) => message).join()).to.contain("the filesystem does not answer");
+        expect(await tend()).to.deep.equal([]);
+        expect(journal.moments()).to.have.length(1);
+        pausedLate = pause(late, { ...context, docker }, tools, patient);
+        await until(() => Promise.resolve(refused.length > 0));
+      } finally {
+        await command(["fsfreeze", "--unfreeze", disk]);
+      }
+      await until(async () => {
+        await tend();
+        return journal.moments().length === 0;
+      });
+      expect(await left()).to.deep.equal([]);
+      expect((await pausedLate).paused).to.deep.equal(["load"]);
+      expect(await state()).to.equal("paused");
+      await unpause({ kind: "unpause", pauseId: late.pauseId, after: [] }, context.docker, journal, patient);
+      const order = pausing();
+      await pause(order, context, tools, patient);
+      expect(await state()).to.equal("running");
+      expect(await left()).to.have.length(1);
+      await unpause({ kind: "unpause", pauseId: order.pauseId, after: [] }, context.docker, journal, patient);
+      await tools.moments.tend(Infinity, new Set());
+    });
+
     it("is read itself where a mount lies in it or leads to it, which a snapshot would lack or miss", async () => {
       const path = `${volumesRoot}/data/_data`;
       const within = `${path}/mounted`;

@@ -4,6 +4,9 @@ import { join } from "node:path";
 import { Journal } from "../../../agent/journal.ts";
 import { Moments } from "../../../agent/moment/moments.ts";
 
+const patient = new AbortController().signal;
+const nothing: ReadonlySet<string> = new Set();
+
 // What filesystems give is seen in test/e2e/moments.test.ts: here is what holds where there is nothing to be had.
 describe("moments on a filesystem without snapshots and reflinks", () => {
   let dataRoot: string;
@@ -25,16 +28,18 @@ describe("moments on a filesystem without snapshots and reflinks", () => {
   it("are none, leave nothing behind, and are not asked for again", async () => {
     const moments = new Moments(journal);
     const request = { root, dataRoot, excludePaths: [], isQuiet: true };
-    expect(await moments.prepare(request)).to.equal(null);
+    expect(await moments.prepare(request, patient)).to.equal(null);
     expect(place()).to.deep.equal([]);
     expect(journal.moments()).to.deep.equal([]);
     rmSync(join(dataRoot, "skep-moments"), { recursive: true });
-    expect(await moments.prepare(request)).to.equal(null);
+    expect(await moments.prepare(request, patient)).to.equal(null);
     expect(existsSync(join(dataRoot, "skep-moments"))).to.equal(false);
   });
 
   it("are none without a journal that outlives the process", async () => {
-    expect(await new Moments(null).prepare({ root, dataRoot, excludePaths: [], isQuiet: true })).to.equal(null);
+    expect(await new Moments(null).prepare({ root, dataRoot, excludePaths: [], isQuiet: true }, patient)).to.equal(
+      null,
+    );
     expect(existsSync(join(dataRoot, "skep-moments"))).to.equal(false);
   });
 
@@ -62,7 +67,7 @@ describe("moments on a filesystem without snapshots and reflinks", () => {
     expect(removed).to.deep.equal([]);
     expect(warnings.map(({ code }) => code)).to.deep.equal(["SKEP_MOMENT_KEPT"]);
     expect(journal.moments()).to.have.length(1);
-    expect(await moments.prepare({ root, dataRoot, excludePaths: [], isQuiet: true })).to.equal(null);
+    expect(await moments.prepare({ root, dataRoot, excludePaths: [], isQuiet: true }, patient)).to.equal(null);
     expect(existsSync(join(dataRoot, "skep-moments"))).to.equal(false);
   });
   it("that cannot be removed are told once, tried once a minute, and forgotten when they are gone", async () => {
@@ -72,11 +77,11 @@ describe("moments on a filesystem without snapshots and reflinks", () => {
     journal.putMoment(name, JSON.stringify({ name, place: left }));
     const moments = new Moments(journal);
     await moments.removeLeft();
-    expect(await moments.tend(1_000_000)).to.deep.equal([]);
+    expect(await moments.tend(1_000_000, nothing)).to.deep.equal([]);
     rmSync(left);
-    expect(await moments.tend(1_059_999)).to.deep.equal([]);
+    expect(await moments.tend(1_059_999, nothing)).to.deep.equal([]);
     expect(journal.moments()).to.have.length(1);
-    await moments.tend(1_060_000);
+    await moments.tend(1_060_000, nothing);
     expect(journal.moments()).to.deep.equal([]);
   });
 
@@ -89,10 +94,36 @@ describe("moments on a filesystem without snapshots and reflinks", () => {
       return Promise.resolve(null);
     };
     moments.keep("pause", "v", { how: "reflink", tookMs: 1, root: null, walk, remove }, 5000);
-    await moments.tend(4999);
+    await moments.tend(4999, nothing);
     expect(gone).to.deep.equal([]);
-    await moments.tend(5000);
+    await moments.tend(5000, nothing);
     expect(gone).to.deep.equal(["v"]);
     expect(moments.claim("pause", "v")).to.equal(null);
+  });
+
+  it("that were given up are removed once their owner keeps nothing quiet any more, and nobody can claim them", async () => {
+    const moments = new Moments(journal);
+    const gone: string[] = [];
+    for (const owner of ["pause", "other"]) {
+      moments.giveUp(owner, { drop: () => Promise.resolve(void gone.push(owner)) });
+    }
+    expect(moments.claim("pause", "v")).to.equal(null);
+    await moments.tend(0, new Set(["pause", "other"]));
+    expect(gone).to.deep.equal([]);
+    await moments.tend(Infinity, new Set(["other"]));
+    await moments.tend(Infinity, new Set(["other"]));
+    expect(gone).to.deep.equal(["pause"]);
+    await moments.tend(0, nothing);
+    expect(gone).to.deep.equal(["pause", "other"]);
+  });
+
+  it("are not begun for what was given up already", async () => {
+    const reason = new Error("enough");
+    const prepared = new Moments(journal).prepare(
+      { root, dataRoot, excludePaths: [], isQuiet: true },
+      AbortSignal.abort(reason),
+    );
+    expect(await prepared.catch((error: unknown) => error)).to.equal(reason);
+    expect(journal.moments()).to.deep.equal([]);
   });
 });
