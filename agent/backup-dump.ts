@@ -19,7 +19,10 @@ export const dumpFile = "dump";
 /** Output that waits for the store. */
 const bufferBytes = 4 * 1024 * 1024;
 
-/** A command that failed makes a part that failed, with what it wrote; what the store throws is thrown. */
+/**
+ * A command that failed makes a part that failed, with what it wrote. Thrown, for another attempt, is what the store
+ * throws, and SKEP_COMMAND_FAILED where the engine broke the command off.
+ */
 export async function backupDump(
   task: TaskOf<"dump">,
   context: AgentContext,
@@ -91,6 +94,7 @@ export async function backupDump(
     await ended;
     if (ran.as === null || ran.as.fault === null || ran.as.fault !== error) throw error;
     const { record, fault } = ran.as;
+    if (!fault.permanent) throw fault;
     return {
       kind: "dump",
       part: {

@@ -11,7 +11,7 @@ const stdoutBytes = 1024;
 
 export interface Ran {
   record: CommandRecord;
-  /** Null where it ended with 0. */
+  /** Null where it ended with 0. Permanent where the command said so itself, or took too long; not where the engine broke it off. */
   fault: SkepError | null;
 }
 
@@ -61,14 +61,16 @@ export async function runInContainer(
       signal: AbortSignal.any([signal, timeout]),
     });
     const record = recordOf(step, name, exitCode, stderr, stdout);
-    return { record, fault: exitCode === 0 ? null : failed(step, name, `ended with ${exitCode}`) };
+    return { record, fault: exitCode === 0 ? null : failed(step, name, `ended with ${exitCode}`, true) };
   } catch (error) {
     signal.throwIfAborted();
     if (taking.failed !== null) throw taking.failed;
-    const why = timeout.aborted
-      ? `did not end within ${command.timeoutSeconds} s`
-      : `could not be run: ${error instanceof Error ? error.message : String(error)}`;
-    return { record: recordOf(step, name, null, stderr, stdout), fault: failed(step, name, why) };
+    const record = recordOf(step, name, null, stderr, stdout);
+    if (timeout.aborted) {
+      return { record, fault: failed(step, name, `did not end within ${command.timeoutSeconds} s`, true) };
+    }
+    const why = `could not be run: ${error instanceof Error ? error.message : String(error)}`;
+    return { record, fault: failed(step, name, why, !isPassing(error), error) };
   }
 }
 
@@ -111,12 +113,24 @@ export function noContainer(step: CommandRecord["step"], { container, volume }: 
   });
 }
 
-function failed(step: CommandRecord["step"], container: string, why: string): SkepError {
+/** Nothing that the command did: the engine, or the way to it. A container that went while it ran is looked for anew. */
+function isPassing(error: unknown): boolean {
+  return error instanceof SkepError && (!error.permanent || error.code === "SKEP_DOCKER_NOT_FOUND");
+}
+
+function failed(
+  step: CommandRecord["step"],
+  container: string,
+  why: string,
+  permanent: boolean,
+  cause?: unknown,
+): SkepError {
   return new SkepError({
     code: "SKEP_COMMAND_FAILED",
     message: `${step} in ${container} ${why}`,
-    permanent: true,
+    permanent,
     hint: "its output stands with the part: `skep show`",
+    ...(cause === undefined ? {} : { cause }),
   });
 }
 

@@ -352,4 +352,21 @@ describe("a volume that is made quiet", function () {
     expect(torn.message).to.contain("it was stopped");
     expect(await docker("exec", "cache", "sh", "-c", "ls /data/begun 2>/dev/null || echo never")).to.equal("never");
   });
+
+  it("is dumped by another attempt where the engine went while the command ran", async () => {
+    const task = (script: string): TaskOf<"dump"> => ({
+      ...{ kind: "dump", runId: newRun(), load: null, maxBytesPerSecond: 0 },
+      command: { volume: "data", argv: ["/bin/sh", "-c", script], container: null, user: null, timeoutSeconds: 60 },
+    });
+    const broken = failureOf(take(task("head -c 3000000 /dev/zero; touch /data/dumping; sleep 100")));
+    await until(async () => (await node.exec(["docker", "exec", "cache", "ls", "/data/dumping"])).code === 0);
+    await node.run(["systemctl", "kill", "--kill-who=main", "--signal=KILL", "docker.service"]);
+    const error = await broken;
+    expect(error).to.include({ code: "SKEP_COMMAND_FAILED", permanent: false });
+    expect(error.message).to.contain("dump in cache could not be run");
+    await until(async () => (await node.exec(["docker", "start", "cache"])).code === 0, 60_000);
+    const part = await take(task("cat /data/dumping; echo whole"));
+    expect(part).to.include({ kind: "dump", status: "done" });
+    expect(part.totals?.sourceBytes).to.equal(6);
+  });
 });
