@@ -112,7 +112,7 @@ export class Journal {
   }
 
   swaps(): string[] {
-    const rows = this.#database.prepare("SELECT record FROM swaps ORDER BY restore_id").all();
+    const rows = this.#database.prepare("SELECT record FROM swaps ORDER BY rowid").all();
     return z
       .array(z.object({ record: z.string() }))
       .parse(rows)
@@ -121,7 +121,9 @@ export class Journal {
 
   /** Durable when it returns. */
   putSwap(restoreId: string, record: string): void {
-    this.#database.prepare("INSERT OR REPLACE INTO swaps (restore_id, record) VALUES (?, ?)").run(restoreId, record);
+    // A row that is replaced would move behind those that began later.
+    const keeping = "ON CONFLICT (restore_id) DO UPDATE SET record = excluded.record";
+    this.#database.prepare(`INSERT INTO swaps (restore_id, record) VALUES (?, ?) ${keeping}`).run(restoreId, record);
   }
 
   removeSwap(restoreId: string): void {

@@ -216,6 +216,7 @@ export async function undoRestore(
   // An undo that something was in the way of goes on.
   const isUndoing = begun?.merge === true && begun.state === "undoing";
   const record = isUndoing ? begun : await wholeSwap(task.restoreId, journal);
+  if (!isUndoing) refuseBelowNewer(record, journal);
   if (record.merge === true) {
     await mergeBack(journal, record);
     return { kind: "restore-undo", volume: record.volume };
@@ -227,6 +228,23 @@ export async function undoRestore(
   } else await swapBack(journal, record);
   return { kind: "restore-undo", volume: record.volume };
 }
+
+/**
+ * What a later restore of the same volume found is what this one left: taken back below it, its content would go, and its own
+ * undo would bring back what is no more. Throws SKEP_RESTORE_NEWER.
+ */
+function refuseBelowNewer({ restoreId, volume }: SwapRecord, journal: Journal): void {
+  const inPlace = readSwaps(journal).filter((each) => each.volume === volume && touchedVolume.has(each.state));
+  const newest = inPlace.at(-1);
+  if (newest === undefined || newest.restoreId === restoreId) return;
+  throw new SkepError({
+    code: "SKEP_RESTORE_NEWER",
+    message: `restore ${newest.restoreId} changed volume ${volume} after restore ${restoreId}`,
+    permanent: true,
+    hint: `restores of a volume are undone from the newest back: undo ${newest.restoreId} first, or discard it to keep what it brought`,
+  });
+}
+const touchedVolume: ReadonlySet<SwapRecord["state"]> = new Set(["swapping", "swapped", "undoing"]);
 
 /** Most that one answer holds. */
 const listedRestores = 1000;

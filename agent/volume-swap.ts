@@ -57,6 +57,7 @@ export function readSwap(journal: Journal, restoreId: string): SwapRecord | null
   return text === null ? null : swapRecordSchema.parse(JSON.parse(text));
 }
 
+/** In the order in which they began. */
 export function readSwaps(journal: Journal): SwapRecord[] {
   return journal.swaps().map((text) => swapRecordSchema.parse(JSON.parse(text)));
 }

@@ -12,7 +12,6 @@ import { readSubtree, type SubtreeEntry } from "../../shared/repository/open/sub
 import type { Snapshot as OpenedSnapshot, SnapshotEntry } from "../../shared/repository/open/snapshot-reader.ts";
 import { flushTree } from "../../shared/tree/tree-disk.ts";
 import { writeTree, type WrittenTree } from "../../shared/tree/tree-writer.ts";
-import { addApiOptions, addIdentityOption, addKitOption, addStoreOptions } from "./access.ts";
 import { describeProgress, makeBoard } from "./board.ts";
 import { withOperator } from "./catalogue-access.ts";
 import type { RestoredFilesDocument } from "./documents.ts";
@@ -21,6 +20,7 @@ import { exitCodes, type ExitCode } from "./exit-code.ts";
 import * as format from "./format.ts";
 import { withSnapshot, type OpenedOperator } from "./operator-snapshot.ts";
 import { restoreIntoVolume, type IntoOptions } from "./restore-into-volume.ts";
+import { addPlaceOptions } from "./restore-options.ts";
 import { parseVolumeOfRun, pathUnknown, resolveSnapshot } from "./run-address.ts";
 import { describe, run, type Session } from "./session.ts";
 
@@ -31,7 +31,8 @@ interface FilesOptions extends Omit<IntoOptions, "into"> {
 
 const example = `skep restore files latest:node2/www:htdocs/index.html --to . --identity identity-anna.txt
 skep restore files 20261120:node2/pgdata:conf 20261120:node2/www --to /tmp/found
-skep restore files latest:node2/www:htdocs latest:node2/www:conf --into node2/www --existing update`;
+skep restore files latest:node2/www:htdocs latest:node2/www:conf --into node2/www --existing update
+skep restore files latest:host1/www:htdocs --into host1/www --standalone --kit skep-kit`;
 
 export function registerRestoreFiles(restore: Command): void {
   const files = restore
@@ -48,7 +49,7 @@ export function registerRestoreFiles(restore: Command): void {
     .option("--stop", "with --into: hold the services that use the volume meanwhile")
     .option("--read-credentials <file>", "with --into: of the store, for the agent, where its own may only create")
     .option("--yes", "with --into: do it without being asked");
-  addIdentityOption(addStoreOptions(addApiOptions(addKitOption(files))));
+  addPlaceOptions(files);
   // The one argument that commander gives as a list.
   run(describe(files, example), (session, options: FilesOptions, addresses) =>
     restoreFiles(session, options, addresses as unknown as string[]),

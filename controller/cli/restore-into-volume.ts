@@ -1,10 +1,11 @@
 // skep restore files --into: what was chosen, put into a volume of a node as it is, each at its own path. The node's agent
-// does it, as it restores whole volumes: the identity stays here, and the agent gets the keys of that snapshot alone.
+// does it, as it restores whole volumes: the identity stays here, and the agent gets the keys of that snapshot alone. With
+// --standalone the same job is done on this machine.
 import type { ExistingFiles } from "../../shared/contract/chosen-files.ts";
 import { SkepError } from "../../shared/errors.ts";
 import { entriesBelow } from "../../shared/repository/open/subtree.ts";
 import type { Snapshot as OpenedSnapshot } from "../../shared/repository/open/snapshot-reader.ts";
-import type { ApiOptions, IdentityOptions, StoreOptions } from "./access.ts";
+import type { ApiOptions, IdentityOptions } from "./access.ts";
 import { withOperator } from "./catalogue-access.ts";
 import type { ExitCode } from "./exit-code.ts";
 import { withSnapshot } from "./operator-snapshot.ts";
@@ -12,8 +13,10 @@ import { restoreSnapshot } from "./restore-in-swarm.ts";
 import { parseVolumeAddress, type ChosenOfSnapshot } from "./restore-plan.ts";
 import { parseVolumeOfRun, pathUnknown, resolveSnapshot, type RunAddress } from "./run-address.ts";
 import type { Session } from "./session.ts";
+import type { HostOptions } from "./standalone/host.ts";
+import { restoreSnapshotHere } from "./standalone/restore.ts";
 
-export interface IntoOptions extends StoreOptions, ApiOptions, IdentityOptions {
+export interface IntoOptions extends ApiOptions, IdentityOptions, HostOptions {
   /** NODE/VOLUME. */
   into: string;
   existing: ExistingFiles;
@@ -28,6 +31,14 @@ export async function restoreIntoVolume(
   given: readonly string[],
 ): Promise<ExitCode> {
   const target = parseVolumeAddress(options.into);
+  if (options.standalone === true && (options.stop === true || options.readCredentials !== undefined)) {
+    throw new SkepError({
+      code: "SKEP_CLI_USAGE",
+      message: "--stop and --read-credentials need a controller, --standalone has none",
+      permanent: true,
+      hint: "files go into a volume that is in use; --credentials are those that read",
+    });
+  }
   const addresses = given.map(parseVolumeOfRun);
   const [first] = addresses;
   if (first === undefined || addresses.some((each) => sourceOf(each) !== sourceOf(first))) {
@@ -43,8 +54,10 @@ export async function restoreIntoVolume(
     const chosen = await withSnapshot(opened, snapshot, session.signal, (found) =>
       measure(found, addresses, options.existing),
     );
-    const places = { toNode: target.node, as: target.volume };
-    return await restoreSnapshot(session, { ...options, ...places }, { opened, snapshot, chosen });
+    const placed = { ...options, toNode: target.node, as: target.volume };
+    const found = { opened, snapshot, chosen };
+    if (options.standalone === true) return await restoreSnapshotHere(session, placed, found);
+    return await restoreSnapshot(session, placed, found);
   });
 }
 

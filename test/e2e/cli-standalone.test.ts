@@ -128,6 +128,32 @@ describe("skep --standalone", () => {
     expect(existsSync(file("db", "rows"))).to.equal(true);
   });
 
+  it("puts single files into a volume that lives on, and takes that back from the newest on", async () => {
+    const rows = "committed\n".repeat(100_000);
+    const into = (node: string): Promise<CliResult> =>
+      restore("files", "latest:node1/db:rows", "--into", `${node}/db`, "--existing", "update", "--json");
+    const ids: string[] = [];
+    for (const damage of ["first", "second"]) {
+      writeFileSync(file("db", "rows"), damage);
+      const done = await into("node1");
+      expect(done.code, done.stderr).to.equal(0);
+      const { restoreId, result } = restoreDocument.parse(JSON.parse(done.stdout));
+      expect(result).to.deep.include({ merged: { made: 0, replaced: 1, equal: 0, left: 0 } });
+      expect(readFileSync(file("db", "rows"), "utf8")).to.equal(rows);
+      ids.push(restoreId);
+    }
+    const [older = "", newer = ""] = ids;
+    expect((await restore("undo", older)).stderr)
+      .to.contain("SKEP_RESTORE_NEWER")
+      .and.contain(newer);
+    for (const id of [newer, older]) expect((await restore("undo", id)).code).to.equal(0);
+    expect(readFileSync(file("db", "rows"), "utf8")).to.equal("first");
+    expect((await into("elsewhere")).stderr).to.contain("SKEP_CLI_NODE_UNKNOWN");
+    expect(
+      (await restore("discard", (JSON.parse((await into("node1")).stdout) as { restoreId: string }).restoreId)).code,
+    ).to.equal(0);
+  });
+
   it("refuses while a container uses the volume, and restores beside it all the same", async () => {
     const idle = ["node", "-e", "setInterval(() => undefined, 1000)"];
     await node.run(["docker", "run", "-d", "--name", "database", "-v", "db:/db", nodeImage().tag, ...idle]);

@@ -1,15 +1,17 @@
 // A restore on this machine without a controller: the keys go to the job on its standard input.
 import { randomInt } from "node:crypto";
 import type { JobProgress } from "../../../shared/contract/job.ts";
+import { SkepError } from "../../../shared/errors.ts";
 import { collectRestoreKeys } from "../../../shared/repository/open/file-keys.ts";
 import { describeProgress, makeBoard } from "../board.ts";
 import type { RestoresHereDocument } from "../documents.ts";
 import { withCatalogue, withOperator } from "../catalogue-access.ts";
+import type { OpenedOperator } from "../operator-snapshot.ts";
 import type { EndOptions, RestoreOptions } from "../restore-options.ts";
 import { agree } from "../confirm.ts";
 import { exitCodes, type ExitCode } from "../exit-code.ts";
 import * as format from "../format.ts";
-import { endQuestion, snapshotOf } from "../restore-in-swarm.ts";
+import { endQuestion, filesOf, snapshotOf } from "../restore-in-swarm.ts";
 import { loadOf } from "../../restore-order.ts";
 import {
   planDocument,
@@ -17,68 +19,88 @@ import {
   renderPlan,
   restoreQuestion,
   sourceBytesOf,
+  type ChosenOfSnapshot,
+  type Snapshot,
   type VolumeAddress,
 } from "../restore-plan.ts";
 import { reportEnd, reportRestore } from "../restore-report.ts";
 import type { Session } from "../session.ts";
 import { table } from "../table.ts";
-import { openHost } from "./host.ts";
+import type { LocalNode } from "./engine.ts";
+import { openHost, type HostOptions } from "./host.ts";
 
 export async function restoreHere(
   session: Session,
   options: RestoreOptions,
   address: VolumeAddress,
 ): Promise<ExitCode> {
-  const { output, signal } = session;
   return await withOperator(session, options, async (opened) => {
     const snapshot = await snapshotOf(session, opened, options, address);
-    const { part } = snapshot;
-    const host = await openHost(session, options, opened.access, opened.repository, opened.repositoryKey);
-    const restoreId = newRestoreId();
-    const targetName = options.as ?? part.volume.name;
-    const load = loadOf(part, part.volume.name, {
-      targetName,
-      stop: false,
-      loadInto: options.loadInto,
-      isOfFiles: false,
-    });
-    const shared = { restoreId, volume: part.volume, targetName, sourceBytes: sourceBytesOf(snapshot) };
-    const prepared = await host.work("restore-prepare", {
-      kind: "restore-prepare",
-      ...shared,
-      ...(load === null ? {} : { load }),
-    });
-    const plan = planDocument(
-      snapshot,
-      { nodeId: host.node.nodeId, hostname: host.node.hostname, targetName },
-      prepared,
-      { stop: false, load, chosen: null },
-    );
-    output.say(renderPlan(output.styleWords, plan, Date.now()));
-    refuseWhileUsed(prepared, targetName, null);
-    if (!(await agree(session, options.yes ?? false, restoreQuestion(plan)))) {
-      return reportRestore(output, restoreId, plan, null, "");
-    }
-    const identityKeys = await collectRestoreKeys(opened.store, opened.operator, part, signal);
-    const { manifest, refs } = part;
-    if (manifest === undefined || refs === undefined) throw new TypeError("a snapshot without manifest or refs");
-    const source = { manifest, refs, writerId: part.nodeId, sealedKeys: "" };
-    const { sourceBytes } = shared;
-    const what = load === null ? `volume ${targetName}` : `dump of volume ${load.volume}`;
-    const result = await shown(session, restoreId, what, async (onProgress) => {
-      const given = { identityKeys, onProgress };
-      return load === null
-        ? await host.work("restore-volume", { kind: "restore-volume", ...shared, ...source }, given)
-        : await host.work(
-            "restore-load",
-            {
-              ...{ kind: "restore-load", restoreId, sourceBytes, ...source },
-              command: { ...load, container: prepared.loadsIn ?? load.container },
-            },
-            given,
-          );
-    });
-    return reportRestore(output, restoreId, plan, result, " --standalone");
+    return await restoreSnapshotHere(session, options, { opened, snapshot, chosen: null });
+  });
+}
+
+/** Of the volume, or what is chosen of it, as --as says. `toNode`: must be this machine. Throws SKEP_CLI_NODE_UNKNOWN. */
+export async function restoreSnapshotHere(
+  session: Session,
+  options: Pick<RestoreOptions, "as" | "toNode" | "loadInto" | "yes" | keyof HostOptions>,
+  given: { opened: OpenedOperator; snapshot: Snapshot; chosen: ChosenOfSnapshot | null },
+): Promise<ExitCode> {
+  const { output, signal } = session;
+  const { opened, snapshot, chosen } = given;
+  const { part } = snapshot;
+  const host = await openHost(session, options, opened.access, opened.repository, opened.repositoryKey);
+  const { nodeId, hostname } = host.node;
+  refuseOtherNode(host.node, options.toNode);
+  const restoreId = newRestoreId();
+  const targetName = options.as ?? part.volume.name;
+  const wish = { targetName, stop: false, loadInto: options.loadInto, isOfFiles: chosen !== null };
+  const load = loadOf(part, part.volume.name, wish);
+  const files = chosen === null ? null : filesOf(chosen);
+  const sourceBytes = files?.sourceBytes ?? sourceBytesOf(snapshot);
+  const shared = {
+    ...{ restoreId, volume: part.volume, targetName, sourceBytes },
+    ...(files !== null && { files: { paths: files.paths, existing: files.existing } }),
+  };
+  const prepared = await host.work("restore-prepare", {
+    kind: "restore-prepare",
+    ...shared,
+    ...(load === null ? {} : { load }),
+  });
+  const plan = planDocument(snapshot, { nodeId, hostname, targetName }, prepared, { stop: false, load, chosen });
+  output.say(renderPlan(output.styleWords, plan, Date.now()));
+  if (chosen === null) refuseWhileUsed(prepared, targetName, null);
+  if (!(await agree(session, options.yes ?? false, restoreQuestion(plan)))) {
+    return reportRestore(output, restoreId, plan, null, "");
+  }
+  const identityKeys = await collectRestoreKeys(opened.store, opened.operator, part, signal);
+  const { manifest, refs } = part;
+  if (manifest === undefined || refs === undefined) throw new TypeError("a snapshot without manifest or refs");
+  const source = { manifest, refs, writerId: part.nodeId, sealedKeys: "" };
+  const what = load === null ? `volume ${targetName}` : `dump of volume ${load.volume}`;
+  const result = await shown(session, restoreId, what, async (onProgress) => {
+    const tools = { identityKeys, onProgress };
+    return load === null
+      ? await host.work("restore-volume", { kind: "restore-volume", ...shared, ...source }, tools)
+      : await host.work(
+          "restore-load",
+          {
+            ...{ kind: "restore-load", restoreId, sourceBytes, ...source },
+            command: { ...load, container: prepared.loadsIn ?? load.container },
+          },
+          tools,
+        );
+  });
+  return reportRestore(output, restoreId, plan, result, " --standalone");
+}
+
+function refuseOtherNode({ nodeId, hostname }: LocalNode, wanted: string | undefined): void {
+  if (wanted === undefined || wanted === nodeId || wanted === hostname) return;
+  throw new SkepError({
+    code: "SKEP_CLI_NODE_UNKNOWN",
+    message: `this machine is ${hostname} (${nodeId}), not ${wanted}`,
+    permanent: true,
+    hint: `--standalone works on this machine alone: run it on ${wanted}, or write ${hostname}/VOLUME`,
   });
 }
 
