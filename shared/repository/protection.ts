@@ -10,7 +10,10 @@ export const runProtectionSchema = z.strictObject({
   id: z.string().regex(runIdPattern),
   /** Digest of the keys of its refs: a compaction replaces them, and then all is looked at again. */
   refs: z.string().regex(digestPattern),
-  /** No object that the run needs can be deleted before; null: not all of them are locked, `fault` says why. */
+  /**
+   * No object that the run needs can be deleted before; where the record has a fault of what all runs need, none that it
+   * needs alone. Null: not all of them are locked, `fault` says why.
+   */
   until: time.nullable(),
   fault: errorRecordSchema.nullable(),
 });

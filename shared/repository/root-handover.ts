@@ -44,6 +44,11 @@ export function heirOf(
   return heir;
 }
 
+/** Of the repository objects with which a root key began. They are proven already. */
+export function firstVersionsOf(handovers: readonly Signed[], place: string): number[] {
+  return handovers.map((signed) => decodeHandover(signed, place).firstVersion);
+}
+
 /** Not proven. Throws SKEP_REPOSITORY_INVALID. */
 function decodeHandover({ payload }: Signed, place: string): RootHandover {
   let json: unknown;

@@ -77,7 +77,10 @@ async function protect(session: Session, options: ProtectCommandOptions): Promis
       progress.close();
     });
     if (!dryRun) await putProtection(catalogue, found, signal);
-    const document: ProtectDocument = { dryRun, lockDays, fault: found.fault, runs: found.runs };
+    const { fault } = found;
+    // What all runs need is not locked: then none is protected, whatever is locked of its own.
+    const runs = fault === null ? found.runs : found.runs.map((each) => ({ ...each, until: null, fault }));
+    const document: ProtectDocument = { dryRun, lockDays, fault, runs };
     output.document(document);
     output.print(
       table(
@@ -86,17 +89,17 @@ async function protect(session: Session, options: ProtectCommandOptions): Promis
           { head: "RUN", cell: ({ id }) => id },
           {
             head: "PROTECTED",
-            cell: ({ until, fault }) =>
-              until === null
-                ? `${output.style("red", "no")} ${format.visible(fault?.message ?? "")}`
-                : `until ${format.time(until)}`,
+            cell: (each) =>
+              each.until === null
+                ? `${output.style("red", "no")} ${format.visible(each.fault?.message ?? "")}`
+                : `until ${format.time(each.until)}`,
           },
         ],
-        found.runs,
+        runs,
       ),
     );
-    if (found.fault !== null) throw fromErrorRecord(found.fault as ErrorRecord);
-    return found.runs.every(({ until }) => until !== null) ? exitCodes.done : exitCodes.partial;
+    if (fault !== null) throw fromErrorRecord(fault as ErrorRecord);
+    return runs.every(({ until }) => until !== null) ? exitCodes.done : exitCodes.partial;
   });
 }
 

@@ -10,6 +10,7 @@ import { listSequences } from "../chain.ts";
 import type { Catalogue } from "../catalogue.ts";
 import { epochsOf, type RepositoryObject } from "../repository-object.ts";
 import { layout } from "../layout.ts";
+import { firstVersionsOf } from "../root-handover.ts";
 import type { Protection, RunProtection } from "../protection.ts";
 import { decodePackLine } from "../refs.ts";
 import type { Part, Run } from "../run.ts";
@@ -89,14 +90,14 @@ class Pass {
     const common = await this.#hold(() => this.#commonObjects(), "common");
     const fault = typeof common === "number" ? null : toErrorRecord(common);
     if (fault?.code === "SKEP_STORE_NO_LOCK") return { format: 1, writtenAt, lockDays, fault, runs };
-    const before = new Map((known?.fault === null ? known.runs : []).map((each) => [each.id, each]));
+    const before = new Map((known?.runs ?? []).map((each) => [each.id, each]));
     await surveyChain(catalogue, {
       signal,
       use: async (run) => {
         const last = before.get(run.id);
         const refs = digest(Buffer.from(run.parts.map((part) => part.refs?.key ?? "").join("\n")));
         const isSame = last?.until != null && last.refs === refs;
-        const holds = fault === null && isSame && Date.parse(last.until ?? "") >= this.#leastUntil && lookOnly === null;
+        const holds = isSame && Date.parse(last.until ?? "") >= this.#leastUntil && lookOnly === null;
         runs.push(holds ? last : { id: run.id, refs, ...(await this.#protect(run, common)) });
         onProgress?.("runs", runs.length);
       },
@@ -104,12 +105,14 @@ class Pass {
     return { format: 1, writtenAt, lockDays, fault, runs };
   }
 
-  /** `common`: until when is locked what all runs need; its fault makes no run's own objects any less worth a lock. */
+  /**
+   * `common`: until when is locked what all runs need. Its fault makes no run's own objects any less worth a lock, and what is
+   * locked of them is noted all the same: while that fault lasts, no pass looks at them again.
+   */
   async #protect(run: Run, common: number | SkepError): Promise<Pick<RunProtection, "until" | "fault">> {
     const found = await this.#hold((onFault) => this.#objectsOf(run, onFault), "objects");
     if (typeof found !== "number") return { until: null, fault: toErrorRecord(found) };
-    if (typeof common !== "number") return { until: null, fault: toErrorRecord(common) };
-    const until = Math.min(found, common);
+    const until = typeof common === "number" ? Math.min(found, common) : found;
     if (until > this.#now) return { until: new Date(until).toISOString(), fault: null };
     const fault = new SkepError({
       code: "SKEP_RUN_NOT_PROTECTED",
@@ -197,8 +200,10 @@ class Pass {
 
   async *#commonObjects(): AsyncGenerator<Wanted> {
     const { repository, signal } = this.#options;
+    const handovers = firstVersionsOf(repository.rootHandovers, this.#store.address);
     const named = [
-      layout.repository(repository.version),
+      // Without them, who has a former root key deceives who knows no later one.
+      ...[...new Set([...handovers, repository.version])].map((version) => layout.repository(version)),
       layout.repositoryKey(repository.repositoryKeyVersion),
       ...epochsOf(repository).map(({ number, keyVersion }) => layout.epochKey(number, keyVersion)),
     ];

@@ -3,6 +3,11 @@ import { randomBytes } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { SkepError } from "../../../../shared/errors.ts";
+import { layout } from "../../../../shared/repository/layout.ts";
+import { changeKeys, planRootRotation } from "../../../../shared/repository/open/key-change.ts";
+import { openAsOperator } from "../../../../shared/repository/open/operator.ts";
+import { encodeRepositoryObject } from "../../../../shared/repository/repository-object.ts";
+import { generateSigningKeyPair } from "../../../../shared/repository/signature.ts";
 import { protectionOf, type Protection } from "../../../../shared/repository/protection.ts";
 import { putProtection, readProtection } from "../../../../shared/repository/catalogue.ts";
 import { compareLocks } from "../../../../shared/repository/upkeep/check-locks.ts";
@@ -153,9 +158,51 @@ describe("locks on what kept runs need", () => {
     home = { ...home, store: Object.create(kept.store, { list: { value: list } }) as Store };
     const found = await protect();
     expect(found.fault).to.include({ code: "SKEP_STORE_DENIED", message: denied.message });
-    expect(found.runs.map(({ until, fault }) => [until, fault?.code])).to.deep.equal([[null, "SKEP_STORE_DENIED"]]);
+    expect(protectionOf(found, found.runs[0]?.id ?? "")).to.deep.equal({
+      until: null,
+      fault: `SKEP_STORE_DENIED: ${denied.message}`,
+    });
     const unlocked = (await keysUnder(place.store, "")).filter((key) => !kept.locks.has(key));
     expect(unlocked).to.deep.equal(await keysUnder(place.store, "index/"));
+  });
+
+  it("are not looked at again, run by run, while what all runs need has a fault; and count once it is gone", async () => {
+    write();
+    await backUpRun(home, node);
+    await place.store.put("policy/0000000001", randomBytes(10));
+    kept.refused.add("policy/0000000001");
+    const looked: string[] = [];
+    const head = (key: string, signal?: AbortSignal): ReturnType<Store["head"]> => {
+      looked.push(key.split("/")[0] ?? "");
+      return kept.store.head(key, signal);
+    };
+    home = { ...home, store: Object.create(kept.store, { head: { value: head } }) as Store };
+    const first = await protect();
+    expect(first.fault?.code).to.equal("SKEP_STORE_DENIED");
+    expect(new Set(looked)).to.include("packs").and.include("manifests");
+    looked.length = 0;
+    const second = await protect({ known: first });
+    expect(second.runs).to.deep.equal(first.runs);
+    expect(new Set(looked)).to.have.keys(["probe", "repository", "keys", "runs", "policy", "index"]);
+    kept.refused.clear();
+    looked.length = 0;
+    const third = await protect({ known: second });
+    expect(third.fault).to.equal(null);
+    expect(protectionOf(third, third.runs[0]?.id ?? "")).to.deep.equal({ until: first.runs[0]?.until, fault: null });
+    expect(looked).to.not.include("packs");
+  });
+
+  it("cover the repository objects in which a root key handed over", async () => {
+    const operator = await openAsOperator(place.store, place.made.identityFile);
+    const next = generateSigningKeyPair();
+    const by = { recipient: place.made.identityFile.recipient };
+    const plan = planRootRotation(operator.repositoryObject, by, { ...by, rootPrivateKey: next.privateKey });
+    const after = await changeKeys(place.store, operator, place.made.identityFile.rootPrivateKey, plan);
+    const repository = { ...after, version: 3 };
+    await place.store.put(layout.repository(3), encodeRepositoryObject(repository, next.privateKey));
+    await protect({ repository });
+    const locked = [...kept.locks.keys()].filter((key) => key.startsWith("repository/"));
+    expect(locked).to.deep.equal([layout.repository(2), layout.repository(3)]);
   });
 
   it("are recorded in the store, and a check tells of one that is not there", async () => {
