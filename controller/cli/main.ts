@@ -1,48 +1,11 @@
 #!/usr/bin/env node
-// The `skep` command. Each command is a file in command/; the exit codes are in exit-code.ts.
+// The `skep` command. Each command is a file in command/, listed in command-list.ts; the exit codes are in exit-code.ts.
 import { Command, CommanderError } from "commander";
 import { SkepError } from "../../shared/errors.ts";
 import { skepVersion } from "../../shared/version.ts";
+import { commandList } from "./command-list.ts";
 import { exitCodes } from "./exit-code.ts";
 import { makeOutput, printFailure } from "./output.ts";
-
-interface CommandFile {
-  register: (program: Command) => void;
-}
-
-const daemons = (): Promise<CommandFile> => import("./command/daemon.ts");
-
-/** In the order of `skep --help`. Only the asked one is loaded: a health check shall not load an S3 client. */
-const commands = new Map<string, () => Promise<CommandFile>>([
-  ["init", () => import("./command/init.ts")],
-  ["doctor", () => import("./command/doctor.ts")],
-  ["agents", () => import("./command/agents.ts")],
-  ["backup", () => import("./command/backup.ts")],
-  ["runs", () => import("./command/runs.ts")],
-  ["show", () => import("./command/show.ts")],
-  ["ls", () => import("./command/ls.ts")],
-  ["diff", () => import("./command/diff.ts")],
-  ["export", () => import("./command/export.ts")],
-  ["restore", () => import("./command/restore.ts")],
-  ["recipient", () => import("./command/recipient.ts")],
-  ["key", () => import("./command/key.ts")],
-  ["kit", () => import("./command/kit.ts")],
-  ["check", () => import("./command/check.ts")],
-  ["forget", () => import("./command/forget.ts")],
-  ["prune", () => import("./command/prune.ts")],
-  ["compact", () => import("./command/compact.ts")],
-  ["protect", () => import("./command/protect.ts")],
-  ["service", () => import("./command/service.ts")],
-  ["recover", () => import("./command/recover.ts")],
-  ["runbook", () => import("./command/runbook.ts")],
-  ["policy", () => import("./command/policy.ts")],
-  ["raft", () => import("./command/raft.ts")],
-  ["swarm", () => import("./command/swarm.ts")],
-  ["agent", daemons],
-  ["controller", daemons],
-  ["version", () => import("./command/version.ts")],
-  ["healthy", () => import("./command/healthy.ts")],
-]);
 
 const program = new Command("skep")
   .description("Backs up a whole Docker Swarm, and brings it back.")
@@ -53,8 +16,14 @@ const program = new Command("skep")
   .configureOutput({ outputError: () => undefined })
   .exitOverride();
 
-const asked = commands.get(process.argv[2] ?? "");
-for (const load of new Set(asked === undefined ? commands.values() : [asked])) (await load()).register(program);
+const [first = "", second = ""] = process.argv.slice(2);
+const asked = commandList.get(first === "help" ? second : first);
+if (asked !== undefined) (await asked.load()).register(program);
+else {
+  for (const [name, { description, hidden = false }] of commandList) {
+    program.command(name, { hidden }).description(description);
+  }
+}
 
 // A reader that had enough (`skep runs | head`) is no failure.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
