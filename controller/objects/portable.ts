@@ -140,8 +140,13 @@ export function comparable(value: unknown): unknown {
   return Object.fromEntries(kept.map(([key, field]) => [key, comparable(field)]));
 }
 
+/** What engines from 24 on show of every service that a stack deployed, and older ones do not know. */
+export function isNewerDefault(key: string, field: unknown): boolean {
+  return key === "NoNewPrivileges" && field === false;
+}
+
 function isUnsaid(key: string, field: unknown): boolean {
-  if (field === null || field === undefined) return true;
+  if (field === null || field === undefined || isNewerDefault(key, field)) return true;
   if (Array.isArray(field)) return field.length === 0;
   return key === "Labels" && typeof field === "object" && Object.keys(field).length === 0;
 }

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { SkepError } from "../../shared/errors.ts";
 import { looksHeld } from "../objects/held.ts";
-import { serviceSpecSchema } from "../objects/portable.ts";
+import { isNewerDefault, serviceSpecSchema } from "../objects/portable.ts";
 import type { StepResult } from "./journal.ts";
 import { imageNamesOf } from "./images/image-names.ts";
 import { renameConstraint, type Renaming } from "./placement.ts";
@@ -111,21 +111,31 @@ export async function awaitHealth(
  * Twice: the swarm keeps the spec before the last update, and a rollback, also one that swarm makes itself where tasks fail,
  * would find the held one. The second update changes nothing, so no task starts anew.
  */
-export async function writeSpec(manager: RemoteMachine, id: string, spec: Spec, signal: AbortSignal): Promise<void> {
+export async function writeSpec(
+  manager: Pick<RemoteMachine, "engine" | "askEngine">,
+  id: string,
+  spec: Spec,
+  signal: AbortSignal,
+): Promise<void> {
+  // A newer engine may show fields that the copy's did not: what it was just given then reads otherwise.
+  let written = false;
   for (let tries = 1; ; tries++) {
     const {
       Version,
       Spec: present,
       PreviousSpec,
     } = await manager.engine(serviceSchema, { path: `/services/${id}` }, signal);
-    const free = sameSpec(present, spec);
+    const free = written || sameSpec(present, spec);
     if (free && (PreviousSpec == null || !looksHeld(PreviousSpec, serviceSpecSchema.parse(spec)))) return;
     // The engine keeps the registry's credentials, which the API never shows.
     const query = { version: Version.Index, registryAuthFrom: "spec" };
     try {
       await manager.askEngine({ method: "POST", path: `/services/${id}/update`, query, body: spec }, signal);
       if (free) return;
+      written = true;
     } catch (error) {
+      // Somebody else wrote meanwhile.
+      written = false;
       if (!(error instanceof SkepError) || error.code !== "SKEP_DOCKER_CONFLICT" || tries >= 10) throw error;
       await sleep(100 * tries, undefined, { signal });
     }
@@ -141,7 +151,7 @@ function tidied(value: unknown): unknown {
   if (Array.isArray(value)) return value.length === 0 ? undefined : value.map(tidied);
   if (typeof value !== "object" || value === null) return value ?? undefined;
   const fields = Object.entries(value)
-    .map(([name, field]) => [name, tidied(field)] as const)
+    .map(([name, field]) => [name, isNewerDefault(name, field) ? undefined : tidied(field)] as const)
     .filter(([, field]) => field !== undefined)
     .sort(([a], [b]) => (a < b ? -1 : 1));
   return fields.length === 0 ? undefined : Object.fromEntries(fields);
