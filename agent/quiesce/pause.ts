@@ -120,7 +120,7 @@ async function prepareInTime(
     return await prepareMoments(task, context, moments, AbortSignal.any([signal, deadline]));
   } catch (error) {
     if (!deadline.aborted || signal.aborted) throw error;
-    throw over(task.pauseId, "its deadline passed while the filesystem wrote to disk what it held; is the disk well?");
+    throw over(task.pauseId, "its deadline passed before its filesystem was ready; is the disk well?");
   }
 }
 

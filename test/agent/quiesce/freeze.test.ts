@@ -10,7 +10,7 @@ const both = [
 ];
 const failureOf = (work: Promise<unknown>): Promise<unknown> => work.catch((error: unknown) => error);
 
-// That the kernel refuses, and later no more, is seen in test/e2e/moments.test.ts.
+// That the kernel refuses, and later no more, is seen in test/soak/databases.test.ts, where databases wait for their disk.
 describe("freezing containers", () => {
   it("tells the engine again where it gave up, and not where it refused", async () => {
     const told: string[] = [];
