@@ -44,7 +44,7 @@ describe("skep key rotate root, killed at each step", () => {
       const killed = spawn(process.execPath, ["--import", killer, cliPath, ...argv], {
         cwd,
         env: { PATH: process.env["PATH"], HOME: cwd, SKEP_TEST_STEP: String(step) },
-        stdio: ["ignore", "ignore", "inherit"],
+        stdio: "ignore",
       });
       const [code, signal] = (await once(killed, "exit")) as [number | null, string | null];
       const store = openDirectory(join(cwd, "store"));

@@ -9,10 +9,12 @@ import { catalogueToAppend } from "../chain.ts";
 import { putIndex } from "../index-object.ts";
 import { layout, runIdPattern } from "../layout.ts";
 import { runIdOfRefs } from "../moved-refs.ts";
+import type { PackRef } from "../refs.ts";
 import { packsOf, type UpkeepEntry } from "../upkeep-entry.ts";
 import { appendUpkeep, type Appender } from "./append-upkeep.ts";
 import { refuseGaps } from "./chain-survey.ts";
 import { carryOn } from "./forget.ts";
+import { SmallIndexes } from "./index-merge.ts";
 import { readIndexes } from "./index-objects.ts";
 import { markNeeded, type MarkPhase } from "./mark-needed.ts";
 import { PackLedger } from "./pack-ledger.ts";
@@ -45,7 +47,7 @@ export interface PruneResult extends Pick<
   "freedBytes" | "retiredBytes" | "neededPacks" | "neededBytes" | "missing"
 > {
   deletedPacks: number;
-  /** Runs, manifests, refs and archives that no kept run names, and index objects of packs that are gone. */
+  /** Runs, manifests, refs and archives that no kept run names, and index objects of packs that are gone, or that became one. */
   deletedOthers: number;
   keptRuns: number;
 }
@@ -134,7 +136,7 @@ function isGivenUp(
   return kept.has(runId) ? !ledger.isNamed(key) : runId < fencedBefore;
 }
 
-/** Index objects whose packs are all gone go; one that is mostly so is written anew, as its writer would. */
+/** Index objects whose packs are all gone go; one that is mostly so is written anew, as its writer would, and so are many small ones. */
 async function pruneIndexes(
   { store, keys, signal, dryRun = false }: PruneOptions,
   ledger: PackLedger,
@@ -142,15 +144,23 @@ async function pruneIndexes(
   oldEnoughMs: number,
   sweep: Sweep,
 ): Promise<void> {
+  const replace = async (writerId: string, packs: readonly PackRef[], by: readonly string[]): Promise<void> => {
+    if (packs.length > 0 && !dryRun) {
+      const place = { store, repositoryId: keys.repositoryId, writerId, sealKey: keys.sealKeyOf(writerId) };
+      await putIndex(place, Math.max(...packs.map(({ epoch }) => epoch)), packs, signal);
+    }
+    for (const key of by) await sweep.one(key);
+  };
+  const small = new SmallIndexes();
   for await (const { key, writerId, storedAtMs, packs } of readIndexes(keys, signal)) {
     if (packs === null || storedAtMs > oldEnoughMs) continue;
     const left = packs.filter(({ pack }) => !doomed.has(pack) && ledger.find(pack)?.sizeBytes != null);
-    if (left.length > 0 && left.length >= packs.length * indexShare) continue;
-    if (left.length > 0 && !dryRun) {
-      const place = { store, repositoryId: keys.repositoryId, writerId, sealKey: keys.sealKeyOf(writerId) };
-      await putIndex(place, Math.max(...left.map(({ epoch }) => epoch)), left, signal);
+    const isMostlyGone = left.length === 0 || left.length < packs.length * indexShare;
+    if (isMostlyGone) await replace(writerId, left, [key]);
+    else {
+      const merge = small.add(writerId, key, left);
+      if (merge !== null) await replace(writerId, merge.packs, merge.keys);
     }
-    await sweep.one(key);
   }
 }
 

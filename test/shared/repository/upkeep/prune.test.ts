@@ -9,8 +9,10 @@ import { appendRun } from "../../../../shared/repository/run-chain.ts";
 import { forgetRuns } from "../../../../shared/repository/upkeep/forget.ts";
 import { prune } from "../../../../shared/repository/upkeep/prune.ts";
 import { packsOf } from "../../../../shared/repository/upkeep-entry.ts";
+import type { Run } from "../../../../shared/repository/run.ts";
 import { expectCode } from "../expect-code.ts";
 import { makePlace, type Place } from "../snapshots.ts";
+import { checkAll } from "./check-all.ts";
 import {
   appenderOf,
   backUpRun,
@@ -67,6 +69,33 @@ describe("forget and prune", () => {
     const third = await backUpRun(place, node);
     expect(third).to.include({ sequence: 5, upkeepSequence: 4 });
     expect((await runsOf(place)).map(({ id }) => id)).to.deep.equal([third.id, second.id]);
+  });
+
+  it("make one index object of many small ones of a writer, which its next snapshot and a check read", async () => {
+    put("a", randomBytes(100_000));
+    const run = await backUpRun(place, node);
+    const others = makeNode(place, "node2");
+    await backUpRun(place, others);
+    const [own = ""] = await keysUnder(place.store, "index/node1/");
+    const copyIndex = async (): Promise<void> => {
+      const bytes = (await place.store.get(own, 1e6)) ?? new Uint8Array();
+      await place.store.put(layout.index("node1", randomBytes(16).toString("hex")), bytes);
+    };
+    for (let more = 0; more < 70; more++) await copyIndex();
+    const dry = await prune({ ...pruneOptions(place), dryRun: true });
+    expect(await keysUnder(place.store, "index/node1/")).to.have.length(71);
+    const { deletedOthers, deletedPacks } = await prune(pruneOptions(place));
+    expect({ deletedOthers, deletedPacks }).to.deep.equal({ deletedOthers: 64, deletedPacks: 0 });
+    expect(dry.deletedOthers).to.equal(64);
+    expect(await keysUnder(place.store, "index/node1/")).to.have.length(71 - 64 + 1);
+    const { findings } = await checkAll(place);
+    expect(findings).to.deep.equal([]);
+    rmSync(node.cachePath);
+    const next = await backUpRun(place, node);
+    const packs = (of: Run): unknown =>
+      of.parts.find(({ nodeId, kind }) => nodeId === "node1" && kind === "volume")?.totals;
+    expect(packs(next)).to.deep.include({ newBytes: 0 });
+    expect((await restored(place, run, node)).get("a")).to.have.length(100_000);
   });
 
   it("never forget the newest run, the last good one and the newest proven Raft state", async () => {
