@@ -4,7 +4,7 @@
 //   FILE.next → list of kits, by the new key → keys/ → repository object (from here on it is done) → the kit's files → FILE
 //
 // Killed before the object, nothing has changed, and the same command takes FILE.next up; killed after it, it does the rest.
-import { readFile, realpath, rename } from "node:fs/promises";
+import { readFile, realpath, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { SkepError } from "../../shared/errors.ts";
 import { generateAgeIdentity } from "../../shared/repository/age.ts";
@@ -52,10 +52,7 @@ export async function rotateRoot(session: Session, options: RootOptions): Promis
       output.say("nothing was changed");
       return exitCodes.done;
     }
-    if (waiting === null) {
-      await writeIdentityFile(nextPath, next, kept.passphrase);
-      await flushFolder(dirname(path));
-    }
+    if (waiting === null) await writeWhole(nextPath, next, kept.passphrase);
     const after = isDone ? before : await rotate(session, store, { ...kept.file, rootPrivateKey }, next);
     const followed = kit === null ? [] : await letKitFollow(kit, kept.file.rootPublicKey, after.rootPublicKey);
     await rename(nextPath, path);
@@ -77,6 +74,15 @@ async function pathOfIdentity(options: RootOptions, kit: Kit | null): Promise<st
     permanent: true,
     hint: "give --identity FILE: the file that `skep init` wrote",
   });
+}
+
+/** Under its name only when all of it is on disk: half a key could not be taken up again. */
+async function writeWhole(path: string, file: IdentityFile, passphrase: string | null): Promise<void> {
+  const partial = `${path}.partial`;
+  await rm(partial, { force: true });
+  await writeIdentityFile(partial, file, passphrase);
+  await rename(partial, path);
+  await flushFolder(dirname(path));
 }
 
 async function makeNext(file: IdentityFile, { recipients }: RepositoryObject, own: boolean): Promise<IdentityFile> {
