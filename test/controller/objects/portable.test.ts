@@ -70,5 +70,8 @@ describe("portable service specs", () => {
       Nested: { Labels: null },
     };
     expect(comparable(written)).to.deep.equal({ Mode: { Global: {} }, Init: false, Nested: {} });
+    const shown = { Privileges: { CredentialSpec: null, SELinuxContext: null, NoNewPrivileges: false } };
+    expect(comparable(shown)).to.deep.equal(comparable({ Privileges: { CredentialSpec: null, SELinuxContext: null } }));
+    expect(comparable({ NoNewPrivileges: true })).to.deep.equal({ NoNewPrivileges: true });
   });
 });
