@@ -160,7 +160,7 @@ nodes: ${JSON.stringify(nodes)}
       const argv = asking("run", [...mode, ...unlocking(), "--yes", "--journal", join(cluster.folder, "alive")]);
       const refused = await cluster.skep(argv, { tolerant: true });
       expect(refused.code).to.equal(1);
-      expect(refused.stderr).to.contain("SKEP_RECOVERY_OLD_MANAGER_ALIVE").and.contain("node2");
+      expect(refused.stderr, refused.stderr).to.contain("SKEP_RECOVERY_OLD_MANAGER_ALIVE").and.contain("node2");
       if (keeps) await orderUnheard(second);
       await cluster.lab.burn(second);
     });
