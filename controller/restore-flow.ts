@@ -49,7 +49,10 @@ export function stepId(restoreId: string, step: RestoreStep, round: string): str
   return childId(restoreId, round === "" ? step : `${round}-${step}`);
 }
 
-/** Steps of one flow, by what has come of them. `round` tells the steps of an undo from those of its restore. */
+/**
+ * Steps of one flow, by what has come of them. `round` tells the steps of an undo from those of its restore; so does
+ * `holdId`, as a hold that was released is over for good.
+ */
 export class Steps {
   readonly #flow: Flow;
   readonly #repository: Repository;
@@ -57,6 +60,7 @@ export class Steps {
   readonly order: RestoreOrder;
   /** The same as this controller signed it. */
   readonly signedOrder: Signed;
+  readonly holdId: string;
   readonly #round: string;
 
   constructor(
@@ -64,7 +68,7 @@ export class Steps {
     repository: Repository,
     signedOrder: unknown,
     outcomes: Map<string, ChildOutcome>,
-    round: string,
+    { round, holdId }: { round: string; holdId: string | null },
   ) {
     this.#flow = flow;
     this.#repository = repository;
@@ -72,6 +76,7 @@ export class Steps {
     this.order = openRestoreOrder(signedOrder, repository);
     this.signedOrder = signedSchema.parse(signedOrder);
     this.#round = round;
+    this.holdId = holdId ?? this.order.restoreId;
   }
 
   /** Null while the step was not begun. A result that its agent did not give counts as failed. */
@@ -109,10 +114,9 @@ export class Steps {
 
 /** What stands between a volume and a restore: holds what uses it, where that is wished. Null when nothing is to be waited for. */
 export async function holdUsers(steps: Steps, serviceIds: readonly string[], now: number): Promise<FlowNext | null> {
-  const { order } = steps;
+  const { order, holdId } = steps;
   if (!order.stop || serviceIds.length === 0 || steps.outcome("hold") !== null) return null;
   const deadlineAt = new Date(now + restoreTimeoutMs(order) + shortTimeoutMs).toISOString();
-  const holdId = order.restoreId;
   const task: Task = {
     kind: "hold",
     holdId,
@@ -127,7 +131,7 @@ export async function holdUsers(steps: Steps, serviceIds: readonly string[], now
 /** Null when there is nothing (more) to release. */
 export async function releaseHeld(steps: Steps, now: number): Promise<FlowNext | null> {
   if (steps.outcome("hold") === null || steps.outcome("release") !== null) return null;
-  return steps.begin("release", { kind: "release", holdId: steps.order.restoreId }, shortTimeoutMs, now);
+  return steps.begin("release", { kind: "release", holdId: steps.holdId }, shortTimeoutMs, now);
 }
 
 export function serviceIdsOf(usedBy: TaskResultOf<"restore-prepare">["usedBy"]): string[] {
@@ -138,7 +142,7 @@ export function serviceIdsOf(usedBy: TaskResultOf<"restore-prepare">["usedBy"]):
 export function restoreHandler(repository: () => Repository, clock: () => number): FlowHandler {
   return async (flow) => {
     const data = restoreDataSchema.parse(flow.data);
-    const steps = new Steps(flow, repository(), data.order, await flow.outcomes(), "");
+    const steps = new Steps(flow, repository(), data.order, await flow.outcomes(), { round: "", holdId: null });
     return restoreStep(steps, data, clock());
   };
 }

@@ -113,7 +113,7 @@ export class Restores {
     const id = takebackFlowId(restoreId, kind);
     // One that failed (the volume was in use) may be asked for again.
     await this.#queue.forgetEndedFlow(id);
-    await this.#queue.openFlow(takebackFlowKind(kind), id, { order }, `${restoreId}.takeback`);
+    await this.#queue.openFlow(takebackFlowKind(kind), id, { order, holdId: newRestoreId() }, `${restoreId}.takeback`);
   }
 
   /** Nothing was changed yet: it just ends, and makes room for another one into that volume. */

@@ -1,7 +1,7 @@
 // Undo and discard of a restore, as flows of their own. An undo changes what containers see, so what uses the volume
 // is held for it as it was for the restore.
 import { z } from "zod";
-import type { Task } from "../shared/contract/job.ts";
+import { restoreIdSchema, type Task } from "../shared/contract/job.ts";
 import type { FlowHandler, FlowNext } from "./flow.ts";
 import type { Repository } from "./repository.ts";
 import { holdUsers, releaseHeld, serviceIdsOf, Steps, type RestoreEnd } from "./restore-flow.ts";
@@ -13,14 +13,16 @@ export const takebackFlowId = (restoreId: string, kind: TakebackKind): string =>
 export const takebackDataSchema = z.strictObject({
   /** The restore's own signed order. */
   order: z.unknown(),
+  /** Of this attempt. */
+  holdId: restoreIdSchema,
 });
 
 const timeoutMs = 30 * 60_000;
 
 export function takebackHandler(kind: TakebackKind, repository: () => Repository, clock: () => number): FlowHandler {
   return async (flow) => {
-    const { order } = takebackDataSchema.parse(flow.data);
-    const steps = new Steps(flow, repository(), order, await flow.outcomes(), kind);
+    const { order, holdId } = takebackDataSchema.parse(flow.data);
+    const steps = new Steps(flow, repository(), order, await flow.outcomes(), { round: kind, holdId });
     return takebackStep(kind, steps, clock());
   };
 }

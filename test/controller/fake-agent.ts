@@ -44,6 +44,9 @@ async function* of<T>(value: T): AsyncGenerator<T> {
   yield await Promise.resolve(value);
 }
 
+const overHold = (holdId: string): SkepError =>
+  new SkepError({ code: "SKEP_HOLD_OVER", message: `${holdId} was released`, permanent: true, hint: "test" });
+
 const progress = { phase: "reads", doneBytes: 1, totalBytes: 2, doneFiles: 1 };
 
 async function main(options: FakeAgentOptions): Promise<void> {
@@ -67,6 +70,7 @@ async function main(options: FakeAgentOptions): Promise<void> {
   const factsOf = (name: string): VolumeFacts => ({ name, driver: "local", options: {}, labels: {}, scope: "local" });
 
   /** What the real agent's journal has. */
+  const released = new Set<string>();
   const inPlace = new Map<string, TaskResultOf<"restore-list">["restores"][number]>();
 
   const carry = async ({ task }: Job, forgets: Forgets | undefined): Promise<TaskResult> => {
@@ -148,12 +152,15 @@ async function main(options: FakeAgentOptions): Promise<void> {
         return { kind: "restore-prepare", recipient, target: "exists", freeBytes: 1, usedBy, ...loadsIn };
       }
       case "hold":
+        // As the real agent's records tell it.
+        if (released.has(task.holdId)) throw new UnrecoverableError(encodeErrorMessage(overHold(task.holdId)));
         return {
           kind: "hold",
           held: task.serviceIds.map((serviceId) => ({ serviceId, name: "db", replicas: 1 })),
           skipped: [],
         };
       case "release":
+        released.add(task.holdId);
         return { kind: "release", released: ["db"], leftAlone: [], rolledBack: [], quiet: [] };
       case "rollback":
         return { kind: "rollback", service: task.service, fromRecord: true };

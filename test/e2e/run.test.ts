@@ -137,6 +137,29 @@ describe("a run over three nodes", function () {
     expect(await describeTree(node, "beta")).to.equal(before);
   });
 
+  it("stops the service that uses a volume for its restore, and once more for undoing that", async () => {
+    const node = cluster.lab.node(1);
+    const taken = await describeTree(node, "beta");
+    const place = ["--constraint", "node.hostname==node2", "--mount", "type=volume,source=beta,target=/data"];
+    const service = ["docker", "service", "create", "--quiet", "--no-resolve-image", "--name", "reader"];
+    await cluster.manager.run([...service, ...place, "skep-lab/redis:7", "sleep", "1000"]);
+    try {
+      await writeFile(join(volumePath(node, "beta"), "since"), "written after the run");
+      const present = await describeTree(node, "beta");
+      const argv = ["restore", "volume", "node2/beta", "--run", run.id, "--yes", "--identity", cluster.identity];
+      const { restoreId } = await cluster.skepJson<RestoreDocument>([...argv, "--stop"]);
+      expect(await describeTree(node, "beta")).to.equal(taken);
+      await cluster.skep(["restore", "undo", restoreId, "--yes"]);
+      expect(await describeTree(node, "beta")).to.equal(present);
+      const replicas = "{{.Spec.Mode.Replicated.Replicas}}";
+      const left = await cluster.manager.run(["docker", "service", "inspect", "--format", replicas, "reader"]);
+      expect(left.trim()).to.equal("1");
+    } finally {
+      await cluster.manager.run(["docker", "service", "rm", "reader"]);
+      await rm(join(volumePath(node, "beta"), "since"), { force: true });
+    }
+  });
+
   it("puts files back into a volume as it is, and takes them out again", async () => {
     const node = cluster.lab.node(0);
     const folder = volumePath(node, "alpha");
