@@ -25,12 +25,7 @@ const clockSkewMs = 60_000;
 
 /** `now` in ms since 1970. */
 export async function examine(examined: Examined, now: number): Promise<Finding[]> {
-  const groups = await Promise.all([
-    store(examined.repository, now),
-    redis(examined.queue),
-    agents(examined),
-    runs(examined),
-  ]);
+  const groups = await Promise.all([store(examined.repository, now), queueAndAgents(examined), runs(examined)]);
   return [...groups.flat(), ...policy(examined.policies)];
 }
 
@@ -70,13 +65,18 @@ async function clock({ store }: Repository, now: number): Promise<Finding> {
   return error("SKEP_CLOCK_SKEW", message, "let the nodes keep their time by NTP");
 }
 
-async function redis(queue: JobQueue): Promise<Finding[]> {
+/** Agents are heard through Redis: without it nothing is known of them. */
+async function queueAndAgents(examined: Examined): Promise<Finding[]> {
   try {
-    await queue.reach();
+    await examined.queue.reach();
   } catch (thrown) {
     const { code, message, hint } = toErrorRecord(thrown);
     return [error(code, message, hint ?? "start Redis")];
   }
+  return [...(await redis(examined.queue)), ...(await agents(examined))];
+}
+
+async function redis(queue: JobQueue): Promise<Finding[]> {
   const { maxmemoryPolicy, appendOnly } = await queue.side.serverSettings();
   const findings: Finding[] = [];
   if (maxmemoryPolicy !== "noeviction") {

@@ -14,7 +14,7 @@ import {
   type StoreLocation,
 } from "../../shared/store/location.ts";
 import { decodePolicy, policySchema, type Policy } from "../policy.ts";
-import { makeApiClient, type ApiClient } from "./api-client.ts";
+import { makeApiClient, maxApiAddresses, type ApiClient } from "./api-client.ts";
 import { readIdentityFile } from "./identity-access.ts";
 import { readInputFile } from "./input-file.ts";
 import { findKit, type Kit } from "./kit.ts";
@@ -36,7 +36,7 @@ export interface IdentityOptions extends KitOptions {
   identityPassphraseFile?: string;
 }
 export interface ApiOptions extends KitOptions {
-  api?: string;
+  api?: readonly string[];
   tokenFile?: string;
   apiCertificate?: string;
 }
@@ -64,9 +64,16 @@ export function addIdentityOption(command: Command): Command {
 
 export function addApiOptions(command: Command): Command {
   return command
-    .option("--api <url>", "the controller, e.g. https://manager1:8420 (default: the kit's)")
+    .option("--api <url>", "the controller, e.g. https://manager1:8420 (default: the kit's)", addApiAddress)
     .option("--token-file <file>", "file with the API token (default: the kit's)")
     .option("--api-certificate <file>", "the controller's certificate, PEM (default: the kit's)");
+}
+
+/** For commander: --api may be given several times, once for each manager where the controller may be. */
+export function addApiAddress(url: string, before?: readonly string[]): readonly string[] {
+  const all = [...(before ?? []), url];
+  if (all.length > maxApiAddresses) throw new InvalidArgumentError(`expected ${maxApiAddresses} addresses at most`);
+  return all;
 }
 
 function usage(message: string, hint: string): SkepError {
@@ -188,17 +195,17 @@ export async function needControllerKey(options: KitOptions): Promise<Controller
 /** A client of the controller that the flags or the kit name. */
 export async function accessApi(options: ApiOptions): Promise<ApiClient> {
   const kit = await findKit(options.kit);
-  const url = options.api ?? kit?.context.api;
+  const urls = options.api ?? kit?.context.api;
   const tokenFile = options.tokenFile ?? kit?.path("tokenFile");
   const certificateFile = options.apiCertificate ?? kit?.path("certificateFile");
-  if (url === undefined || tokenFile === undefined || certificateFile === undefined) {
+  if (urls === undefined || tokenFile === undefined || certificateFile === undefined) {
     throw usage(
       "the controller's address, token or certificate is not named",
       "give --kit FOLDER with what `skep init` wrote, or --api, --token-file and --api-certificate",
     );
   }
   return makeApiClient({
-    url,
+    urls,
     token: (await readInputFile(tokenFile, "the API token")).trim(),
     certificatePem: await readInputFile(certificateFile, "the API certificate"),
   });

@@ -11,8 +11,8 @@ export interface ApiCertificate {
 /** It must outlive the cluster, for nothing renews it by itself; a new one is a new kit. */
 const validYears = 20;
 
-/** `hostname` goes into the subject, for people. `now` in ms since 1970. */
-export async function makeApiCertificate(hostname: string, now: number): Promise<ApiCertificate> {
+/** `hostnames` go into it for others than the CLI, which does not look at them. `now` in ms since 1970. */
+export async function makeApiCertificate(hostnames: readonly string[], now: number): Promise<ApiCertificate> {
   const notBeforeDate = new Date(now - 24 * 60 * 60 * 1000);
   const notAfterDate = new Date(now);
   notAfterDate.setUTCFullYear(notAfterDate.getUTCFullYear() + validYears);
@@ -26,7 +26,7 @@ export async function makeApiCertificate(hostname: string, now: number): Promise
       { name: "basicConstraints", cA: true, critical: true },
       { name: "keyUsage", digitalSignature: true, keyCertSign: true, critical: true },
       { name: "extKeyUsage", serverAuth: true },
-      { name: "subjectAltName", altNames: [{ type: 2, value: hostname }] },
+      { name: "subjectAltName", altNames: hostnames.map((value) => ({ type: 2, value })) },
     ],
   });
   const lines = (pem: string): string => `${pem.replaceAll("\r\n", "\n").trim()}\n`;

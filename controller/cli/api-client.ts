@@ -6,9 +6,13 @@ import { fromErrorRecord, SkepError } from "../../shared/errors.ts";
 import { apiErrorSchema } from "../api/schemas.ts";
 
 const answerTimeoutMs = 30_000;
+/** For a host to say that it has the controller, where there are several to try. */
+const probeTimeoutMs = 5_000;
+export const maxApiAddresses = 16;
 const maxAnswerBytes = 512 * 1024 * 1024;
 
 export interface ApiClient {
+  /** Where the last answer came from. */
   readonly url: string;
   /**
    * `path` begins with /v1/; a string body is YAML text, any other goes as JSON. The answer is checked by `schema`.
@@ -25,13 +29,14 @@ export interface ApiCall<T> {
 }
 
 export interface ApiAddress {
-  url: string;
+  /** Where the controller may be, 1 to 16: it lives on one of them at a time. */
+  urls: readonly string[];
   token: string;
   certificatePem: string;
 }
 
-export function makeApiClient({ url, token, certificatePem }: ApiAddress): ApiClient {
-  const base = parseUrl(url);
+export function makeApiClient({ urls, token, certificatePem }: ApiAddress): ApiClient {
+  const bases = urls.slice(0, maxApiAddresses).map(parseUrl);
   const pinned = parseCertificate(certificatePem);
   const tls: RequestOptions = {
     ca: certificatePem,
@@ -42,31 +47,61 @@ export function makeApiClient({ url, token, certificatePem }: ApiAddress): ApiCl
     checkServerIdentity: (_host, certificate) =>
       certificate.raw.equals(pinned.raw) ? undefined : new Error("another certificate"),
   };
+  const [only] = bases;
+  let found: URL | null = bases.length === 1 && only !== undefined ? only : null;
   return {
-    url: base.origin,
+    get url() {
+      return (found ?? only)?.origin ?? "";
+    },
     call: async ({ method = "GET", path, schema, body }, signal) => {
       const isText = typeof body === "string";
       const sent = body === undefined ? null : Buffer.from(isText ? body : JSON.stringify(body), "utf8");
-      const { status, text } = await exchange(
-        new URL(path, base),
-        {
-          ...tls,
-          method,
-          headers: {
-            accept: "application/json",
-            authorization: `Bearer ${token}`,
-            ...(sent === null
-              ? {}
-              : { "content-type": isText ? "application/yaml" : "application/json", "content-length": sent.length }),
-          },
-        },
-        sent,
-        base.origin,
-        signal,
-      );
-      return readAnswer(text, status, schema, `${method} ${base.origin}${path}`);
+      const base = (found ??= await firstThatAnswers(bases, tls, signal));
+      const headers = {
+        accept: "application/json",
+        authorization: `Bearer ${token}`,
+        ...(sent === null
+          ? {}
+          : { "content-type": isText ? "application/yaml" : "application/json", "content-length": sent.length }),
+      };
+      try {
+        const { status, text } = await exchange(new URL(path, base), { ...tls, method, headers }, sent, signal);
+        return readAnswer(text, status, schema, `${method} ${base.origin}${path}`);
+      } catch (error) {
+        // It may have moved. What was asked may have been done all the same, so that it is not asked elsewhere.
+        if (bases.length > 1 && (error as SkepError).code === "SKEP_API_UNREACHABLE") found = null;
+        throw error;
+      }
     },
   };
+}
+
+/** Asks all at once, without the token, for anything. Throws SKEP_API_UNREACHABLE with what each said, SKEP_API_CERTIFICATE. */
+async function firstThatAnswers(
+  bases: readonly URL[],
+  tls: RequestOptions,
+  signal: AbortSignal | undefined,
+): Promise<URL> {
+  const ask = async (base: URL): Promise<URL> => {
+    await exchange(new URL("/", base), { ...tls, method: "HEAD" }, null, signal, probeTimeoutMs);
+    return base;
+  };
+  try {
+    return await Promise.any(bases.map(ask));
+  } catch (error) {
+    signal?.throwIfAborted();
+    const faults = error instanceof AggregateError ? (error.errors as SkepError[]) : [error as SkepError];
+    const foreign = faults.find(({ code }) => code === "SKEP_API_CERTIFICATE");
+    if (foreign !== undefined) throw foreign;
+    const [first] = faults;
+    throw new SkepError({
+      code: "SKEP_API_UNREACHABLE",
+      message: faults.map(({ message }) => message).join("; "),
+      permanent: false,
+      hint: first?.hint ?? "",
+      cause: error,
+    });
+  }
 }
 
 function readAnswer<T>(text: string, status: number, schema: z.ZodType<T>, what: string): T {
@@ -97,10 +132,11 @@ async function exchange(
   url: URL,
   options: RequestOptions,
   body: Buffer | null,
-  origin: string,
   signal: AbortSignal | undefined,
+  timeoutMs = answerTimeoutMs,
 ): Promise<{ status: number; text: string }> {
-  const timeout = AbortSignal.timeout(answerTimeoutMs);
+  const { origin } = url;
+  const timeout = AbortSignal.timeout(timeoutMs);
   const ended = signal === undefined ? timeout : AbortSignal.any([signal, timeout]);
   try {
     return await new Promise((resolve, reject) => {
@@ -122,7 +158,9 @@ async function exchange(
     });
   } catch (error) {
     if (signal?.aborted === true) throw signal.reason;
-    throw timeout.aborted ? unreachable(origin, "no answer within 30 s", error) : explain(error, origin);
+    throw timeout.aborted
+      ? unreachable(origin, `no answer within ${timeoutMs / 1000} s`, error)
+      : explain(error, origin);
   }
 }
 

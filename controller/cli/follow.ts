@@ -6,7 +6,7 @@ import type { Run } from "../../shared/repository/run.ts";
 import { restoreSchema, runAnswerSchema, type Restore } from "../api/schemas.ts";
 import type { ApiCall, ApiClient } from "./api-client.ts";
 import { describeProgress, makeBoard } from "./board.ts";
-import { boardOf } from "./run-report.ts";
+import { boardOf, boardOfEnded } from "./run-report.ts";
 import type { Session } from "./session.ts";
 
 const askEveryMs = 1_000;
@@ -20,10 +20,9 @@ export async function followRun(session: Session, api: ApiClient, runId: string)
     const call = { path: `/v1/runs/${runId}`, schema: runAnswerSchema };
     const hint = `the run goes on in the swarm; \`skep show ${runId}\` tells how far it is`;
     return await poll(session, api, call, hint, (answer) => {
-      if ("run" in answer) return answer.run;
-      const { title, lines } = boardOf(answer.progress);
+      const { title, lines } = "run" in answer ? boardOfEnded(answer.run) : boardOf(answer.progress);
       board.update(title, lines);
-      return null;
+      return "run" in answer ? answer.run : null;
     });
   } finally {
     board.close();
@@ -42,12 +41,12 @@ export async function followRestore(
     const call = { path: `/v1/restores/${restoreId}`, schema: restoreSchema };
     const hint = `it goes on in the swarm; \`skep restore list\` tells how far it is`;
     return await poll(session, api, call, hint, (restore) => {
-      if (!under.states.includes(restore.state)) return restore;
+      const ended = !under.states.includes(restore.state);
       const { detail, share } =
-        restore.progress === undefined ? { detail: "", share: null } : describeProgress(restore.progress);
-      const label = `volume ${restore.targetName}`;
-      board.update(under.title, [{ id: restoreId, label, state: "running", detail, share }]);
-      return null;
+        ended || restore.progress === undefined ? { detail: "", share: null } : describeProgress(restore.progress);
+      const state = !ended ? "running" : restore.error === undefined ? "done" : "failed";
+      board.update(under.title, [{ id: restoreId, label: `volume ${restore.targetName}`, state, detail, share }]);
+      return ended ? restore : null;
     });
   } finally {
     board.close();

@@ -4,14 +4,18 @@ import { mkdir, open, readdir, rename, rm, rmdir, stat, unlink } from "node:fs/p
 import { basename, join, resolve } from "node:path";
 import { z } from "zod";
 import { SkepError } from "../../shared/errors.ts";
+import { maxApiAddresses } from "./api-client.ts";
 import { readJsonFile } from "./input-file.ts";
 
 const fileName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/);
 
 export const kitContextSchema = z.strictObject({
   format: z.literal(1),
-  /** `https://HOST:PORT` of the controller. */
-  api: z.url({ protocol: /^https$/ }),
+  /** `https://HOST:PORT` of each manager where the controller may be. */
+  api: z
+    .array(z.url({ protocol: /^https$/ }))
+    .min(1)
+    .max(maxApiAddresses),
   tokenFile: fileName,
   certificateFile: fileName,
   controllerKeyFile: fileName,

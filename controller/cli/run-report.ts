@@ -274,6 +274,20 @@ export function boardOf(progress: RunProgress): { title: string; lines: BoardLin
   };
 }
 
+/** The last state of a board: what was still under way when it was last asked for has ended since. */
+export function boardOfEnded({ id, status, parts }: Run): { title: string; lines: BoardLine[] } {
+  return {
+    title: `Run ${id}: ${status}`,
+    lines: parts.map((part) => ({
+      id: `${part.kind} ${part.hostname} ${part.name}`,
+      label: partLabel(part),
+      state: part.status,
+      detail: part.error?.message ?? (part.totals === undefined ? "" : describeTotals(part.totals)),
+      share: null,
+    })),
+  };
+}
+
 const stageWords = {
   starting: "starting",
   raft: "Raft state and definitions",

@@ -82,6 +82,7 @@ export class Cluster {
   async #init(policy: string | undefined): Promise<void> {
     const credentials = join(this.folder, "s3.json");
     await writeFile(credentials, JSON.stringify(await this.lab.s3.credentials()), { mode: 0o600 });
+    const api = this.lab.nodes.flatMap(({ address }) => ["--api", `https://${address}:${apiPort}`]);
     const store = [
       "--store",
       `s3://${this.bucket}`,
@@ -94,6 +95,7 @@ export class Cluster {
       [
         "init",
         "--no-stored-kit",
+        ...api,
         ...store,
         "--path-style",
         "--credentials",
@@ -181,7 +183,6 @@ export class Cluster {
     options: { kit?: boolean; tolerant?: boolean; input?: string; signal?: AbortSignal } = {},
   ): Promise<CommandResult> {
     const main = join(projectRoot, "controller", "cli", "main.ts");
-    if (options.kit !== false) await this.#pointAtController();
     const environment: Record<string, string> = { ...(process.env as Record<string, string>), NO_COLOR: "1" };
     // Each of the many calls starts in half the time.
     environment["NODE_COMPILE_CACHE"] = join(this.folder, "compiled");
@@ -195,15 +196,6 @@ export class Cluster {
       throw new Error(`skep ${argv.join(" ")}: exit status ${result.code}\n${result.stderr}${result.stdout}`);
     }
     return result;
-  }
-
-  /** Writes into the kit where the controller is now, as its operator would. */
-  async #pointAtController(): Promise<void> {
-    const controller = await this.nodeOf("controller");
-    if (controller === null) return;
-    const path = join(this.kit, "cli.json");
-    const context = JSON.parse(await readFile(path, "utf8")) as Record<string, unknown>;
-    await writeFile(path, JSON.stringify({ ...context, api: `https://${controller.address}:${apiPort}` }));
   }
 
   /** As skep with --json: the document. */

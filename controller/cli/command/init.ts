@@ -11,7 +11,14 @@ import type { StoredKit } from "../../../shared/repository/kit-list.ts";
 import type { StoreCredentials, StoreLocation } from "../../../shared/store/location.ts";
 import { createStore, openStore } from "../../../shared/store/open.ts";
 import { skepVersion } from "../../../shared/version.ts";
-import { addStoreOptions, credentialsFor, locationOf, readCredentials, type StoreOptions } from "../access.ts";
+import {
+  addApiAddress,
+  addStoreOptions,
+  credentialsFor,
+  locationOf,
+  readCredentials,
+  type StoreOptions,
+} from "../access.ts";
 import { makeApiCertificate } from "../api-certificate.ts";
 import { exitCodes, type ExitCode } from "../exit-code.ts";
 import type { InitDocument } from "../documents.ts";
@@ -34,7 +41,7 @@ interface InitOptions extends StoreOptions {
   postQuantum?: boolean;
   passphrase?: boolean;
   storedKit: boolean;
-  api: string;
+  api?: readonly string[];
   out: string;
 }
 
@@ -50,11 +57,16 @@ export function register(program: Command): void {
       "--no-stored-kit",
       "do not put what a bare machine needs to restore into the store; `skep kit store` does it",
     )
-    .option("--api <url>", "where the CLI will reach the controller", "https://localhost:8420")
+    .option(
+      "--api <url>",
+      `where the CLI will reach the controller; again for each manager that may have it (default: "${localApi}")`,
+      addApiAddress,
+    )
     .option("--out <folder>", "the kit folder to write", "skep-kit");
   run(describe(command, example), init);
 }
 
+const localApi = "https://localhost:8420";
 const operatorPattern = /^[a-z0-9][a-z0-9._-]{0,31}$/;
 
 function defaultOperator(): string {
@@ -72,7 +84,7 @@ function checkOptions(options: InitOptions): void {
   if (!operatorPattern.test(options.operator)) {
     throw fault("--operator takes lower-case letters, digits, dots and dashes", "for example --operator anna");
   }
-  if (!URL.canParse(options.api) || new URL(options.api).protocol !== "https:") {
+  if (options.api?.every((url) => URL.canParse(url) && new URL(url).protocol === "https:") === false) {
     throw fault("--api must be https://HOST:PORT", "for example --api https://manager1:8420");
   }
   if (options.credentials === "-" && options.agentCredentials === "-") {
@@ -182,13 +194,14 @@ async function kitFiles(
 ): Promise<Map<string, string>> {
   const { controllerKey, repositoryObject } = created;
   const { repositoryId, rootPublicKey } = repositoryObject;
-  const certificate = await makeApiCertificate(new URL(options.api).hostname, now);
+  const addresses = (options.api ?? [localApi]).map((url) => new URL(url));
+  const certificate = await makeApiCertificate([...new Set(addresses.map(({ hostname }) => hostname))], now);
   const secret = (): string => `${randomBytes(32).toString("base64url")}\n`;
   const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
   const identityName = kitFileNames.identity(options.operator);
   const context: KitContext = {
     format: 1,
-    api: new URL(options.api).origin,
+    api: addresses.map(({ origin }) => origin),
     tokenFile: kitFileNames.apiToken,
     certificateFile: kitFileNames.apiCertificate,
     controllerKeyFile: kitFileNames.controllerKey,

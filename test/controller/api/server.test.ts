@@ -27,13 +27,13 @@ describe("the API", () => {
   let stranger: ApiClient;
 
   before(async () => {
-    const { keyAndCertificate: pem, certificate } = await makeApiCertificate("localhost", Date.now());
+    const { keyAndCertificate: pem, certificate } = await makeApiCertificate(["localhost"], Date.now());
     const log = makeLogger("test", "info", { write: (line) => (logged += line) });
     api = makeApi({ backend: backendWith(answers), pem, token, log });
     await api.listen({ host: "127.0.0.1", port: 0 });
     const url = `https://127.0.0.1:${(api.server.address() as AddressInfo).port}`;
-    client = makeApiClient({ url, token, certificatePem: certificate });
-    stranger = makeApiClient({ url, token: `${token}x`, certificatePem: certificate });
+    client = makeApiClient({ urls: [url], token, certificatePem: certificate });
+    stranger = makeApiClient({ urls: [url], token: `${token}x`, certificatePem: certificate });
   });
   after(() => api.close());
 

@@ -109,6 +109,21 @@ describe("the CLI at the controller's API", () => {
     }
   });
 
+  it("finds the controller on whichever manager has it, and tells of each where none has", async () => {
+    answers = () => ({ body: { agents: [agent({})] } });
+    const at = (...urls: string[]): Promise<CliResult> =>
+      runCli(["agents", "--kit", "kit", ...urls.flatMap((url) => ["--api", url])], { cwd: folder });
+    const found = await at("https://127.0.0.1:1", server.url);
+    expect(found.code, found.stderr).to.equal(0);
+    expect(server.asked).to.deep.equal([{ method: "GET", path: "/v1/agents", body: "" }]);
+    const none = await at("https://127.0.0.1:1", "https://127.0.0.1:2");
+    expect(none.code).to.equal(1);
+    expect(none.stderr)
+      .to.contain("SKEP_API_UNREACHABLE")
+      .and.contain("https://127.0.0.1:1 cannot")
+      .and.contain("https://127.0.0.1:2 cannot");
+  });
+
   it("says that nobody answers, that the token is wrong, and that the answer is not understood", async () => {
     const gone = await runCli(["runs", "--kit", "kit", "--api", "https://127.0.0.1:1"], { cwd: folder });
     expect(gone.code).to.equal(1);

@@ -41,12 +41,12 @@ describe("skep init", () => {
   });
 
   it("writes a kit whose files fit each other, for their owner alone", async () => {
-    await init("--api", "https://manager1:8420");
+    await init("--api", "https://manager1:8420", "--api", "https://manager2:8420/");
     const names = readdirSync(join(folder, "kit"));
     for (const name of names) expect(statSync(join(folder, "kit", name)).mode & 0o777, name).to.equal(0o600);
     expect(statSync(join(folder, "kit")).mode & 0o777).to.equal(0o700);
     const context = kitContextSchema.parse(JSON.parse(kitText("cli.json")));
-    expect(context.api).to.equal("https://manager1:8420");
+    expect(context.api).to.deep.equal(["https://manager1:8420", "https://manager2:8420"]);
     expect(names).to.include.members(Object.values(context).filter((value) => value !== 1 && value !== context.api));
     const cluster = decodeClusterFile(kitText("skep.yaml"), "skep.yaml");
     expect(cluster.store).to.deep.equal({ url: storeUrl() });
@@ -54,7 +54,7 @@ describe("skep init", () => {
     expect(decodePolicy(kitText("skep.yaml"), "skep.yaml", ["policy"]).schedules).to.have.length(1);
     expect(kitText("api.pem")).to.contain(kitText("api.crt").trim()).and.contain("PRIVATE KEY");
     const certificate = new X509Certificate(kitText("api.crt"));
-    expect(certificate.checkHost("manager1")).to.equal("manager1");
+    for (const host of ["manager1", "manager2"]) expect(certificate.checkHost(host)).to.equal(host);
     expect(kitText("api.token").trim()).to.match(/^[\w-]{43}$/);
     expect(kitText("redis.password").trim()).to.match(/^[\w-]{43}$/);
     expect(kitText("api.token")).to.not.equal(kitText("redis.password"));
