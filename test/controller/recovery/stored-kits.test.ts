@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { RuntimeKit } from "../../../controller/recovery/runtime-kit.ts";
-import { fetchKit, kitFor, readKits, storeKits } from "../../../controller/recovery/stored-kits.ts";
+import { fetchKit, kitFor, readKits, resignKits, storeKits } from "../../../controller/recovery/stored-kits.ts";
 import { SkepError } from "../../../shared/errors.ts";
 import { encodeKitList, type KitList, type StoredKit } from "../../../shared/repository/kit-list.ts";
 import { layout } from "../../../shared/repository/layout.ts";
@@ -44,6 +44,27 @@ describe("the kits in a store", () => {
     return { list, foreign };
   };
   const first = (list: KitList | null): StoredKit => list?.kits[0] ?? expect.fail("no kit");
+
+  it("are taken over by the next root key, and no list that the former one signs later counts", async () => {
+    const next = generateSigningKeyPair();
+    const readAs = async (rootPublicKey: string): Promise<{ list: KitList | null; foreign: number }> => {
+      let foreign = 0;
+      const list = await readKits({ ...place(), rootPublicKey }, { onForeign: () => foreign++ });
+      return { list, foreign };
+    };
+    const by = { rootPrivateKey: next.privateKey, now: 1 };
+    expect(await resignKits(place(), by)).to.equal(null);
+    const { kits } = await put([kit("x64", Buffer.from("a kit"))]);
+    expect(await resignKits(place(), by)).to.deep.include({ version: 2, kits });
+    // Until the repository object names the next key, the former one's list counts as before.
+    const before = await readAs(root.publicKey);
+    expect(before.foreign).to.equal(1);
+    expect(before.list).to.deep.include({ version: 1, kits });
+    await put([kit("x64", Buffer.from("a thief's kit"))]);
+    const after = await readAs(next.publicKey);
+    expect(after.foreign).to.equal(1);
+    expect(after.list).to.deep.include({ version: 2, kits });
+  });
 
   it("come back as they were put, byte by byte", async () => {
     const made = kit("x64");
