@@ -1,6 +1,8 @@
 // What the soak of databases needs to know of each server: how it starts, how it is written to, how it is asked.
 export interface DatabaseServer {
-  name: "postgres" | "mariadb";
+  name: "postgres" | "mariadb" | "redis";
+  /** Heading of its recipes in docs/CONSISTENCY.md. */
+  heading: string;
   /** User of the server in the container. */
   user: string;
   /** Where its volume is mounted. */
@@ -10,8 +12,6 @@ export interface DatabaseServer {
   start: string;
   /** Shell: the same with no tables, to load a dump into. */
   startEmpty: string;
-  /** Labels of the service for each way of taking it, as docs/CONSISTENCY.md recommends. */
-  labels: Readonly<Record<How, readonly string[]>>;
   /** A client that reads statements on its standard input from `host`, and writes answers at once. */
   client: (host: string) => string;
   /** One transaction of writer `$writer`: adds to its sum and to the ledger. Once it is acknowledged, the ledger's id is answered. */
@@ -21,15 +21,28 @@ export interface DatabaseServer {
   /** In the container: its own check of all that it has; ends with another status than 0, or answers `badCheck`, where it finds damage. */
   check: readonly string[];
   goodCheck: RegExp;
-  /** In the container: answers the result of a query without any ornament, a row a line. */
-  query: (sql: string) => string[];
+  /** In the container: answers "0" where each transaction is there whole or not at all. */
+  torn: readonly string[];
+  /** In the container: answers the ids of the ledger, one a line. */
+  ids: readonly string[];
 }
-
-export type How = "stop" | "pause" | "dump";
-export const hows: readonly How[] = ["stop", "pause", "dump"];
 
 /** As in the recipes: without the name, a client takes that of the container's user. */
 const mariadbRoot = '--user=root --password="$(cat /run/secrets/root_password)"';
+
+/** Both of SQL have the same tables. */
+const torn = "SELECT count(*) FROM sum WHERE n <> (SELECT count(*) FROM ledger WHERE ledger.writer = sum.writer)";
+const ids = "SELECT id FROM ledger";
+
+const askPostgres = (sql: string): string[] => [
+  ...["psql", "--username", "postgres", "--tuples-only", "--no-align", "--quiet"],
+  ...["--command", sql, "shop"],
+];
+
+const askMariadb = (sql: string): string[] => [
+  ...["sh", "-c", `mariadb ${mariadbRoot} --batch --skip-column-names --execute "$1" shop`],
+  ...["sh", sql],
+];
 
 const postgresStart = (tables: string): string => `
 set -e
@@ -42,6 +55,7 @@ exec postgres -c "listen_addresses=*" -c unix_socket_directories=/tmp`;
 
 export const postgres: DatabaseServer = {
   name: "postgres",
+  heading: "PostgreSQL",
   user: "postgres",
   dataFolder: "/var/lib/postgresql/data",
   stopSignal: "SIGINT",
@@ -49,18 +63,6 @@ export const postgres: DatabaseServer = {
     "CREATE TABLE ledger (id bigserial PRIMARY KEY, writer int NOT NULL); CREATE TABLE sum (writer int PRIMARY KEY, n bigint NOT NULL); INSERT INTO sum VALUES (1, 0), (2, 0);",
   ),
   startEmpty: postgresStart(""),
-  labels: {
-    stop: ["skep.quiesce=stop"],
-    pause: [
-      "skep.quiesce=pause",
-      "skep.hook.pre=psql --username postgres --command CHECKPOINT",
-      "skep.hook.pre.on-error=continue",
-    ],
-    dump: [
-      "skep.dump=pg_dumpall --username postgres --clean --if-exists",
-      "skep.load=psql --username postgres --file - postgres",
-    ],
-  },
   client: (host) =>
     `PGCONNECT_TIMEOUT=5 psql --no-psqlrc --tuples-only --no-align --quiet --set ON_ERROR_STOP=1 --username postgres --host ${host} shop`,
   // psql shows the row only when the server has said that the statement, and with it the transaction, is committed.
@@ -72,17 +74,8 @@ export const postgres: DatabaseServer = {
     ...["--parent-check", "--rootdescend"],
   ],
   goodCheck: /^$/,
-  query: (sql) => [
-    "psql",
-    "--username",
-    "postgres",
-    "--tuples-only",
-    "--no-align",
-    "--quiet",
-    "--command",
-    sql,
-    "shop",
-  ],
+  torn: askPostgres(torn),
+  ids: askPostgres(ids),
 };
 
 const mariadbStart = (tables: string): string => `
@@ -99,6 +92,7 @@ exec mariadbd --user=mysql --datadir=/var/lib/mysql --init-file=/tmp/init.sql --
 
 export const mariadb: DatabaseServer = {
   name: "mariadb",
+  heading: "MariaDB",
   user: "mysql",
   dataFolder: "/var/lib/mysql",
   stopSignal: "SIGTERM",
@@ -113,14 +107,6 @@ export const mariadb: DatabaseServer = {
     ].join("\n"),
   ),
   startEmpty: mariadbStart(""),
-  labels: {
-    stop: ["skep.quiesce=stop"],
-    pause: ["skep.quiesce=pause"],
-    dump: [
-      `skep.dump=exec mariadb-dump --all-databases --single-transaction --routines --events ${mariadbRoot}`,
-      `skep.load=exec mariadb ${mariadbRoot}`,
-    ],
-  },
   client: (host) =>
     `mariadb --unbuffered --batch --skip-column-names --skip-reconnect --connect-timeout=5 --user=writer --host=${host} shop`,
   transaction:
@@ -132,7 +118,31 @@ export const mariadb: DatabaseServer = {
     `mariadb ${mariadbRoot} --batch --skip-column-names --execute "CHECK TABLE ledger, sum EXTENDED" shop`,
   ],
   goodCheck: /^shop\.ledger\tcheck\tstatus\tOK\nshop\.sum\tcheck\tstatus\tOK$/,
-  query: (sql) => ["sh", "-c", `mariadb ${mariadbRoot} --batch --skip-column-names --execute "$1" shop`, "sh", sql],
+  torn: askMariadb(torn),
+  ids: askMariadb(ids),
+};
+
+const redisStart = "exec redis-server --dir /data --appendonly yes --appendfsync always --protected-mode no";
+
+export const redis: DatabaseServer = {
+  name: "redis",
+  heading: "Redis",
+  user: "redis",
+  dataFolder: "/data",
+  stopSignal: "SIGTERM",
+  start: redisStart,
+  startEmpty: redisStart,
+  client: (host) => `redis-cli -h ${host}`,
+  transaction: String.raw`EVAL \"local id = redis.call('INCR', 'id') redis.call('INCR', 'sum:$writer') redis.call('SADD', 'ledger:$writer', id) return id\" 0`,
+  ready: ["sh", "-c", "redis-cli ping | grep -q PONG"],
+  check: ["redis-check-aof", "/data/appendonlydir/appendonly.aof.manifest"],
+  goodCheck: /All AOF files and manifest are valid$/,
+  torn: [
+    ...["redis-cli", "EVAL"],
+    "local off = 0 for writer = 1, 2 do off = off + math.abs(redis.call('GET', 'sum:' .. writer) - redis.call('SCARD', 'ledger:' .. writer)) end return off",
+    "0",
+  ],
+  ids: ["redis-cli", "SUNION", "ledger:1", "ledger:2"],
 };
 
 /** Shell: two writers to `host`; each acknowledged transaction becomes a line `SECONDS.MICROSECONDS ID` in /acknowledged/NAME.WRITER. */
