@@ -5,12 +5,12 @@ import path from "node:path";
 import type { TaskResult } from "../shared/contract/job.ts";
 import { maxOnceInputBytes, onceInputSchema, type OnceInput, type OnceLine } from "../shared/contract/once.ts";
 import { SkepError, toErrorRecord } from "../shared/errors.ts";
-import { deriveWriterKeys } from "../shared/repository/keys.ts";
 import { openStore } from "../shared/store/open.ts";
 import { connectDocker } from "./docker.ts";
 import { executeJob } from "./execute.ts";
 import { Journal } from "./journal.ts";
 import { Moments } from "./moment/moments.ts";
+import { onceContext } from "./once-context.ts";
 import { RestoreKeyring } from "./restore-keys.ts";
 import { recoverRestores } from "./restore.ts";
 import { ProgressThinner } from "./progress-thinner.ts";
@@ -78,7 +78,6 @@ async function runOnce(input: OnceInput, stop: AbortSignal): Promise<TaskResult>
   }
   const docker = connectDocker(input.dockerSocket);
   const store = openStore(input.store, input.credentials);
-  const writerKey = Buffer.from(input.writerKey, "base64");
   // Only restores write into it: a backup shall not fail for a full disk. A helper's is kept by the agent that started it.
   const isRestore = job.task.kind.startsWith("restore-");
   const keepsJournal = isRestore && input.mountedAt === undefined;
@@ -91,22 +90,7 @@ async function runOnce(input: OnceInput, stop: AbortSignal): Promise<TaskResult>
     if (isRestore) await recoverRestores(readSwaps(journal), docker, journal);
     return await executeJob(
       job,
-      {
-        docker,
-        dockerSocket: input.dockerSocket,
-        hostRoot: input.hostRoot,
-        stateDir,
-        store,
-        storeLocation: input.store,
-        credentials: input.credentials,
-        repositoryId: job.repositoryId,
-        incarnation: job.incarnation,
-        writerId: input.writerId,
-        writerKey,
-        writerKeys: deriveWriterKeys(writerKey, job.repositoryId),
-        epoch: input.epoch,
-        mountedAt: input.mountedAt ?? null,
-      },
+      onceContext(input, docker, store),
       {
         journal,
         moments: new Moments(null),

@@ -6,7 +6,7 @@
 //   volumes  all at once
 //   release  on a manager, and unpause on each node with the hooks after: as soon as all is read
 import { createHash } from "node:crypto";
-import { mostMoments, type Task, type TaskOf } from "../shared/contract/job.ts";
+import { mostMoments, type JobProgress, type Task, type TaskOf } from "../shared/contract/job.ts";
 import { childId, type VolumeJob } from "./run-plan.ts";
 import type { Command, Hook, VolumeWords } from "./volume-words.ts";
 
@@ -235,6 +235,11 @@ export function unitOrder(
 
 function secondsOf(hooks: readonly Hook[]): number {
   return hooks.reduce((sum, { timeoutSeconds }) => sum + timeoutSeconds, 0);
+}
+
+/** All of a volume is read, and some of it may be still to be stored. Whoever writes this into Redis ends a quiet too soon: the agent sees that. */
+export function isRead(progress: JobProgress | null): boolean {
+  return progress !== null && ["storing", "done"].includes(progress.phase);
 }
 
 export interface UnitsView {

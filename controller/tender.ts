@@ -8,7 +8,7 @@ import type { Signed } from "../shared/repository/signature.ts";
 import type { Agents } from "./agents.ts";
 import type { ChildRef, FlowView } from "./flow.ts";
 import type { JobQueue } from "./queue.ts";
-import { nextOfUnits, type QuietUnit } from "./quiet-units.ts";
+import { isRead, nextOfUnits, type QuietUnit } from "./quiet-units.ts";
 import { chooseNext, giveUp } from "./watch.ts";
 
 /** What a flow with held jobs wants, from what is authenticated. */
@@ -159,7 +159,7 @@ export class Tender {
     return nextOfUnits(units, {
       held: new Set(tended.held.keys()),
       open: new Set(queues.keys()),
-      read: new Set(reading.filter(({ progress }) => readPhases.has(progress?.phase ?? "")).map(({ id }) => id)),
+      read: new Set(reading.filter(({ progress }) => isRead(progress)).map(({ id }) => id)),
       nodeOf: (id) => nodeOf(queues.get(id) ?? "") ?? "",
       out: busy,
       nodesAtOnce,
@@ -192,9 +192,6 @@ export class Tender {
     }
   }
 }
-
-/** All of a volume is read, and some of it is still to be stored. Whoever writes this into Redis ends a quiet too soon: the agent sees that. */
-const readPhases = new Set(["storing", "done"]);
 
 function notPlanned(id: string): SkepError {
   return new SkepError({

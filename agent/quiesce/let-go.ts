@@ -1,7 +1,7 @@
 // The end of a quiet: what was paused goes on, what was stopped is started. Not aborted by anything. What can't be
 // done now stays in the journal and is due again: whoever looks there next tries anew.
 import type { TaskResultOf } from "../../shared/contract/job.ts";
-import type { SkepError } from "../../shared/errors.ts";
+import { SkepError } from "../../shared/errors.ts";
 import type { Docker } from "../docker.ts";
 import type { Journal } from "../journal.ts";
 import { readPauses, writePause, type PauseRecord } from "./pause-record.ts";
@@ -56,6 +56,26 @@ export async function letGo(record: PauseRecord, docker: Docker, journal: Journa
   ];
   const woken = isPaused ? containers.map(({ name }) => name) : [];
   return { quiet, wentOn: [...woken, ...again.started], isWaiting: again.isWaiting };
+}
+
+/** Those whose deadline has passed: names of containers that went on, and what could not be let go. `now`: ms since 1970; Infinity: all. */
+export async function letGoDue(
+  docker: Docker,
+  journal: Journal,
+  now: number,
+): Promise<{ wentOn: string[]; faults: SkepError[] }> {
+  const wentOn: string[] = [];
+  const faults: SkepError[] = [];
+  for (const record of readPauses(journal)) {
+    if (Date.parse(record.deadlineAt) > now) continue;
+    try {
+      wentOn.push(...(await letGo(record, docker, journal)).wentOn);
+    } catch (error) {
+      if (!(error instanceof SkepError)) throw error;
+      faults.push(error);
+    }
+  }
+  return { wentOn, faults };
 }
 
 /** Stopped by one of these, and to be started by it. */

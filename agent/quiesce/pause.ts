@@ -16,7 +16,7 @@ import type { Moment, Moments, Prepared } from "../moment/moments.ts";
 import { volumeKind } from "../source/volume-kind.ts";
 import { freezeAll } from "./freeze.ts";
 import { runHooks } from "./hooks.ts";
-import { isStoppedBy, letGo, type LetGo } from "./let-go.ts";
+import { isStoppedBy, letGo, letGoDue, type LetGo } from "./let-go.ts";
 import { readPauses, writePause, type PauseRecord } from "./pause-record.ts";
 import { QuietWatch } from "./quiet-watch.ts";
 import { findStops, stopAll } from "./stop-containers.ts";
@@ -234,16 +234,7 @@ const nothing: LetGo = { quiet: [], wentOn: [], isWaiting: false };
 
 /** Names of containers that went on. `now`: ms since 1970; Infinity: all, as when the agent starts. Throws as `unpause`, once all had their turn. */
 export async function unpauseOverdue(docker: Docker, journal: Journal, now: number): Promise<string[]> {
-  const names: string[] = [];
-  const faults: unknown[] = [];
-  for (const record of readPauses(journal)) {
-    if (Date.parse(record.deadlineAt) > now) continue;
-    try {
-      names.push(...(await letGo(record, docker, journal)).wentOn);
-    } catch (error) {
-      faults.push(error);
-    }
-  }
-  if (faults.length > 0) throw faults[0] as Error;
-  return names;
+  const { wentOn, faults } = await letGoDue(docker, journal, now);
+  if (faults[0] !== undefined) throw faults[0];
+  return wentOn;
 }

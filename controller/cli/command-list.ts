@@ -21,6 +21,13 @@ export const commandList: ReadonlyMap<string, CommandEntry> = new Map<string, Co
   ["doctor", { description: "look whether backups and restores will work", load: () => import("./command/doctor.ts") }],
   ["agents", { description: "list the nodes' agents", load: () => import("./command/agents.ts") }],
   ["backup", { description: "make a run now", load: () => import("./command/backup.ts") }],
+  [
+    "resume",
+    {
+      description: "let go what a standalone backup that was killed left paused or stopped on this machine",
+      load: () => import("./command/resume.ts"),
+    },
+  ],
   ["runs", { description: "list the runs, newest first", load: () => import("./command/runs.ts") }],
   ["show", { description: "show a run: what it covers, what not, and why", load: () => import("./command/show.ts") }],
   ["ls", { description: "list the parts of a run, or what is in a volume", load: () => import("./command/ls.ts") }],

@@ -2,6 +2,7 @@
 // On an error every command prints { error } instead (apiErrorSchema's shape).
 import { z } from "zod";
 import { existingFilesSchema, mergedFilesSchema, thereSchema } from "../../shared/contract/chosen-files.ts";
+import { undoneSchema } from "../../shared/contract/keeper.ts";
 import { repositoryIdPattern } from "../../shared/repository/layout.ts";
 import { manifestEntrySchema } from "../../shared/repository/manifest.ts";
 import { protectionSchema } from "../../shared/repository/protection.ts";
@@ -61,6 +62,10 @@ export type RunsDocument = z.infer<typeof runsDocument>;
 /** skep backup. `run` is null without --wait. */
 export const backupDocument = z.strictObject({ runId: z.string(), run: runSchema.nullable() });
 export type BackupDocument = z.infer<typeof backupDocument>;
+
+/** skep resume. */
+export const resumeDocument = undoneSchema;
+export type ResumeDocument = z.infer<typeof resumeDocument>;
 
 /** skep ls RUN. */
 export const partsDocument = z.strictObject({

@@ -23,6 +23,7 @@ const byErrorCode: Readonly<Record<string, ExitCode>> = {
   SKEP_REPOSITORY_MISSING: exitCodes.noStore,
   SKEP_RUN_IN_PROGRESS: exitCodes.locked,
   SKEP_RESTORE_IN_PROGRESS: exitCodes.locked,
+  SKEP_STANDALONE_BUSY: exitCodes.locked,
   SKEP_IDENTITY_DOES_NOT_FIT: exitCodes.keyDoesNotFit,
   SKEP_CONTROLLER_KEY_DOES_NOT_FIT: exitCodes.keyDoesNotFit,
   SKEP_CLI_INTERRUPTED: exitCodes.interrupted,

@@ -8,7 +8,7 @@ import { recipientSchema } from "../repository/repository-object.ts";
 import { storeCredentials, storeLocation } from "../store/location.ts";
 import { jobProgressSchema, jobSchema, restoreKeysSchema, taskResultSchema } from "./job.ts";
 
-const absolutePath = z.string().max(4096).startsWith("/");
+export const absolutePath = z.string().max(4096).startsWith("/");
 
 export const onceInputSchema = z.strictObject({
   job: jobSchema,

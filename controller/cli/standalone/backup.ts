@@ -1,6 +1,6 @@
 // A run without controller and Redis: this machine's jobs one after the other, then the run object, signed with the
 // kit's controller key. On a swarm manager Raft state and definitions are part of it; elsewhere they can't be.
-import { maxAbsentPacks } from "../../../shared/contract/job.ts";
+import { maxAbsentPacks, type JobProgress } from "../../../shared/contract/job.ts";
 import type { ControllerKey } from "../../../shared/repository/controller-key.ts";
 import { newestUpkeep } from "../../../shared/repository/chain.ts";
 import { newRunId } from "../../../shared/repository/layout.ts";
@@ -8,7 +8,8 @@ import { absentPacksOf } from "../../../shared/repository/upkeep/absent-packs.ts
 import { appendRun } from "../../../shared/repository/run-chain.ts";
 import type { Part, Run, RunNode } from "../../../shared/repository/run.ts";
 import { skepVersion } from "../../../shared/version.ts";
-import { volumeTask } from "../../quiet-units.ts";
+import { layQuiet, type OpenChild } from "../../quiet-results.ts";
+import { isRead, planUnits, quietOf, volumeTask } from "../../quiet-units.ts";
 import { readStoredPolicy } from "../../policies.ts";
 import type { Policy } from "../../policy.ts";
 import {
@@ -25,7 +26,9 @@ import { commitRun } from "../../commit.ts";
 import { catalogueKeysOf, type OpenedCatalogue } from "../catalogue-access.ts";
 import type { Session } from "../session.ts";
 import { JobDesk, type Label } from "./desk.ts";
-import type { Host } from "./host.ts";
+import type { Host, Work } from "./host.ts";
+import { UnitTaking } from "./take-unit.ts";
+import { tellUndone } from "./undone.ts";
 
 export interface StandaloneRun {
   opened: OpenedCatalogue;
@@ -43,14 +46,18 @@ export async function backupHere(session: Session, wanted: StandaloneRun): Promi
   const startedAt = Date.now();
   const runId = newRunId(startedAt);
   const { policy, version } = await choosePolicy(wanted, session.signal);
+  const keeper = await host.openKeeper((undone) => {
+    tellUndone(session.output, undone);
+  });
   const desk = new JobDesk(session, host.node.nodeId, `Run ${runId} on ${host.node.hostname}`);
   let outcomes: RunOutcomes;
   try {
     const upkeep = await newestUpkeep(opened.catalogue, session.signal);
     const absentPacks = absentPacksOf(upkeep, host.node.nodeId, maxAbsentPacks);
-    outcomes = await takeParts(desk, host, { runId, policy, absentPacks });
+    outcomes = await takeParts(desk, { ...host, keep: keeper.work }, { runId, policy, absentPacks }, session.signal);
   } finally {
     desk.close();
+    await keeper.close();
   }
   const frame: RunFrame = {
     id: runId,
@@ -62,6 +69,7 @@ export async function backupHere(session: Session, wanted: StandaloneRun): Promi
     skepVersion,
     warnings: [],
     select: policy.select.volumes,
+    rules: policy.volumes,
   };
   const { store, repository, catalogue, access } = opened;
   const { signal } = session;
@@ -96,11 +104,12 @@ async function choosePolicy(
   return { policy: { ...policy, select }, version: null };
 }
 
-/** In a run's order: Raft and definitions first, then what the node has, then its volumes. */
+/** In a run's order: Raft and definitions first, then what the node has, then its volumes: those that are quiet together, and the others one by one. */
 async function takeParts(
   desk: JobDesk,
-  host: Host,
+  host: Host & { keep: Work },
   { runId, policy, absentPacks }: { runId: string; policy: Policy; absentPacks: string[] },
+  signal: AbortSignal,
 ): Promise<RunOutcomes> {
   const { nodeId, hostname, role } = host.node;
   const isManager = role === "manager";
@@ -117,23 +126,46 @@ async function takeParts(
   const facts = await desk.work({ kind: "node", name: hostname, hostname }, (given) =>
     host.work("node", { kind: "node", runId }, given),
   );
-  const volumes = new Map<string, Outcome<Part>>();
+  let volumes = new Map<string, Outcome<Part>>();
   if (facts.state === "done") {
     const services = definitions?.state === "done" ? definitions.result.services : [];
     const sources = { rules: policy.volumes, services };
-    const { jobs } = planVolumes(new Map([[nodeId, facts.result]]), policy.select.volumes, sources);
-    const labelOf = ({ volume, words }: VolumeJob): Label => {
-      return { kind: words.dump === undefined ? "volume" : "dump", name: `${hostname}/${volume.name}`, hostname };
-    };
-    for (const job of jobs) desk.announce(labelOf(job));
-    for (const job of jobs) {
+    const { jobs: planned } = planVolumes(new Map([[nodeId, facts.result]]), policy.select.volumes, sources);
+    const jobs = new Map(planned.map((job) => [childId(runId, "volume", nodeId, job.volume.name), job]));
+    const units = planUnits(runId, jobs);
+    for (const job of jobs.values()) desk.announce(labelOf(job));
+    const takeVolume = async (id: string, unitId: string | null, onRead: () => void): Promise<Outcome<Part>> => {
+      const job = jobs.get(id) as VolumeJob;
       const all = { runId, maxBytesPerSecond: jobBytesPerSecond(policy.limits, 1, 1), absentPacks };
-      const task = volumeTask(job, null, policy.select.excludePaths, all);
+      const task = volumeTask(job, unitId, policy.select.excludePaths, all);
       const outcome = await desk.work<{ part: Part }>(labelOf(job), (given) => {
-        return task.kind === "dump" ? host.work("dump", task, given) : host.work("volume", task, given);
+        const onProgress = (progress: JobProgress): void => {
+          if (isRead(progress)) onRead();
+          given.onProgress?.(progress);
+        };
+        const telling = { ...given, onProgress };
+        return task.kind === "dump" ? host.keep("dump", task, telling) : host.keep("volume", task, telling);
       });
-      volumes.set(childId(runId, "volume", nodeId, job.volume.name), asItWas(partOf(outcome), job));
+      return partOf(outcome);
+    };
+    const taken = new Map<string, Outcome<Part>>();
+    const tools = { nodeId, work: host.keep, signal, excludePaths: policy.select.excludePaths };
+    const opens: OpenChild[] = [];
+    for (const unit of units) {
+      const taking = new UnitTaking({
+        ...tools,
+        quietMs: policy.limits.quietMinutes * 60_000,
+        takeVolume: (id, onRead) => takeVolume(id, unit.id, onRead),
+      });
+      await taking.take(unit);
+      opens.push(taking.open);
+      for (const [id, outcome] of taking.volumes) taken.set(id, outcome);
     }
+    for (const id of jobs.keys()) if (!taken.has(id)) taken.set(id, await takeVolume(id, null, () => undefined));
+    const open: OpenChild = (id, kind, of) =>
+      opens.map((each) => each(id, kind, of)).find((each) => each !== null) ?? null;
+    volumes = layQuiet(units, jobs, taken, open);
+    for (const [id, outcome] of volumes) volumes.set(id, servicesRan(outcome, jobs.get(id) as VolumeJob));
   }
   return {
     raft: raft === null ? null : partOf(raft),
@@ -143,25 +175,22 @@ async function takeParts(
   };
 }
 
-/** Making a volume quiet wants an agent that goes on when this process is killed. So it is said that it was not. */
-function asItWas(outcome: Outcome<Part>, { words, faults }: VolumeJob): Outcome<Part> {
-  const { quiesce = "none", hook, dump, group } = words;
-  // A dump is of a running container, and consistent by itself.
-  const isWanted = hook !== undefined || (dump === undefined && (quiesce !== "none" || group !== undefined));
-  if (outcome.state === "failed" || outcome.result.status !== "done" || (!isWanted && faults.length === 0))
-    return outcome;
-  const message = isWanted
-    ? "it was taken as it was: a standalone run stops and pauses nothing, and runs no hook"
-    : `it was taken without the words that were not understood: ${faults.join("; ")}`.slice(0, 16_384);
+function labelOf({ volume, words, hostname }: VolumeJob): Label {
+  return { kind: words.dump === undefined ? "volume" : "dump", name: `${hostname}/${volume.name}`, hostname };
+}
+
+/** Stopping a service wants agents on managers, which give it back whatever becomes of this machine. */
+function servicesRan(outcome: Outcome<Part>, job: VolumeJob): Outcome<Part> {
+  const [service] = job.users.filter(({ serviceId }) => serviceId !== null);
+  if (outcome.state === "failed" || quietOf(job) !== "stop" || service === undefined) return outcome;
+  if (outcome.result.error?.code !== "SKEP_QUIET_BROKEN") return outcome;
   const error = {
-    ...{
-      code: isWanted ? ("SKEP_QUIET_STANDALONE" as const) : ("SKEP_LABEL_INVALID" as const),
-      message,
-      permanent: true,
-    },
-    hint: isWanted ? "stop what uses it before, or say skep.quiesce=none" : "docs/CONSISTENCY.md tells the words",
+    code: "SKEP_QUIET_STANDALONE" as const,
+    message: `${service.container} belongs to a service, which a standalone run does not stop`,
+    permanent: true,
+    hint: "let the swarm's own Skep take it, or say skep.quiesce=pause",
   };
-  return { state: "done", result: { ...outcome.result, status: "partial", error } };
+  return { state: "done", result: { ...outcome.result, error } };
 }
 
 function partOf(outcome: Outcome<{ part: Part }>): Outcome<Part> {

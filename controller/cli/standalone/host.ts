@@ -6,17 +6,22 @@ import { join, resolve } from "node:path";
 import {
   taskSchema,
   type JobProgress,
+  type Task,
   type TaskKind,
   type TaskOf,
   type TaskResultOf,
 } from "../../../shared/contract/job.ts";
+import type { Undone } from "../../../shared/contract/keeper.ts";
 import type { OnceInput } from "../../../shared/contract/once.ts";
+import type { SkepError } from "../../../shared/errors.ts";
 import { deriveWriterKey, type KeyBytes } from "../../../shared/repository/keys.ts";
 import type { RepositoryObject } from "../../../shared/repository/repository-object.ts";
 import type { StoreAccess, StoreOptions } from "../access.ts";
 import type { Session } from "../session.ts";
 import { askLocalNode, type LocalNode } from "./engine.ts";
+import { Keeper, undoLeft, type KeeperPlace } from "./keeper.ts";
 import { doOnce } from "./once.ts";
+import { tellUndone } from "./undone.ts";
 
 export interface HostOptions extends StoreOptions {
   standalone?: boolean;
@@ -35,9 +40,19 @@ export function addHostOptions(command: Command): Command {
 
 export interface Host {
   node: LocalNode;
-  /** Does one job here; its result, or its error. */
-  work<K extends TaskKind>(kind: K, task: TaskOf<K>, given?: WorkOptions): Promise<TaskResultOf<K>>;
+  /** Does one job here, in a process of its own; its result, or its error. */
+  work: Work;
+  /** The process that keeps volumes quiet, and does jobs with them: close it. What a killed run left is undone then, and told. */
+  openKeeper: (onUndone: (undone: Undone) => void) => Promise<KeeperDoor>;
 }
+
+export interface KeeperDoor {
+  work: Work;
+  /** Lets all go. */
+  close: () => Promise<void>;
+}
+
+export type Work = <K extends TaskKind>(kind: K, task: TaskOf<K>, given?: WorkOptions) => Promise<TaskResultOf<K>>;
 
 export interface WorkOptions {
   /** From 1. */
@@ -49,9 +64,9 @@ export interface WorkOptions {
 /** A job that takes longer is stuck. */
 const jobHours = 7 * 24;
 
-/** `repositoryKey`: the controller key's, or what the identity opened. Throws SKEP_DOCKER_UNREACHABLE. */
+/** What a killed backup left quiet is undone first. `repositoryKey`: the controller key's, or what the identity opened. Throws SKEP_DOCKER_UNREACHABLE. */
 export async function openHost(
-  { signal }: Session,
+  { signal, output }: Session,
   options: HostOptions,
   { location, credentials }: StoreAccess,
   repository: RepositoryObject,
@@ -60,37 +75,81 @@ export async function openHost(
   const node = await askLocalNode(options.dockerSocket, signal);
   const { repositoryId, incarnation, epoch } = repository;
   const writerKey = deriveWriterKey(repositoryKey, repositoryId, node.nodeId);
-  const stateDir = resolve(options.stateDir ?? defaultStateDir());
+  const place = keeperPlace(options);
+  await undoBefore(place, output);
+  const inputOf = (task: Task, { attempt = 1, identityKeys }: WorkOptions): OnceInput => {
+    const now = Date.now();
+    return {
+      job: {
+        version: 1,
+        id: `once-${randomBytes(8).toString("hex")}`,
+        repositoryId,
+        incarnation,
+        target: { kind: "node", nodeId: node.nodeId },
+        issuedAt: new Date(now).toISOString(),
+        expiresAt: new Date(now + jobHours * 3_600_000).toISOString(),
+        maxAttempts: 10,
+        task: taskSchema.parse(task),
+      },
+      attempt,
+      writerId: node.nodeId,
+      writerKey: Buffer.from(writerKey).toString("base64"),
+      epoch,
+      store: location,
+      credentials,
+      ...(identityKeys === undefined ? {} : { identityKeys }),
+      hostRoot: resolve(options.hostRoot),
+      ...place,
+    };
+  };
   return {
     node,
-    work: async (kind, task, { attempt = 1, identityKeys, onProgress = () => undefined } = {}) => {
-      const now = Date.now();
-      const input: OnceInput = {
-        job: {
-          version: 1,
-          id: `once-${randomBytes(8).toString("hex")}`,
-          repositoryId,
-          incarnation,
-          target: { kind: "node", nodeId: node.nodeId },
-          issuedAt: new Date(now).toISOString(),
-          expiresAt: new Date(now + jobHours * 3_600_000).toISOString(),
-          maxAttempts: 10,
-          task: taskSchema.parse(task),
-        },
-        attempt,
-        writerId: node.nodeId,
-        writerKey: Buffer.from(writerKey).toString("base64"),
-        epoch,
-        store: location,
-        credentials,
-        ...(identityKeys === undefined ? {} : { identityKeys }),
-        hostRoot: resolve(options.hostRoot),
-        stateDir,
-        dockerSocket: resolve(options.dockerSocket),
+    work: async (kind, task, given = {}) => {
+      const { onProgress = () => undefined } = given;
+      return await doOnce(kind, inputOf(task, given), { signal, onProgress });
+    },
+    openKeeper: async (onUndone) => {
+      const open = async (): Promise<Keeper> => {
+        const keeper = await Keeper.open(place);
+        onUndone(keeper.undone);
+        return keeper;
       };
-      return await doOnce(kind, input, { signal, onProgress });
+      let keeping = Promise.resolve(await open());
+      return {
+        work: async (kind, task, given = {}) => {
+          const now = keeping;
+          // One that was killed left things quiet: the next one undoes that at once.
+          if ((await now).hasEnded && keeping === now) keeping = open();
+          const keeper = await keeping;
+          return await keeper.work(kind, inputOf(task, given), given.onProgress ?? (() => undefined), signal);
+        },
+        close: async () => {
+          try {
+            await (await keeping).close();
+          } catch {
+            // What it could not let go, or left when it was killed, is told by the next one.
+            const undone = await undoLeft(place);
+            if (undone !== null) onUndone(undone);
+          }
+        },
+      };
     },
   };
+}
+
+/** While another backup is under way, what is quiet is its own. */
+async function undoBefore(place: KeeperPlace, output: Session["output"]): Promise<void> {
+  try {
+    const undone = await undoLeft(place);
+    if (undone !== null) tellUndone(output, undone);
+  } catch (error) {
+    if ((error as SkepError).code !== "SKEP_STANDALONE_BUSY") throw error;
+  }
+}
+
+/** As absolute paths. */
+export function keeperPlace({ stateDir, dockerSocket }: Pick<HostOptions, "stateDir" | "dockerSocket">): KeeperPlace {
+  return { stateDir: resolve(stateDir ?? defaultStateDir()), dockerSocket: resolve(dockerSocket) };
 }
 
 function defaultStateDir(): string {

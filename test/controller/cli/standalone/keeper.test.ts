@@ -1,0 +1,106 @@
+import { expect } from "chai";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Keeper, undoLeft } from "../../../../controller/cli/standalone/keeper.ts";
+import type { OnceInput } from "../../../../shared/contract/once.ts";
+import { SkepError } from "../../../../shared/errors.ts";
+
+const input: OnceInput = {
+  job: {
+    version: 1,
+    id: "once-1",
+    repositoryId: "ab".repeat(16),
+    incarnation: 1,
+    target: { kind: "node", nodeId: "node1id" },
+    issuedAt: "2026-11-21T03:00:00.000Z",
+    expiresAt: "2026-11-22T03:00:00.000Z",
+    maxAttempts: 1,
+    task: { kind: "unpause", pauseId: "abcdefghijkl", after: [] },
+  },
+  writerId: "node1id",
+  writerKey: Buffer.alloc(32, 7).toString("base64"),
+  epoch: { number: 1, recipient: `age1${"q".repeat(58)}` },
+  store: { url: "file:///srv/backups" },
+  credentials: null,
+  hostRoot: "/",
+  stateDir: "/var/lib/skep",
+  dockerSocket: "/var/run/docker.sock",
+};
+const patient = new AbortController().signal;
+
+describe("the process that keeps volumes quiet", () => {
+  let folder: string;
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), "skep-keeper-"));
+  });
+  afterEach(() => {
+    rmSync(folder, { recursive: true });
+  });
+  const place = (): { stateDir: string; dockerSocket: string } => {
+    return { stateDir: join(folder, "state"), dockerSocket: join(folder, "no.sock") };
+  };
+  const failureOf = async (promise: Promise<unknown>): Promise<SkepError> => {
+    try {
+      await promise;
+    } catch (error) {
+      if (error instanceof SkepError) return error;
+      throw error;
+    }
+    return expect.fail("it did not fail");
+  };
+  const work = (keeper: Keeper): Promise<unknown> => keeper.work("unpause", input, () => undefined, patient);
+
+  it("is one for a state folder, gives it back when it ends or dies, and leaves no journal where nothing is quiet", async () => {
+    const keeper = await Keeper.open(place());
+    expect(keeper.undone).to.deep.equal({ wentOn: [], removed: [], faults: [] });
+    expect(await work(keeper)).to.deep.equal({ kind: "unpause", quiet: [], commands: [] });
+    const busy = failureOf(Keeper.open(place()));
+    expect(await busy).to.include({ code: "SKEP_STANDALONE_BUSY", permanent: true });
+    await keeper.close();
+    expect(existsSync(join(place().stateDir, "standalone.sqlite"))).to.equal(false);
+    expect(await undoLeft(place())).to.equal(null);
+  }).timeout(60_000);
+
+  /** A program that stands in for agent/keeper.ts where the real one cannot be made to misbehave. */
+  const fake = async (source: string): Promise<Keeper> => {
+    const programPath = join(folder, "program.mjs");
+    writeFileSync(
+      programPath,
+      `const ready = { wentOn: ["db"], removed: [], faults: [] };
+       const say = (line) => process.stdout.write(JSON.stringify(line) + "\\n");
+       process.stdin.on("end", () => process.exit(0)).resume();
+       ${source}`,
+    );
+    return await Keeper.open(place(), programPath);
+  };
+
+  it("fails all that waits for it, and what is asked of it later, when it dies", async () => {
+    const keeper = await fake(`say({ ready });
+      process.stdin.on("data", (text) => {
+        if (!String(text).includes('"work"')) return;
+        console.error("out of memory");
+        process.exit(137);
+      });`);
+    expect(keeper.undone.wentOn).to.deep.equal(["db"]);
+    const [first, second] = await Promise.all([failureOf(work(keeper)), failureOf(work(keeper))]);
+    expect(first).to.include({ code: "SKEP_ONCE_FAILED", permanent: false });
+    expect(first.message).to.contain("code 137").and.contain("out of memory");
+    expect(second.code).to.equal("SKEP_ONCE_FAILED");
+    expect(keeper.hasEnded).to.equal(true);
+    expect((await failureOf(work(keeper))).code).to.equal("SKEP_ONCE_FAILED");
+    expect((await failureOf(keeper.close())).code).to.equal("SKEP_ONCE_FAILED");
+  });
+
+  it("is asked for what it says, and takes no result of another kind for it", async () => {
+    const keeper = await fake(`say("a library that prints"); say({ ready });
+      process.stdin.on("data", () => say({ id: 1, result: { kind: "restore-list", restores: [] } }));`);
+    expect((await failureOf(work(keeper))).message).to.contain("restore-list");
+    const stop = new AbortController();
+    const reason = new SkepError({ code: "SKEP_CLI_INTERRUPTED", message: "interrupted", permanent: true });
+    const waiting = failureOf(keeper.work("unpause", input, () => undefined, stop.signal));
+    stop.abort(reason);
+    expect(await waiting).to.equal(reason);
+    await keeper.close();
+  });
+});

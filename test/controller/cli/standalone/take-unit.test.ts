@@ -1,0 +1,95 @@
+import { expect } from "chai";
+import { UnitTaking } from "../../../../controller/cli/standalone/take-unit.ts";
+import type { QuietUnit } from "../../../../controller/quiet-units.ts";
+import type { TaskKind, TaskOf, TaskResultOf } from "../../../../shared/contract/job.ts";
+import { SkepError, toErrorRecord } from "../../../../shared/errors.ts";
+
+const unit: QuietUnit = {
+  id: "0123456789ab",
+  members: ["a", "b"],
+  nodes: [
+    {
+      ...{ nodeId: "n1", pauseId: "run-pause", unpauseId: "run-unpause", volumes: ["a"], stops: ["b"] },
+      ...{ before: [], after: [], moments: [] },
+    },
+  ],
+  hold: null,
+};
+const passing = new SkepError({ code: "SKEP_START_FAILED", message: "not now", permanent: false });
+const lasting = new SkepError({ code: "SKEP_STOP_REFUSED", message: "never", permanent: true });
+
+/** Takes the unit; what was ordered, in order. */
+async function take(given: { pause?: Error; unpause?: Error[]; read?: boolean; interrupt?: boolean } = {}): Promise<{
+  said: string[];
+  taking: UnitTaking;
+  error: unknown;
+}> {
+  const said: string[] = [];
+  const stop = new AbortController();
+  const slow = Promise.withResolvers<undefined>();
+  const taking = new UnitTaking({
+    ...{ nodeId: "n1", quietMs: 60_000, excludePaths: [], signal: stop.signal },
+    work: <K extends TaskKind>(kind: K, task: TaskOf<K>): Promise<TaskResultOf<K>> => {
+      said.push(kind === "pause" ? `pause ${JSON.stringify((task as TaskOf<"pause">).stops)}` : kind);
+      const fault = kind === "pause" ? given.pause : given.unpause?.shift();
+      if (kind === "unpause" && fault === undefined) slow.resolve(undefined);
+      if (fault !== undefined) return Promise.reject(fault);
+      const result =
+        kind === "pause" ? { kind, paused: [], stopped: [], commands: [] } : { kind, quiet: [], commands: [] };
+      return Promise.resolve(result as unknown as TaskResultOf<K>);
+    },
+    takeVolume: async (id, onRead) => {
+      said.push(`take ${id}`);
+      await Promise.resolve();
+      if (given.interrupt === true && id === "a") throw stop.signal.reason ?? new Error("interrupted");
+      if (given.read === true) {
+        said.push(`read ${id}`);
+        onRead();
+        await slow.promise;
+      }
+      said.push(`stored ${id}`);
+      const failure = { error: toErrorRecord(lasting), attempts: 1, startedAt: "", endedAt: "", nodeId: "n1" };
+      return { state: "failed", failure };
+    },
+  });
+  try {
+    await taking.take(unit);
+    return { said, taking, error: null };
+  } catch (error) {
+    return { said, taking, error };
+  }
+}
+
+describe("a unit that a standalone run takes", () => {
+  it("is quiet before its first volume, and goes on once all are read, though not all is stored", async () => {
+    const { said, taking } = await take({ read: true });
+    expect(said[0]).to.equal('pause ["b"]');
+    expect(said.slice(1, 6)).to.have.members(["take a", "take b", "read a", "read b", "unpause"]);
+    expect(said[5]).to.equal("unpause");
+    expect(said.slice(6)).to.have.members(["stored a", "stored b"]);
+    expect(taking.open("run-pause", "pause", "n1")?.state).to.equal("done");
+    expect(taking.open("run-pause", "unpause", "n1"), "of another kind").to.equal(null);
+    expect([...taking.volumes.keys()]).to.have.members(["a", "b"]);
+  });
+
+  it("is taken as it is where it can't be made quiet, and let go all the same", async () => {
+    const { said, taking, error } = await take({ pause: lasting });
+    expect(error).to.equal(null);
+    expect(said.at(-1)).to.equal("unpause");
+    const pause = taking.open("run-pause", "pause", "n1");
+    expect(pause?.state === "failed" && pause.failure.error.code).to.equal("SKEP_STOP_REFUSED");
+  });
+
+  it("is let go again where that failed and may succeed, and says so where it does not", async () => {
+    const { said } = await take({ unpause: [passing] });
+    expect(said.filter((each) => each === "unpause")).to.have.length(2);
+    const { taking } = await take({ unpause: [lasting] });
+    expect(taking.open("run-unpause", "unpause", "n1")?.state).to.equal("failed");
+  });
+
+  it("is let go before an interruption is passed on", async () => {
+    const { said, error } = await take({ interrupt: true });
+    expect(error).to.be.instanceOf(Error);
+    expect(said).to.include("unpause").and.include("stored b");
+  });
+});
