@@ -60,7 +60,7 @@ function describeVariant(title: string, { managers, rotated, keeps, kills }: Var
     let seenBefore: unknown;
     let uploads: string;
     let running: string[];
-    const mode = ["--mode", "quorum", ...(keeps ? ["--newer-entries", "keep"] : [])];
+    const mode = ["--mode", "quorum", "--newer-entries", keeps ? "keep" : "drop"];
     const lateConfig = "late_config";
 
     /**
@@ -204,7 +204,7 @@ nodes: ${JSON.stringify(nodes)}
         } catch (error) {
           // A stopped engine can't be asked: its operator is told what to do, and does it.
           const [, told] =
-            /SKEP_RECOVERY_ENGINE_STOPPED[^]*as root on m1: (.*); then the same/.exec(String(error)) ?? [];
+            /as root on m1: (.*); then the same[^]*SKEP_RECOVERY_ENGINE_STOPPED/.exec(String(error)) ?? [];
           if (told === undefined) throw error;
           await survivor.run(["sh", "-c", told]);
         }
