@@ -1,6 +1,7 @@
 // A run without controller and Redis: this machine's jobs one after the other, then the run object, signed with the
 // kit's controller key. On a swarm manager Raft state and definitions are part of it; elsewhere they can't be.
 import { maxAbsentPacks, type JobProgress } from "../../../shared/contract/job.ts";
+import type { SkepError } from "../../../shared/errors.ts";
 import type { ControllerKey } from "../../../shared/repository/controller-key.ts";
 import { newestUpkeep } from "../../../shared/repository/chain.ts";
 import { newRunId } from "../../../shared/repository/layout.ts";
@@ -26,7 +27,7 @@ import { commitRun } from "../../commit.ts";
 import { catalogueKeysOf, type OpenedCatalogue } from "../catalogue-access.ts";
 import type { Session } from "../session.ts";
 import { JobDesk, type Label } from "./desk.ts";
-import type { Host, Work } from "./host.ts";
+import { isStateFault, type Host, type KeeperDoor, type Work } from "./host.ts";
 import { UnitTaking } from "./take-unit.ts";
 import { tellUndone } from "./undone.ts";
 
@@ -46,9 +47,7 @@ export async function backupHere(session: Session, wanted: StandaloneRun): Promi
   const startedAt = Date.now();
   const runId = newRunId(startedAt);
   const { policy, version } = await choosePolicy(wanted, session.signal);
-  const keeper = await host.openKeeper((undone) => {
-    tellUndone(session.output, undone);
-  });
+  const keeper = await openKeeper(session, host);
   const desk = new JobDesk(session, host.node.nodeId, `Run ${runId} on ${host.node.hostname}`);
   let outcomes: RunOutcomes;
   try {
@@ -86,6 +85,24 @@ export async function backupHere(session: Session, wanted: StandaloneRun): Promi
     },
     append: (run, options) => appendRun(store, controllerKey, repository.incarnation, run, { ...options, signal }),
   });
+}
+
+/** Where the state folder takes no journal, what is to be quiet can't be; all else is taken as it is. */
+async function openKeeper({ output }: Session, host: Host): Promise<KeeperDoor> {
+  try {
+    return await host.openKeeper((undone) => {
+      tellUndone(output, undone);
+    });
+  } catch (thrown) {
+    const error = thrown as SkepError;
+    if (!isStateFault(error)) throw error;
+    output.warn(`nothing can be made quiet: ${error.message}`);
+    return {
+      work: (kind, task, given) =>
+        kind === "pause" || kind === "unpause" ? Promise.reject(error) : host.work(kind, task, given),
+      close: () => Promise.resolve(),
+    };
+  }
 }
 
 function thisNode({ node }: Host): RunNode {

@@ -137,14 +137,21 @@ export async function openHost(
   };
 }
 
-/** While another backup is under way, what is quiet is its own. */
+/** While another backup is under way, what is quiet is its own. A journal that can't be opened stops no backup. */
 async function undoBefore(place: KeeperPlace, output: Session["output"]): Promise<void> {
   try {
     const undone = await undoLeft(place);
     if (undone !== null) tellUndone(output, undone);
   } catch (error) {
-    if ((error as SkepError).code !== "SKEP_STANDALONE_BUSY") throw error;
+    const fault = error as SkepError;
+    if (isStateFault(fault)) output.warn(`what a killed backup may have left quiet is not known: ${fault.message}`);
+    else if (fault.code !== "SKEP_STANDALONE_BUSY") throw error;
   }
+}
+
+/** Of the folder where the journal and the lock are to be: full, damaged, not this user's. */
+export function isStateFault({ code }: SkepError): boolean {
+  return code.startsWith("SKEP_STATE_");
 }
 
 /** As absolute paths. */

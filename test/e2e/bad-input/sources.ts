@@ -152,7 +152,7 @@ function isHeld(pid: number): boolean {
 function readerOf(dev: number, ino: number): number | null {
   const found = readdirSync("/proc").find((pid) => {
     try {
-      if (!readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("agent/once.ts")) return false;
+      if (!readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("agent/keeper.ts")) return false;
       return readdirSync(`/proc/${pid}/fd`).some((descriptor) => {
         const file = statSync(`/proc/${pid}/fd/${descriptor}`);
         return file.dev === dev && file.ino === ino;

@@ -201,7 +201,7 @@ describe("locks on what kept runs need", () => {
     const repository = { ...after, version: 3 };
     await place.store.put(layout.repository(3), encodeRepositoryObject(repository, next.privateKey));
     await protect({ repository });
-    const locked = [...kept.locks.keys()].filter((key) => key.startsWith("repository/"));
+    const locked = [...kept.locks.keys()].filter((key) => key.startsWith("repository/")).sort();
     expect(locked).to.deep.equal([layout.repository(2), layout.repository(3)]);
   });
 
