@@ -127,16 +127,23 @@ export function planRestore(run: Run, request: StartRestore, restoreId: string, 
 
 /** The order in a flow's data, once this controller's signature fits. Throws SKEP_RESTORE_FORGED. */
 export function openRestoreOrder(signed: unknown, repository: Repository): RestoreOrder {
-  const forged = (why: string): SkepError =>
-    new SkepError({
-      code: "SKEP_RESTORE_FORGED",
-      message: `a restore in the queue ${why}`,
-      permanent: true,
-      hint: "somebody other than the controller wrote to Redis",
-    });
+  return openSignedInQueue(signed, restoreOrderSchema, "a restore", repository);
+}
+
+/** What lay in the queue, as this controller signed it there. `what`: `a restore`. Throws SKEP_RESTORE_FORGED, SKEP_SIGNATURE_INVALID. */
+export function openSignedInQueue<T>(signed: unknown, schema: z.ZodType<T>, what: string, repository: Repository): T {
   const envelope = signedSchema.safeParse(signed);
-  if (!envelope.success) throw forged("is not signed");
-  const order = restoreOrderSchema.safeParse(JSON.parse(repository.verify(envelope.data, "a restore in the queue")));
-  if (!order.success) throw forged(`has another shape: ${z.prettifyError(order.error)}`);
-  return order.data;
+  if (!envelope.success) throw forgedInQueue(what, "is not signed");
+  const payload = schema.safeParse(JSON.parse(repository.verify(envelope.data, `${what} in the queue`)));
+  if (!payload.success) throw forgedInQueue(what, `has another shape: ${z.prettifyError(payload.error)}`);
+  return payload.data;
+}
+
+export function forgedInQueue(what: string, why: string): SkepError {
+  return new SkepError({
+    code: "SKEP_RESTORE_FORGED",
+    message: `${what} in the queue ${why}`,
+    permanent: true,
+    hint: "somebody other than the controller wrote to Redis",
+  });
 }

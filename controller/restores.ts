@@ -20,7 +20,13 @@ import {
   type RestoreStep,
 } from "./restore-flow.ts";
 import { openRestoreOrder, planRestore, type RestoreOrder } from "./restore-order.ts";
-import { takebackFlowId, takebackHandler, takebackKinds, type TakebackKind } from "./takeback-flow.ts";
+import {
+  signTakebackHold,
+  takebackFlowId,
+  takebackHandler,
+  takebackKinds,
+  type TakebackKind,
+} from "./takeback-flow.ts";
 
 const flowKind = "restore";
 const takebackFlowKind = (kind: TakebackKind): string => `restore-${kind}`;
@@ -113,7 +119,12 @@ export class Restores {
     const id = takebackFlowId(restoreId, kind);
     // One that failed (the volume was in use) may be asked for again.
     await this.#queue.forgetEndedFlow(id);
-    await this.#queue.openFlow(takebackFlowKind(kind), id, { order, holdId: newRestoreId() }, `${restoreId}.takeback`);
+    await this.#queue.openFlow(
+      takebackFlowKind(kind),
+      id,
+      { order, hold: signTakebackHold({ restoreId, holdId: newRestoreId() }, this.#repository()) },
+      `${restoreId}.takeback`,
+    );
   }
 
   /** Nothing was changed yet: it just ends, and makes room for another one into that volume. */

@@ -2,8 +2,10 @@
 // is held for it as it was for the restore.
 import { z } from "zod";
 import { restoreIdSchema, type Task } from "../shared/contract/job.ts";
+import type { Signed } from "../shared/repository/signature.ts";
 import type { FlowHandler, FlowNext } from "./flow.ts";
 import type { Repository } from "./repository.ts";
+import { forgedInQueue, openRestoreOrder, openSignedInQueue } from "./restore-order.ts";
 import { holdUsers, releaseHeld, serviceIdsOf, Steps, type RestoreEnd } from "./restore-flow.ts";
 
 export const takebackKinds = ["undo", "discard"] as const;
@@ -13,15 +15,36 @@ export const takebackFlowId = (restoreId: string, kind: TakebackKind): string =>
 export const takebackDataSchema = z.strictObject({
   /** The restore's own signed order. */
   order: z.unknown(),
-  /** Of this attempt. */
+  /** Signed takebackHoldSchema. */
+  hold: z.unknown(),
+});
+
+/** What is held for one attempt. Signed: whoever writes to Redis must not have another hold released. */
+const takebackHoldSchema = z.strictObject({
+  kind: z.literal("takeback"),
+  restoreId: restoreIdSchema,
   holdId: restoreIdSchema,
 });
+
+export function signTakebackHold(ids: { restoreId: string; holdId: string }, repository: Repository): Signed {
+  const hold: z.infer<typeof takebackHoldSchema> = { kind: "takeback", ...ids };
+  return repository.sign(hold);
+}
+
+/** Throws SKEP_RESTORE_FORGED, SKEP_SIGNATURE_INVALID. */
+function openTakebackHold(signed: unknown, restoreId: string, repository: Repository): string {
+  const hold = openSignedInQueue(signed, takebackHoldSchema, "a takeback", repository);
+  if (hold.restoreId !== restoreId) throw forgedInQueue("a takeback", "is of another restore");
+  return hold.holdId;
+}
 
 const timeoutMs = 30 * 60_000;
 
 export function takebackHandler(kind: TakebackKind, repository: () => Repository, clock: () => number): FlowHandler {
   return async (flow) => {
-    const { order, holdId } = takebackDataSchema.parse(flow.data);
+    const { order, hold } = takebackDataSchema.parse(flow.data);
+    const { restoreId } = openRestoreOrder(order, repository());
+    const holdId = openTakebackHold(hold, restoreId, repository());
     const steps = new Steps(flow, repository(), order, await flow.outcomes(), { round: kind, holdId });
     return takebackStep(kind, steps, clock());
   };

@@ -82,8 +82,11 @@ async function firstThatAnswers(
   tls: RequestOptions,
   signal: AbortSignal | undefined,
 ): Promise<URL> {
+  // Those that lose would keep the process alive until their time is over.
+  const found = new AbortController();
+  const ended = signal === undefined ? found.signal : AbortSignal.any([signal, found.signal]);
   const ask = async (base: URL): Promise<URL> => {
-    await exchange(new URL("/", base), { ...tls, method: "HEAD" }, null, signal, probeTimeoutMs);
+    await exchange(new URL("/", base), { ...tls, method: "HEAD" }, null, ended, probeTimeoutMs);
     return base;
   };
   try {
@@ -101,6 +104,8 @@ async function firstThatAnswers(
       hint: first?.hint ?? "",
       cause: error,
     });
+  } finally {
+    found.abort();
   }
 }
 

@@ -4,7 +4,7 @@
 //   FILE.next → list of kits, by the new key → keys/ → repository object (from here on it is done) → the kit's files → FILE
 //
 // Killed before the object, nothing has changed, and the same command takes FILE.next up; killed after it, it does the rest.
-import { readFile, realpath, rename, rm } from "node:fs/promises";
+import { link, readFile, realpath, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { SkepError } from "../../shared/errors.ts";
 import { generateAgeIdentity } from "../../shared/repository/age.ts";
@@ -45,6 +45,12 @@ export async function rotateRoot(session: Session, options: RootOptions): Promis
     const before = await readRepositoryObject(store, kept.file.rootPublicKey, readingOptions(session));
     const isDone = waiting !== null && waiting.rootPublicKey === before.rootPublicKey;
     if (!isDone) checkRootKey(before, rootPrivateKey);
+    if (waiting !== null && options.newIdentity === true && waiting.recipient === kept.file.recipient) {
+      throw unfit(
+        `${nextPath} is of an interrupted rotation that keeps the age key`,
+        "finish that one without --new-identity, then rotate again with it",
+      );
+    }
     const next = waiting ?? (await makeNext(kept.file, before, options.newIdentity === true));
     sayPlan(session, before, kept.file, next, isDone);
     if (!(await agree(session, options.yes ?? false, "Give the repository a new root key?"))) {
@@ -55,6 +61,8 @@ export async function rotateRoot(session: Session, options: RootOptions): Promis
     if (waiting === null) await writeWhole(nextPath, next, kept.passphrase);
     const after = isDone ? before : await rotate(session, store, { ...kept.file, rootPrivateKey }, next);
     const followed = kit === null ? [] : await letKitFollow(kit, kept.file.rootPublicKey, after.rootPublicKey);
+    const present = await readIdentityIfThere(nextPath, kept.passphrase);
+    if (present?.rootPublicKey !== after.rootPublicKey) throw underWay(nextPath);
     await rename(nextPath, path);
     await flushFolder(dirname(path));
     output.document(keyChangeDocument(after, true, path));
@@ -68,21 +76,40 @@ export async function rotateRoot(session: Session, options: RootOptions): Promis
 async function pathOfIdentity(options: RootOptions, kit: Kit | null): Promise<string> {
   const path = options.identity ?? kit?.path("identityFile");
   if (path !== undefined && path !== "-") return await realpath(path).catch(() => path);
-  throw new SkepError({
-    code: "SKEP_CLI_USAGE",
-    message: "the new root key goes into your identity file, and no such file is named",
-    permanent: true,
-    hint: "give --identity FILE: the file that `skep init` wrote",
-  });
+  throw unfit(
+    "the new root key goes into your identity file, and no such file is named",
+    "give --identity FILE: the file that `skep init` wrote",
+  );
 }
 
-/** Under its name only when all of it is on disk: half a key could not be taken up again. */
+/**
+ * Under its name only when all of it is on disk: half a key could not be taken up again. Never over another one, which
+ * the repository may have by now.
+ */
 async function writeWhole(path: string, file: IdentityFile, passphrase: string | null): Promise<void> {
   const partial = `${path}.partial`;
   await rm(partial, { force: true });
   await writeIdentityFile(partial, file, passphrase);
-  await rename(partial, path);
+  try {
+    await link(partial, path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EEXIST" || code === "ENOENT") throw underWay(path);
+    // A stick's file system has no links.
+    if (code !== "EPERM" && code !== "EOPNOTSUPP") throw error;
+    await rename(partial, path);
+  }
+  await rm(partial, { force: true });
   await flushFolder(dirname(path));
+  if ((await readIdentityIfThere(path, passphrase))?.rootPublicKey !== file.rootPublicKey) throw underWay(path);
+}
+
+function underWay(nextPath: string): SkepError {
+  return unfit(`another rotation writes ${nextPath}`, "wait for its end; the same command does what is left");
+}
+
+function unfit(message: string, hint: string): SkepError {
+  return new SkepError({ code: "SKEP_CLI_USAGE", message, permanent: true, hint });
 }
 
 async function makeNext(file: IdentityFile, { recipients }: RepositoryObject, own: boolean): Promise<IdentityFile> {
@@ -123,13 +150,21 @@ function sayPlan(
       ["your age key", isNewIdentity ? `replaced too; epoch ${before.epoch.number + 1} begins` : "stays"],
       ...(others.length === 0
         ? []
-        : [["no longer", `${others.map(({ name }) => name).join(", ")}: may open, and change no keys`] as const]),
+        : [
+            [
+              "no longer",
+              `${others.map(({ name }) => name).join(", ")}: may open and restore; change no keys and recover no swarm`,
+            ] as const,
+          ]),
       ["controller, agents", "follow by themselves: the former key signed the handover"],
       [
         "the former key",
         "signs nothing that counts with who has seen the new one, nor in a store that has the handover",
       ],
-      ["not undone", "who has the former key and may delete in the store can take the handover away, and deceive"],
+      [
+        "not undone",
+        "who has the former key and may delete or overwrite in the store can hide the handover, and deceive",
+      ],
       ["", "whoever knows only the former key: replace the cards, skep.yaml and copies of your identity file"],
       ...(isNewIdentity
         ? ([
@@ -163,7 +198,10 @@ function sayWhatIsLeft({ output }: Session, path: string, followed: readonly str
   output.say("Next:");
   output.say(`  1. Print the recovery card anew ("Root public key"), and destroy the former ones.`);
   output.say(`  2. Put ${path} in the place of its copies, offline.`);
-  output.say("  3. Give the other operators the new root public key for their identity files.");
+  output.say(
+    "  3. Other operators keep their files, which open as before. Who is to recover the swarm or change keys again:",
+  );
+  output.say("     `skep recipient remove NAME`, then `skep recipient add NAME --with-root-key`.");
   output.say(
     "  4. Deploy the kit with a higher SKEP_KIT_VERSION, when it suits: agents made anew then start from the new key.",
   );

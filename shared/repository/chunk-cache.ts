@@ -139,7 +139,9 @@ export class ChunkCache {
       for (const { pack, sizeBytes, headerBytes, epoch, chunks } of packs) {
         const name = Buffer.from(pack, "hex");
         this.#run(
-          "INSERT OR IGNORE INTO packs (name, size, header, epoch, indexId) VALUES (?, ?, ?, ?, ?)",
+          // A prune may have put them into another index object, and removed the one before.
+          `INSERT INTO packs (name, size, header, epoch, indexId) VALUES (?, ?, ?, ?, ?)
+             ON CONFLICT (name) DO UPDATE SET indexId = excluded.indexId`,
           name,
           sizeBytes,
           headerBytes,

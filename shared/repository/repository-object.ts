@@ -68,7 +68,7 @@ export function checkRootKey({ rootPublicKey, version }: RepositoryObject, rootP
     code: "SKEP_ROOT_KEY_REPLACED",
     message: `the root signing key of this identity file is a former one: repository object ${version} is signed by ${rootPublicKey}`,
     permanent: true,
-    hint: "take the identity file that `skep key rotate root` wrote; the former one still opens backups, and changes no keys",
+    hint: "take the identity file that `skep key rotate root` wrote; the former one still opens backups, and neither changes keys nor recovers a swarm",
   });
 }
 

@@ -150,6 +150,8 @@ async function pruneIndexes(
       await putIndex(place, Math.max(...packs.map(({ epoch }) => epoch)), packs, signal);
     }
     for (const key of by) await sweep.one(key);
+    // A cache that reads both shall not keep the one that goes.
+    await sweep.flush();
   };
   const small = new SmallIndexes();
   for await (const { key, writerId, storedAtMs, packs } of readIndexes(keys, signal)) {

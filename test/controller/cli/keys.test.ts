@@ -113,6 +113,8 @@ describe("skep recipient and skep key", () => {
     for (const [name, text] of before) writeFileSync(kit(name), text);
     writeFileSync(kit("identity-anna.txt.next"), after);
     writeFileSync(kit(".skep.yaml.partial"), "half");
+    const other = await withKit("key", "rotate", "root", "--new-identity", "--yes");
+    expect(other.stderr).to.contain("keeps the age key");
     const again = await withKit("key", "rotate", "root", "--yes", "--json");
     expect(keyChangeDocument.parse(JSON.parse(again.stdout)), again.stderr).to.deep.equal(document);
     followed();
