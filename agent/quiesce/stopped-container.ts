@@ -33,6 +33,14 @@ export type Verdict =
 /** Beyond its own patience, ms: the engine kills, unmounts, detaches. */
 export const stopGraceMs = 60_000;
 
+/** Of a record: when the engine should have ended the last of its stops, ms since 1970; 0 where none is open. */
+export function stopsEndBy({ stops }: { readonly stops: readonly StoppedContainer[] }): number {
+  const ends = stops.map(({ sentAt, stopSeconds, quietMs }) =>
+    sentAt === undefined || quietMs !== undefined ? 0 : Date.parse(sentAt) + stopSeconds * 1000 + stopGraceMs,
+  );
+  return Math.max(0, ...ends);
+}
+
 /** `found`: null where it is gone. `now`: ms since 1970. */
 export function verdictOnStopped(stopped: StoppedContainer, found: InspectedContainer | null, now: number): Verdict {
   const { startedAt, sentAt, stopSeconds, restartPolicy } = stopped;
