@@ -18,6 +18,11 @@ export function explainFullState(thrown: unknown, act: string, stateDir: string)
   });
 }
 
+/** SKEP_STATE_FULL of these. */
+export function isStateFull(thrown: unknown): boolean {
+  return fullness(thrown) !== null;
+}
+
 function fullness(thrown: unknown): string | null {
   const name = systemErrorName(thrown);
   if (name === "ENOSPC" || name === "EDQUOT") return name;

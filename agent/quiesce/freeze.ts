@@ -7,6 +7,18 @@ import type { Docker } from "../docker.ts";
 const freezeMs = 20_000;
 const againMs = 500;
 
+/** `ownId`: of the container that this process runs in: frozen, it would let nothing go again. Throws SKEP_PAUSE_FAILED. */
+export function refuseOwn(containers: readonly { id: string; name: string }[], ownId: string | null): void {
+  const own = containers.find(({ id }) => id === ownId);
+  if (own === undefined) return;
+  throw new SkepError({
+    code: "SKEP_PAUSE_FAILED",
+    message: `container ${own.name} is not paused: Skep itself runs in it`,
+    permanent: true,
+    hint: "pause nothing that Skep needs; give its volume other words",
+  });
+}
+
 /**
  * Throws SKEP_PAUSE_FAILED, and the signal's reason; once the engine has answered for each, so that none is frozen after
  * the others were let go.

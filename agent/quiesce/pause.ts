@@ -12,14 +12,16 @@ import type { AgentContext, QuietTools } from "../context.ts";
 import { resolveHostPath } from "../host-path.ts";
 import type { Journal } from "../journal.ts";
 import { containerName } from "../docker-objects.ts";
+import { findOwnContainer } from "../own-container.ts";
 import type { Moment, Moments, Prepared } from "../moment/moments.ts";
 import { volumeKind } from "../source/volume-kind.ts";
-import { freezeAll } from "./freeze.ts";
+import { freezeAll, refuseOwn } from "./freeze.ts";
 import { runHooks } from "./hooks.ts";
 import { isStoppedBy, letGo, letGoDue, type LetGo } from "./let-go.ts";
 import { readPauses, writePause, type PauseRecord } from "./pause-record.ts";
 import { QuietWatch } from "./quiet-watch.ts";
 import { findStops, stopAll } from "./stop-containers.ts";
+import { stopsEndBy } from "./stopped-container.ts";
 
 /** Throws SKEP_PAUSE_OVER, SKEP_PAUSE_FAILED, SKEP_STOP_REFUSED, SKEP_STOP_TIMEOUT, and what the engine or a hook with on-error=fail throws; then nothing stays paused or stopped. */
 export async function pause(
@@ -34,8 +36,10 @@ export async function pause(
     throw over(pauseId, "it is not taken up, its deadline has passed");
   }
   const isStopped = (id: string): boolean => isStoppedBy(readPauses(journal), id);
-  // What can't be stopped is said before anything is done.
+  // What can't be stopped or paused is said before anything is done.
   await findStops(toStop, docker, isStopped, signal);
+  const own = await findOwnContainer(docker, signal);
+  if (own !== null) refuseOwn(await runningUsers(volumes, docker, signal), own.id);
   const commands = await runHooks("hook.pre", task.before, docker, signal);
   const prepared = await prepareInTime(task, context, moments, signal);
   let record: PauseRecord | null = null;
@@ -48,8 +52,10 @@ export async function pause(
     writePause(journal, begun);
     const left = AbortSignal.timeout(Math.max(0, Date.parse(deadlineAt) - Date.now()));
     const write = (told: PauseRecord["stops"]): void => {
-      record = { ...begun, stops: told };
-      writePause(journal, record);
+      const known = { ...begun, stops: told };
+      writePause(journal, known);
+      // Only then: those of a layer that could not be written are not told.
+      record = known;
     };
     const inTime = AbortSignal.any([signal, left]);
     try {
@@ -223,9 +229,12 @@ export async function unpause(
   for (;;) {
     const record = readPauses(journal).find(({ pauseId }) => pauseId === task.pauseId);
     const { quiet, isWaiting } = record === undefined ? nothing : await letGo(record, docker, journal);
-    if (!isWaiting)
+    // The record of one that the engine can't end is kept, and looked at; it runs, and holds nobody up.
+    if (!isWaiting || (record !== undefined && Date.now() >= stopsEndBy(record)))
       return { kind: "unpause", quiet, commands: await runHooks("hook.post", task.after, docker, signal) };
-    await sleep(waitMs, undefined, { signal });
+    await sleep(waitMs, undefined, { signal }).catch(() => {
+      signal.throwIfAborted();
+    });
   }
 }
 

@@ -5,7 +5,7 @@ import { SkepError } from "../../shared/errors.ts";
 import type { Docker } from "../docker.ts";
 import { findOwnContainer } from "../own-container.ts";
 import { planStops, type RunningContainer } from "./stop-plan.ts";
-import { stopGraceMs, verdictOnStopped, type StoppedContainer } from "./stopped-container.ts";
+import { stopGraceMs, stopsEndBy, verdictOnStopped, type StoppedContainer } from "./stopped-container.ts";
 
 const pollMs = 250;
 
@@ -74,7 +74,9 @@ async function stopOne(
         hint: `what is in it? \`docker stop ${name}\`; or pause it instead: skep.quiesce=pause`,
       });
     }
-    await sleep(pollMs, undefined, { signal });
+    await sleep(pollMs, undefined, { signal }).catch(() => {
+      signal.throwIfAborted();
+    });
   }
 }
 
@@ -107,6 +109,8 @@ export async function startAgain(
       }
     };
     done.stops = await Promise.all(done.stops.map(async (each) => (each.layer === layer ? await settle(each) : each)));
+    // They would begin on what is about to go down under them. Not for ever: the stop may never have reached the engine.
+    if (done.isWaiting && Date.now() < stopsEndBy({ stops: done.stops.filter((each) => each.layer === layer) })) break;
   }
   return done;
 }

@@ -8,7 +8,7 @@ export const stoppedContainerSchema = z.strictObject({
   name: z.string(),
   /** Lower ones are stopped first, and started last. */
   layer: z.int().min(0),
-  /** As the engine has it: of the life that is ended. */
+  /** As the engine has it: of its life when it was looked at. */
   startedAt: z.string(),
   /** `no`, `always`, `unless-stopped`, `on-failure`. */
   restartPolicy: z.string(),
@@ -32,6 +32,8 @@ export type Verdict =
 
 /** Beyond its own patience, ms: the engine kills, unmounts, detaches. */
 export const stopGraceMs = 60_000;
+/** Beyond its own patience, ms: a process that waits for a disk that hangs dies only when the disk answers. */
+const killGraceMs = 15 * 60_000;
 
 /** Of a record: when the engine should have ended the last of its stops, ms since 1970; 0 where none is open. */
 export function stopsEndBy({ stops }: { readonly stops: readonly StoppedContainer[] }): number {
@@ -46,13 +48,14 @@ export function verdictOnStopped(stopped: StoppedContainer, found: InspectedCont
   const { startedAt, sentAt, stopSeconds, restartPolicy } = stopped;
   if (sentAt === undefined) return "runs";
   if (found === null) return "left";
-  const isSameLife = found.State.StartedAt === startedAt;
+  // What the engine was told to end is any life begun before: it may have restarted since it was looked at.
+  const isOurs = found.State.StartedAt === startedAt || Date.parse(found.State.StartedAt) <= Date.parse(sentAt);
   if (found.State.Running) {
-    return isSameLife && now < Date.parse(sentAt) + stopSeconds * 1000 + stopGraceMs ? "wait" : "runs";
+    return isOurs && now < Date.parse(sentAt) + stopSeconds * 1000 + killGraceMs ? "wait" : "runs";
   }
   // The engine tells nobody that somebody stopped what is stopped; that it is never to restart is a word to keep.
   const isTakenOut = restartPolicy !== "no" && restartPolicyOf(found) === "no";
-  return isSameLife && !isTakenOut ? "start" : "left";
+  return isOurs && !isTakenOut ? "start" : "left";
 }
 
 /** "no" where it has none. */

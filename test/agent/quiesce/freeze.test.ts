@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { freezeAll } from "../../../agent/quiesce/freeze.ts";
+import { freezeAll, refuseOwn } from "../../../agent/quiesce/freeze.ts";
 import { SkepError, type ErrorCode } from "../../../shared/errors.ts";
 
 const refused = (code: ErrorCode, permanent: boolean): SkepError =>
@@ -24,6 +24,21 @@ describe("freezing containers", () => {
     const error = await failureOf(freezeAll(both, { pauseContainer: gone }, new AbortController().signal));
     expect(error).to.include({ code: "SKEP_PAUSE_FAILED" });
     expect(error).to.have.property("message").that.contains("container first could not be paused");
+  });
+
+  it("does not begin with the one that Skep itself runs in", () => {
+    refuseOwn(both, null);
+    refuseOwn(both, "c");
+    const refusal = {
+      code: "SKEP_PAUSE_FAILED",
+      permanent: true,
+      message: "container second is not paused: Skep itself runs in it",
+    };
+    expect(() => {
+      refuseOwn(both, "b");
+    })
+      .to.throw(SkepError)
+      .that.includes(refusal);
   });
 
   it("fails only once nothing can be frozen any more, also when it is given up", async () => {

@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import type { InspectedContainer } from "../../../agent/docker-objects.ts";
-import { verdictOnStopped, type StoppedContainer } from "../../../agent/quiesce/stopped-container.ts";
+import { stopsEndBy, verdictOnStopped, type StoppedContainer } from "../../../agent/quiesce/stopped-container.ts";
 
 const startedAt = "2026-11-27T03:00:00.123456789Z";
 const sentAt = "2026-11-27T04:00:00.000Z";
@@ -31,11 +31,25 @@ describe("what becomes of a container that a backup stopped", () => {
   });
 
   it("is waited for while the engine may still be stopping it, and runs if it was never told", () => {
-    expect(verdictOnStopped(stopped, found(true), after(69_999))).to.equal("wait");
-    expect(verdictOnStopped(stopped, found(true), after(70_000))).to.equal("runs");
+    expect(verdictOnStopped(stopped, found(true), after(909_999)), "its disk hangs").to.equal("wait");
+    expect(verdictOnStopped(stopped, found(true), after(910_000))).to.equal("runs");
     const untold: StoppedContainer = { ...stopped };
     delete untold.sentAt;
     expect(verdictOnStopped(untold, found(true), after(0))).to.equal("runs");
     expect(verdictOnStopped(untold, found(false), after(0)), "it ended by itself").to.equal("runs");
+  });
+
+  it("is ours in any life that began before the engine was told, also where it had restarted unseen", () => {
+    const unseen = "2026-11-27T03:59:59.999999999Z";
+    expect(verdictOnStopped(stopped, found(false, unseen), after(1000))).to.equal("start");
+    expect(verdictOnStopped(stopped, found(true, unseen), after(1000))).to.equal("wait");
+    expect(verdictOnStopped(stopped, found(false, "2026-11-27T04:00:00.001Z"), after(1000))).to.equal("left");
+  });
+
+  it("should be down by its own patience and a minute, the last one of a pause", () => {
+    const untold: StoppedContainer = { ...stopped };
+    delete untold.sentAt;
+    expect(stopsEndBy({ stops: [untold, { ...stopped, quietMs: 0 }] })).to.equal(0);
+    expect(stopsEndBy({ stops: [stopped, { ...stopped, stopSeconds: 20 }, untold] })).to.equal(after(80_000));
   });
 });
