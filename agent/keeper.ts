@@ -4,24 +4,24 @@
 // what it takes and answers.
 import { chmod, mkdir } from "node:fs/promises";
 import { createInterface } from "node:readline";
-import { setTimeout as sleep } from "node:timers/promises";
-import { keeperOrderSchema, type KeeperLine, type KeeperOrder } from "../shared/contract/keeper.ts";
+import { encodeKeeperLine, keeperOrderSchema, type KeeperLine, type KeeperOrder } from "../shared/contract/keeper.ts";
+import type { JobProgress, TaskResult } from "../shared/contract/job.ts";
 import type { OnceInput } from "../shared/contract/once.ts";
 import { SkepError, toErrorRecord } from "../shared/errors.ts";
 import { openStore } from "../shared/store/open.ts";
 import { connectDocker, type Docker } from "./docker.ts";
 import { executeJob } from "./execute.ts";
-import { QuietKeeping } from "./quiet-keeping.ts";
+import { untilExpiry } from "./job-expiry.ts";
 import { onceContext } from "./once-context.ts";
 import { ProgressThinner } from "./progress-thinner.ts";
+import { QuietKeeping } from "./quiet-keeping.ts";
 import { RestoreKeyring } from "./restore-keys.ts";
 import { explainStateError } from "./state-error.ts";
 
 const progressMs = 1000;
-const lookMs = 1000;
 
 function write(line: KeeperLine): void {
-  process.stdout.write(`${JSON.stringify(line)}\n`);
+  process.stdout.write(encodeKeeperLine(line));
 }
 
 async function main(): Promise<number> {
@@ -47,9 +47,8 @@ async function main(): Promise<number> {
   );
   const orders = ordersOf(lines);
   let kept: { keeping: QuietKeeping; docker: Docker } | null = null;
-  const jobs = new Set<Promise<void>>();
-  const ended = new AbortController();
-  let watch: Promise<void> = Promise.resolve();
+  /** And whether they are of the quiet itself, not of what is read meanwhile. */
+  const jobs = new Map<Promise<void>, boolean>();
   try {
     for await (const order of orders) {
       if ("open" in order) {
@@ -60,27 +59,32 @@ async function main(): Promise<number> {
         const keeping = QuietKeeping.open(stateDir, docker);
         kept = { keeping, docker };
         write({ ready: await keeping.undoLeft() });
-        watch = keepLooking(keeping, ended.signal);
+        keeping.watch();
       } else {
         if (kept === null) throw invalid();
         const job = work(order.id, order.work, kept, stop.signal);
-        jobs.add(job);
-        void job.finally(() => jobs.delete(job));
+        const { kind } = order.work.job.task;
+        jobs.set(job, kind === "pause" || kind === "unpause");
+        const forget = (): void => void jobs.delete(job);
+        job.then(forget, forget);
       }
     }
     return await letAllGo();
   } catch (error) {
     stopBy("a fault");
-    await letAllGo();
+    await letAllGo().catch((fault: unknown) => {
+      write({ error: toErrorRecord(fault) });
+    });
     write({ error: toErrorRecord(error) });
     return 1;
   }
 
+  /** First of all what is quiet: a read that hangs, or a copy that is slow to remove, is not waited for. */
   async function letAllGo(): Promise<number> {
     stopBy("the end of the run");
-    await Promise.all(jobs);
-    ended.abort();
-    await watch;
+    await Promise.allSettled([...jobs].filter(([, isOfQuiet]) => isOfQuiet).map(([job]) => job));
+    await kept?.keeping.letGoAll();
+    await Promise.allSettled(jobs.keys());
     const fault = (await kept?.keeping.close()) ?? null;
     if (fault === null) return 0;
     write({ error: fault });
@@ -121,14 +125,6 @@ async function makeStateDir(stateDir: string): Promise<void> {
   }
 }
 
-/** Lets go what is overdue, until the signal. */
-async function keepLooking(keeping: QuietKeeping, signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) {
-    await keeping.look(Date.now());
-    await sleep(lookMs, undefined, { signal }).catch(() => undefined);
-  }
-}
-
 /** Never rejects: what came of the job is written. */
 async function work(
   id: number,
@@ -136,30 +132,31 @@ async function work(
   { keeping, docker }: { keeping: QuietKeeping; docker: Docker },
   signal: AbortSignal,
 ): Promise<void> {
-  const store = openStore(input.store, input.credentials);
   const thinner = new ProgressThinner(progressMs, (progress) => {
     write({ id, progress });
   });
   try {
-    const tools = { journal: keeping.journal, moments: keeping.moments };
-    const result = await executeJob(
-      input.job,
-      onceContext(input, docker, store),
-      { ...tools, keyring: new RestoreKeyring(), identityKeys: input.identityKeys ?? null },
-      {
-        ...{ jobId: input.job.id, number: input.attempt ?? 1, signal },
-        onProgress: (progress) => {
-          thinner.report(progress);
-        },
-      },
-    );
+    const store = openStore(input.store, input.credentials);
+    let result: TaskResult;
+    try {
+      const tools = { journal: keeping.journal, moments: keeping.moments };
+      const context = onceContext(input, docker, store);
+      const keys = { keyring: new RestoreKeyring(), identityKeys: input.identityKeys ?? null };
+      const onProgress = (progress: JobProgress): void => {
+        thinner.report(progress);
+      };
+      result = await untilExpiry(input.job, signal, async (signal) => {
+        const attempt = { jobId: input.job.id, number: input.attempt ?? 1, signal, onProgress };
+        return await executeJob(input.job, context, { ...tools, ...keys }, attempt);
+      });
+    } finally {
+      await store.close();
+    }
     thinner.stop();
     write({ id, result });
   } catch (error) {
     thinner.stop();
     write({ id, error: toErrorRecord(error) });
-  } finally {
-    await store.close();
   }
 }
 

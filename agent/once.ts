@@ -8,6 +8,7 @@ import { SkepError, toErrorRecord } from "../shared/errors.ts";
 import { openStore } from "../shared/store/open.ts";
 import { connectDocker } from "./docker.ts";
 import { executeJob } from "./execute.ts";
+import { untilExpiry } from "./job-expiry.ts";
 import { Journal } from "./journal.ts";
 import { Moments } from "./moment/moments.ts";
 import { onceContext } from "./once-context.ts";
@@ -82,37 +83,31 @@ async function runOnce(input: OnceInput, stop: AbortSignal): Promise<TaskResult>
   const isRestore = job.task.kind.startsWith("restore-");
   const keepsJournal = isRestore && input.mountedAt === undefined;
   const journal = new Journal(keepsJournal ? path.join(stateDir, "journal.sqlite") : ":memory:");
-  const expiry = AbortSignal.timeout(Math.min(2 ** 31 - 1, Math.max(0, Date.parse(job.expiresAt) - Date.now())));
   const thinner = new ProgressThinner(progressMs, (progress) => {
     write({ progress });
   });
   try {
     if (isRestore) await recoverRestores(readSwaps(journal), docker, journal);
-    return await executeJob(
-      job,
-      onceContext(input, docker, store),
-      {
-        journal,
-        moments: new Moments(null),
-        keyring: new RestoreKeyring(),
-        identityKeys: input.identityKeys ?? null,
-      },
-      {
-        jobId: job.id,
-        number: input.attempt ?? 1,
-        signal: AbortSignal.any([stop, expiry]),
-        onProgress: (progress) => {
-          thinner.report(progress);
+    return await untilExpiry(job, stop, (signal) =>
+      executeJob(
+        job,
+        onceContext(input, docker, store),
+        {
+          journal,
+          moments: new Moments(null),
+          keyring: new RestoreKeyring(),
+          identityKeys: input.identityKeys ?? null,
         },
-      },
+        {
+          jobId: job.id,
+          number: input.attempt ?? 1,
+          signal,
+          onProgress: (progress) => {
+            thinner.report(progress);
+          },
+        },
+      ),
     );
-  } catch (error) {
-    if (!expiry.aborted || error !== expiry.reason) throw error;
-    throw new SkepError({
-      code: "SKEP_JOB_EXPIRED",
-      message: `job ${job.id} was ended at its expiry, ${job.expiresAt}`,
-      permanent: true,
-    });
   } finally {
     thinner.stop();
     journal.close();

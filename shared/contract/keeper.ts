@@ -38,3 +38,46 @@ export const keeperLineSchema = z.union([
   z.strictObject({ error: errorRecordSchema }),
 ]);
 export type KeeperLine = z.infer<typeof keeperLineSchema>;
+
+const { message, hint } = errorRecordSchema.shape;
+const maxMessage = message.maxLength ?? Infinity;
+const maxHint = hint.unwrap().maxLength ?? Infinity;
+
+/** The text of a line, with its end; what an error says is cut to what the schema takes. */
+export function encodeKeeperLine(line: KeeperLine): string {
+  let cut = line;
+  if ("error" in line) cut = { ...line, error: cutError(line.error) };
+  if ("ready" in line) cut = { ready: { ...line.ready, faults: line.ready.faults.map(cutError) } };
+  return `${JSON.stringify(cut)}\n`;
+}
+
+function cutError(record: Undone["faults"][number]): Undone["faults"][number] {
+  const message = record.message.slice(0, maxMessage);
+  return record.hint === undefined
+    ? { ...record, message }
+    : { ...record, message, hint: record.hint.slice(0, maxHint) };
+}
+
+/** Of a line in another shape: whose answer it would be; null: of none. */
+export class UnreadLine {
+  readonly id: number | null;
+
+  constructor(id: number | null) {
+    this.id = id;
+  }
+}
+
+/** Null for a line of something else, and for progress that can't be read. */
+export function decodeKeeperLine(text: string): KeeperLine | UnreadLine | null {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  const { data } = keeperLineSchema.safeParse(value);
+  if (data !== undefined) return data;
+  if (typeof value !== "object" || value === null || "progress" in value) return null;
+  const given = id.safeParse("id" in value ? value.id : null);
+  return new UnreadLine(given.data ?? null);
+}

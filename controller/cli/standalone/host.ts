@@ -13,7 +13,7 @@ import {
 } from "../../../shared/contract/job.ts";
 import type { Undone } from "../../../shared/contract/keeper.ts";
 import type { OnceInput } from "../../../shared/contract/once.ts";
-import type { SkepError } from "../../../shared/errors.ts";
+import { toErrorRecord, type SkepError } from "../../../shared/errors.ts";
 import { deriveWriterKey, type KeyBytes } from "../../../shared/repository/keys.ts";
 import type { RepositoryObject } from "../../../shared/repository/repository-object.ts";
 import type { StoreAccess, StoreOptions } from "../access.ts";
@@ -59,6 +59,8 @@ export interface WorkOptions {
   attempt?: number;
   identityKeys?: OnceInput["identityKeys"];
   onProgress?: (progress: JobProgress) => void;
+  /** Instead of the session's; heeded by the keeper alone. */
+  signal?: AbortSignal;
 }
 
 /** A job that takes longer is stuck. */
@@ -121,13 +123,19 @@ export async function openHost(
           // One that was killed left things quiet: the next one undoes that at once.
           if ((await now).hasEnded && keeping === now) keeping = open();
           const keeper = await keeping;
-          return await keeper.work(kind, inputOf(task, given), given.onProgress ?? (() => undefined), signal);
+          const { onProgress = () => undefined, signal: until = signal } = given;
+          return await keeper.work(kind, inputOf(task, given), onProgress, until);
         },
         close: async () => {
           try {
             await (await keeping).close();
-          } catch {
-            // What it could not let go, or left when it was killed, is told by the next one.
+          } catch (error) {
+            const fault = toErrorRecord(error);
+            if (fault.code !== "SKEP_ONCE_FAILED") {
+              onUndone({ wentOn: [], removed: [], faults: [fault] });
+              return;
+            }
+            // What it left when it was killed is told by the next one.
             const undone = await undoLeft(place);
             if (undone !== null) onUndone(undone);
           }

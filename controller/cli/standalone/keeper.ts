@@ -8,8 +8,9 @@ import type { Readable, Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import type { JobProgress, TaskKind, TaskResult, TaskResultOf } from "../../../shared/contract/job.ts";
 import {
-  keeperLineSchema,
+  decodeKeeperLine,
   standaloneJournal,
+  UnreadLine,
   type KeeperLine,
   type KeeperOrder,
   type Undone,
@@ -72,9 +73,12 @@ export class Keeper {
     let last: SkepError | null = null;
     const lines = createInterface({ input: child.stdout });
     lines.on("line", (text) => {
-      const line = parseLine(text);
+      const line = decodeKeeperLine(text);
       if (line === null) return;
-      if ("ready" in line) ready.resolve(line.ready);
+      if (line instanceof UnreadLine) {
+        if (line.id === null) ready.reject(unread());
+        else waiting.get(line.id)?.reject(unread());
+      } else if ("ready" in line) ready.resolve(line.ready);
       else if ("id" in line) settle(waiting, line);
       else last = errorOf(line.error);
     });
@@ -94,8 +98,13 @@ export class Keeper {
     tell(child, { open: { stateDir, dockerSocket } });
     // Both fail together: the one that is not waited for must not count as unseen.
     ended.catch(() => undefined);
-    const undone = await Promise.race([ready.promise, ended.then(() => ready.promise)]);
-    return new Keeper({ undone, child, ended, waiting });
+    try {
+      const undone = await Promise.race([ready.promise, ended.then(() => ready.promise)]);
+      return new Keeper({ undone, child, ended, waiting });
+    } catch (error) {
+      child.stdin.end();
+      throw error;
+    }
   }
 
   get hasEnded(): boolean {
@@ -174,13 +183,11 @@ function died(code: number | null, stderr: string): SkepError {
   });
 }
 
-/** Null for a line of something else. */
-function parseLine(text: string): KeeperLine | null {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return null;
-  }
-  return keeperLineSchema.safeParse(value).data ?? null;
+function unread(): SkepError {
+  return new SkepError({
+    code: "SKEP_ONCE_FAILED",
+    message: "the process that keeps volumes quiet answered in another shape",
+    permanent: true,
+    hint: "are CLI and agent of one version?",
+  });
 }

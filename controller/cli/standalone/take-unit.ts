@@ -25,6 +25,8 @@ type Child = Outcome<TaskResultOf<TaskKind>>;
 
 const tries = 3;
 const againMs = 2000;
+/** Once interrupted: for hooks that ran, and whose counterparts are to run too, ms. */
+const graceMs = 30_000;
 
 export class UnitTaking {
   readonly volumes = new Map<string, Outcome<Part>>();
@@ -42,16 +44,25 @@ export class UnitTaking {
     return child as Outcome<TaskResultOf<K>>;
   };
 
-  /** Throws only the signal's reason. */
+  /** What a hook began before the quiet, its counterpart ends, though the run be interrupted. Throws only the signal's reason. */
   async take(unit: QuietUnit): Promise<void> {
-    const { quietMs, excludePaths, takeVolume } = this.#tools;
+    const { quietMs, excludePaths, takeVolume, signal } = this.#tools;
     const now = Date.now();
     const deadlineAt = new Date(now + quietMs).toISOString();
     const order = (id: string): TaskOf<"pause" | "unpause"> | null => {
       const task = unitOrder([unit], id, { now, deadlineAt }, [], excludePaths)?.task;
       return task?.kind === "pause" || task?.kind === "unpause" ? task : null;
     };
-    for (const { pauseId } of unit.nodes) await this.#child(pauseId, order(pauseId), 1);
+    const hasAfter = unit.nodes.some(({ after }) => after.length > 0);
+    const until = hasAfter ? signalWithGrace(signal) : signal;
+    for (const { pauseId } of unit.nodes) await this.#child(pauseId, order(pauseId), 1, until);
+    const letGo = async (): Promise<void> => {
+      for (const { unpauseId } of unit.nodes) await this.#child(unpauseId, order(unpauseId), tries, until);
+    };
+    if (signal.aborted) {
+      await letGo();
+      throw signal.reason;
+    }
     const read = unit.members.map(() => Promise.withResolvers<undefined>());
     const taken = unit.members.map(async (id, at) => {
       const onRead = (): void => {
@@ -63,21 +74,25 @@ export class UnitTaking {
         onRead();
       }
     });
+    // At once: one may fail long before all are read.
+    const settled = Promise.allSettled(taken);
     await Promise.all(read.map(({ promise }) => promise));
-    const letGo = async (): Promise<void> => {
-      for (const { unpauseId } of unit.nodes) await this.#child(unpauseId, order(unpauseId), tries);
-    };
-    const ended = await Promise.allSettled([...taken, letGo()]);
-    for (const each of ended) if (each.status === "rejected") throw each.reason;
+    const [isLetGo] = await Promise.allSettled([letGo()]);
+    for (const each of [...(await settled), isLetGo]) if (each.status === "rejected") throw each.reason;
   }
 
-  async #child(id: string, task: TaskOf<"pause" | "unpause"> | null, attempts: number): Promise<void> {
-    const { work, signal, nodeId } = this.#tools;
+  async #child(
+    id: string,
+    task: TaskOf<"pause" | "unpause"> | null,
+    attempts: number,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { work, nodeId } = this.#tools;
     if (task === null) return;
     const startedAt = new Date().toISOString();
     for (let attempt = 1; ; attempt++) {
       try {
-        this.#children.set(id, { state: "done", result: await work(task.kind, task, { attempt }) });
+        this.#children.set(id, { state: "done", result: await work(task.kind, task, { attempt, signal }) });
         return;
       } catch (thrown) {
         signal.throwIfAborted();
@@ -88,8 +103,22 @@ export class UnitTaking {
           this.#children.set(id, { state: "failed", failure });
           return;
         }
-        await wait(againMs, undefined, { signal });
+        await wait(againMs, undefined, { signal }).catch(() => undefined);
+        signal.throwIfAborted();
       }
     }
   }
+}
+
+/** Aborted with its reason a while after it is. */
+function signalWithGrace(signal: AbortSignal): AbortSignal {
+  const late = new AbortController();
+  const abort = (): void => {
+    setTimeout(() => {
+      late.abort(signal.reason);
+    }, graceMs).unref();
+  };
+  if (signal.aborted) abort();
+  else signal.addEventListener("abort", abort, { once: true });
+  return late.signal;
 }

@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Keeper, undoLeft } from "../../../../controller/cli/standalone/keeper.ts";
+import { decodeKeeperLine, encodeKeeperLine } from "../../../../shared/contract/keeper.ts";
 import type { OnceInput } from "../../../../shared/contract/once.ts";
 import { SkepError } from "../../../../shared/errors.ts";
 
@@ -102,5 +103,21 @@ describe("the process that keeps volumes quiet", () => {
     stop.abort(reason);
     expect(await waiting).to.equal(reason);
     await keeper.close();
+  });
+
+  it("fails what it answered in another shape, and is not waited for when that is its first word", async () => {
+    const keeper = await fake(`say({ ready });
+      process.stdin.on("data", () => say({ id: 1, error: { code: "SKEP_X", message: "x".repeat(16385), permanent: true } }));`);
+    expect((await failureOf(work(keeper))).message).to.contain("in another shape");
+    await keeper.close();
+    const error = await failureOf(fake("say({ ready: 1 });"));
+    expect(error).to.include({ code: "SKEP_ONCE_FAILED", permanent: true });
+  });
+
+  it("cuts what an error says to what is read", () => {
+    const long = { code: "SKEP_X" as const, message: "m".repeat(20_000), permanent: true, hint: "h".repeat(5000) };
+    for (const line of [{ id: 1, error: long }, { ready: { wentOn: [], removed: [], faults: [long] } }]) {
+      expect(decodeKeeperLine(encodeKeeperLine(line))).to.have.any.keys("error", "ready");
+    }
   });
 });

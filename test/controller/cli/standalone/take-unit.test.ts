@@ -1,5 +1,6 @@
 import { expect } from "chai";
 import { UnitTaking } from "../../../../controller/cli/standalone/take-unit.ts";
+import type { WorkOptions } from "../../../../controller/cli/standalone/host.ts";
 import type { QuietUnit } from "../../../../controller/quiet-units.ts";
 import type { TaskKind, TaskOf, TaskResultOf } from "../../../../shared/contract/job.ts";
 import { SkepError, toErrorRecord } from "../../../../shared/errors.ts";
@@ -91,5 +92,32 @@ describe("a unit that a standalone run takes", () => {
     const { said, error } = await take({ interrupt: true });
     expect(error).to.be.instanceOf(Error);
     expect(said).to.include("unpause").and.include("stored b");
+  });
+
+  it("has its hooks' counterparts run when it is interrupted, during the pause or later", async () => {
+    for (const at of ["pause", "volume"]) {
+      const stop = new AbortController();
+      const said: string[] = [];
+      const hook = { container: "1", argv: ["sh"], onError: "fail", timeoutSeconds: 1 };
+      const after = [hook] as unknown as QuietUnit["nodes"][number]["after"];
+      const taking = new UnitTaking({
+        ...{ nodeId: "n1", quietMs: 60_000, excludePaths: [], signal: stop.signal },
+        work: <K extends TaskKind>(kind: K, _task: TaskOf<K>, { signal }: WorkOptions): Promise<TaskResultOf<K>> => {
+          said.push(kind);
+          if (at === "pause") stop.abort(lasting);
+          signal?.throwIfAborted();
+          return Promise.resolve({ kind } as unknown as TaskResultOf<K>);
+        },
+        takeVolume: () => {
+          said.push("take");
+          stop.abort(lasting);
+          return Promise.reject(lasting);
+        },
+      });
+      const nodes = unit.nodes.map((node) => ({ ...node, after }));
+      const error: unknown = await taking.take({ ...unit, nodes }).catch((thrown: unknown) => thrown);
+      expect(error).to.equal(lasting);
+      expect(said).to.deep.equal(at === "pause" ? ["pause", "unpause"] : ["pause", "take", "take", "unpause"]);
+    }
   });
 });
