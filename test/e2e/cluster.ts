@@ -3,6 +3,7 @@
 import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { isDeepStrictEqual } from "node:util";
 import { parseLocation } from "../../shared/store/location.ts";
 import { openStore } from "../../shared/store/open.ts";
 import type { Store } from "../../shared/store/store.ts";
@@ -82,7 +83,7 @@ export class Cluster {
   async #init(policy: string | undefined): Promise<void> {
     const credentials = join(this.folder, "s3.json");
     await writeFile(credentials, JSON.stringify(await this.lab.s3.credentials()), { mode: 0o600 });
-    const api = this.lab.nodes.flatMap(({ address }) => ["--api", `https://${address}:${apiPort}`]);
+    const api = this.#addresses().flatMap((url) => ["--api", url]);
     const store = [
       "--store",
       `s3://${this.bucket}`,
@@ -183,6 +184,7 @@ export class Cluster {
     options: { kit?: boolean; tolerant?: boolean; input?: string; signal?: AbortSignal } = {},
   ): Promise<CommandResult> {
     const main = join(projectRoot, "controller", "cli", "main.ts");
+    if (options.kit !== false) await this.#nameNodes();
     const environment: Record<string, string> = { ...(process.env as Record<string, string>), NO_COLOR: "1" };
     // Each of the many calls starts in half the time.
     environment["NODE_COMPILE_CACHE"] = join(this.folder, "compiled");
@@ -196,6 +198,18 @@ export class Cluster {
       throw new Error(`skep ${argv.join(" ")}: exit status ${result.code}\n${result.stderr}${result.stdout}`);
     }
     return result;
+  }
+
+  #addresses(): string[] {
+    return this.lab.nodes.map(({ address }) => `https://${address}:${apiPort}`);
+  }
+
+  /** Writes into the kit where the controller may be now that machines came, as its operator would. */
+  async #nameNodes(): Promise<void> {
+    const path = join(this.kit, "cli.json");
+    const context = JSON.parse(await readFile(path, "utf8")) as Record<string, unknown>;
+    const api = this.#addresses();
+    if (!isDeepStrictEqual(context["api"], api)) await writeFile(path, JSON.stringify({ ...context, api }));
   }
 
   /** As skep with --json: the document. */
