@@ -1,5 +1,5 @@
 // What a job works with, whichever door it came through.
-import type { JobProgress } from "../shared/contract/job.ts";
+import type { JobProgress } from "../shared/contract/job-progress.ts";
 import type { WriterKeys } from "../shared/repository/keys.ts";
 import type { StoreCredentials, StoreLocation } from "../shared/store/location.ts";
 import type { Store } from "../shared/store/store.ts";

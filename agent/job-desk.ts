@@ -2,7 +2,8 @@
 // fetches. One job never runs twice at a time here: a queue that lost sight of a running job gets that run's end.
 import { SkepError } from "../shared/errors.ts";
 import { openJob, sealResult, type SealedResult } from "../shared/contract/signed-job.ts";
-import type { Job, JobProgress, TaskResult } from "../shared/contract/job.ts";
+import type { Job, TaskResult } from "../shared/contract/job.ts";
+import type { JobProgress } from "../shared/contract/job-progress.ts";
 import type { Attempt } from "./context.ts";
 import type { Enrolled } from "./enrolment.ts";
 import type { Journal } from "./journal.ts";

@@ -5,7 +5,8 @@
 import { chmod, mkdir } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { encodeKeeperLine, keeperOrderSchema, type KeeperLine, type KeeperOrder } from "../shared/contract/keeper.ts";
-import type { JobProgress, TaskResult } from "../shared/contract/job.ts";
+import type { TaskResult } from "../shared/contract/job.ts";
+import type { JobProgress } from "../shared/contract/job-progress.ts";
 import type { OnceInput } from "../shared/contract/once.ts";
 import { SkepError, toErrorRecord } from "../shared/errors.ts";
 import { openStore } from "../shared/store/open.ts";

@@ -1,5 +1,5 @@
 // Thins out what a job tells of its progress: at most one report in a while, and always the newest in the end.
-import type { JobProgress } from "../shared/contract/job.ts";
+import type { JobProgress } from "../shared/contract/job-progress.ts";
 
 export class ProgressThinner {
   readonly #everyMs: number;

@@ -1,7 +1,7 @@
 // A flow as the rest of the controller sees it: a job of the controller's own, done in steps, whose children are done
 // by agents. How this is done with a queue is queue.ts.
 import { z } from "zod";
-import type { JobProgress } from "../shared/contract/job.ts";
+import type { JobProgress } from "../shared/contract/job-progress.ts";
 import type { ErrorRecord } from "../shared/errors.ts";
 import { writerIdPattern } from "../shared/repository/layout.ts";
 import { errorRecordSchema } from "../shared/repository/run.ts";

@@ -6,7 +6,7 @@
 //   - one that is active is failed with token "0", which asks for no lock, and is then in the parent's own record
 import { UnrecoverableError, type Job, type Queue } from "bullmq";
 import type { Redis } from "ioredis";
-import { jobProgressSchema } from "../shared/contract/job.ts";
+import { jobProgressSchema } from "../shared/contract/job-progress.ts";
 import { queueNames, queuePrefix } from "../shared/contract/queues.ts";
 import { decodeErrorMessage, encodeErrorMessage, toErrorRecord, type SkepError } from "../shared/errors.ts";
 import { writerIdPattern } from "../shared/repository/layout.ts";

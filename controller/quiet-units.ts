@@ -6,7 +6,8 @@
 //   volumes  all at once
 //   release  on a manager, and unpause on each node with the hooks after: as soon as all is read
 import { createHash } from "node:crypto";
-import { mostMoments, type JobProgress, type Task, type TaskOf } from "../shared/contract/job.ts";
+import { mostMoments, type Task, type TaskOf } from "../shared/contract/job.ts";
+import type { JobProgress } from "../shared/contract/job-progress.ts";
 import { childId, type VolumeJob } from "./run-plan.ts";
 import type { Command, Hook, VolumeWords } from "./volume-words.ts";
 

@@ -23,7 +23,8 @@
 // is shown the plan) → POST keys → `restoring` (services are held where `stop` says so, released at the end) → `done`.
 import { z } from "zod";
 import { chosenFilesSchema } from "../../shared/contract/chosen-files.ts";
-import { jobProgressSchema, restoreIdSchema, taskResultSchema, volumeNameSchema } from "../../shared/contract/job.ts";
+import { restoreIdSchema, taskResultSchema, volumeNameSchema } from "../../shared/contract/job.ts";
+import { jobProgressSchema } from "../../shared/contract/job-progress.ts";
 import { sealedResultSchema } from "../../shared/contract/signed-job.ts";
 import { runIdPattern, writerIdPattern } from "../../shared/repository/layout.ts";
 import { errorRecordSchema, partKinds, partTotalsSchema, runSchema } from "../../shared/repository/run.ts";

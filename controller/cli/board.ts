@@ -1,7 +1,7 @@
 // Live progress: on a terminal a block of lines that is redrawn in place, elsewhere a plain line whenever a line
 // changes its state, and every 30 s for what is still running, so that a log shows that it lives.
 import { createLogUpdate } from "log-update";
-import type { JobProgress } from "../../shared/contract/job.ts";
+import type { JobProgress } from "../../shared/contract/job-progress.ts";
 import * as format from "./format.ts";
 import type { Output } from "./output.ts";
 

@@ -14,7 +14,7 @@ import { flushTree } from "../../shared/tree/tree-disk.ts";
 import { writeTree, type WrittenTree } from "../../shared/tree/tree-writer.ts";
 import { describeProgress, makeBoard } from "./board.ts";
 import { withOperator } from "./catalogue-access.ts";
-import type { RestoredFilesDocument } from "./documents.ts";
+import type { RestoredFilesDocument } from "./restore-documents.ts";
 import { showName } from "./entry-name.ts";
 import { exitCodes, type ExitCode } from "./exit-code.ts";
 import * as format from "./format.ts";

@@ -18,7 +18,7 @@ import { addIdentityOption, addKitOption, addStoreOptions, type IdentityOptions,
 import { makeBoard } from "./board.ts";
 import { withOperator, type OpenedCatalogue } from "./catalogue-access.ts";
 import { agree } from "./confirm.ts";
-import type { RestoreImageDocument } from "./documents.ts";
+import type { RestoreImageDocument } from "./restore-documents.ts";
 import { exitCodes, type ExitCode } from "./exit-code.ts";
 import * as format from "./format.ts";
 import { readInputFile } from "./input-file.ts";

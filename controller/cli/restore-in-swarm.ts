@@ -19,7 +19,7 @@ import { loadOf } from "../restore-order.ts";
 import { accessApi, readCredentials as readCredentialsFile } from "./access.ts";
 import type { ApiClient } from "./api-client.ts";
 import { withOperator, type OpenedCatalogue } from "./catalogue-access.ts";
-import type { RestorePlanDocument } from "./documents.ts";
+import type { RestorePlanDocument } from "./restore-documents.ts";
 import type { EndOptions, RestoreOptions } from "./restore-options.ts";
 import { agree } from "./confirm.ts";
 import { exitCodes, type ExitCode } from "./exit-code.ts";

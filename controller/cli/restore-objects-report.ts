@@ -1,7 +1,7 @@
 // The plan of skep restore secret|config|network|service|stack, for people and as JSON.
 import type { ComparedObject } from "../objects/comparison.ts";
 import type { ObjectsPlan, PlanStep } from "../objects/plan.ts";
-import type { RestoreObjectsDocument } from "./documents.ts";
+import type { RestoreObjectsDocument } from "./restore-documents.ts";
 import * as format from "./format.ts";
 import type { Output } from "./output.ts";
 

@@ -12,7 +12,7 @@ import { renamed, withPorts, withSubnets } from "../objects/renaming.ts";
 import { select, type Selection } from "../objects/selection.ts";
 import { addIdentityOption, addKitOption, addStoreOptions } from "./access.ts";
 import { agree } from "./confirm.ts";
-import type { RestoreObjectsDocument } from "./documents.ts";
+import type { RestoreObjectsDocument } from "./restore-documents.ts";
 import { exitCodes, type ExitCode } from "./exit-code.ts";
 import * as format from "./format.ts";
 import { openEngine } from "./named-engine.ts";

@@ -5,7 +5,7 @@ import type { Catalogue } from "../../shared/repository/catalogue.ts";
 import { volumeNameSchema, type ContainerCommand, type TaskResultOf } from "../../shared/contract/job.ts";
 import { readRuns } from "../../shared/repository/run-chain.ts";
 import type { Part, Run, VolumeFacts } from "../../shared/repository/run.ts";
-import type { RestorePlanDocument } from "./documents.ts";
+import type { RestorePlanDocument } from "./restore-documents.ts";
 import { showName } from "./entry-name.ts";
 import * as format from "./format.ts";
 import type { Output } from "./output.ts";

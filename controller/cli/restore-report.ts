@@ -1,6 +1,6 @@
 // The last words of a restore: what was done, and how to undo it or to make it final.
 import type { TaskResultOf } from "../../shared/contract/job.ts";
-import type { RestoreDocument, RestoreEndDocument, RestorePlanDocument } from "./documents.ts";
+import type { RestoreDocument, RestoreEndDocument, RestorePlanDocument } from "./restore-documents.ts";
 import { exitCodes, type ExitCode } from "./exit-code.ts";
 import * as format from "./format.ts";
 import type { Output } from "./output.ts";

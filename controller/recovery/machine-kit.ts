@@ -1,7 +1,8 @@
 // Skep on a machine that has Docker and sshd and nothing else: the kit comes over SSH into a folder of root's own, is
 // verified by its hash, and is taken away at the end. Jobs go to agent/once.ts on standard input, with all their secrets.
 import { createReadStream } from "node:fs";
-import type { JobProgress, TaskKind, TaskResultOf } from "../../shared/contract/job.ts";
+import type { TaskKind, TaskResultOf } from "../../shared/contract/job.ts";
+import type { JobProgress } from "../../shared/contract/job-progress.ts";
 import type { OnceInput } from "../../shared/contract/once.ts";
 import { SkepError } from "../../shared/errors.ts";
 import { nodeFlags } from "../../shared/node-flags.ts";

@@ -391,13 +391,3 @@ export const taskResultSchema = z.discriminatedUnion("kind", [
 ]);
 export type TaskResult = z.infer<typeof taskResultSchema>;
 export type TaskResultOf<K extends TaskKind> = Extract<TaskResult, { kind: K }>;
-
-/** What a running job says of itself; small, at most one a second. */
-export const jobProgressSchema = z.strictObject({
-  phase: z.string().max(64),
-  doneBytes: z.int().min(0),
-  /** Null where it is not known yet. */
-  totalBytes: z.int().min(0).nullable(),
-  doneFiles: z.int().min(0),
-});
-export type JobProgress = z.infer<typeof jobProgressSchema>;

@@ -2,7 +2,8 @@
 // standard input, answers on its standard output. The end of its input is the order to let all go, and to end.
 import { z } from "zod";
 import { errorRecordSchema } from "../repository/run.ts";
-import { jobProgressSchema, taskResultSchema } from "./job.ts";
+import { taskResultSchema } from "./job.ts";
+import { jobProgressSchema } from "./job-progress.ts";
 import { absolutePath, onceInputSchema } from "./once.ts";
 
 /** In the state folder, while there is something to be undone, or may be. */

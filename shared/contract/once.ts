@@ -6,7 +6,8 @@ import { errorRecordSchema } from "../repository/run.ts";
 import { writerIdPattern } from "../repository/layout.ts";
 import { recipientSchema } from "../repository/repository-object.ts";
 import { storeCredentials, storeLocation } from "../store/location.ts";
-import { jobProgressSchema, jobSchema, restoreKeysSchema, taskResultSchema } from "./job.ts";
+import { jobSchema, restoreKeysSchema, taskResultSchema } from "./job.ts";
+import { jobProgressSchema } from "./job-progress.ts";
 
 export const absolutePath = z.string().max(4096).startsWith("/");
 

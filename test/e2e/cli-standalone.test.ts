@@ -6,7 +6,8 @@ import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { backupDocument, restoreDocument, runsDocument } from "../../controller/cli/documents.ts";
+import { backupDocument, runsDocument } from "../../controller/cli/documents.ts";
+import { restoreDocument } from "../../controller/cli/restore-documents.ts";
 import type { Run } from "../../shared/repository/run.ts";
 import { cliPath, runCli, type CliResult } from "../controller/cli/run-cli.ts";
 import { nodeImage, redisImage } from "../lab/image.ts";

@@ -2,7 +2,7 @@ import { expect } from "chai";
 import { randomBytes } from "node:crypto";
 import { cp, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { restoreImageDocument } from "../../controller/cli/documents.ts";
+import { restoreImageDocument } from "../../controller/cli/restore-documents.ts";
 import { connectEngine } from "../../controller/engine/docker.ts";
 import { carryOut } from "../../controller/objects/carry-out.ts";
 import { compareObjects } from "../../controller/objects/comparison.ts";

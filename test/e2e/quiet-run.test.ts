@@ -1,7 +1,8 @@
 // A run that makes volumes quiet, as their labels say, on a real swarm with real databases under write load.
 import { expect } from "chai";
 import { readFile } from "node:fs/promises";
-import type { BackupDocument, RestoreDocument } from "../../controller/cli/documents.ts";
+import type { BackupDocument } from "../../controller/cli/documents.ts";
+import type { RestoreDocument } from "../../controller/cli/restore-documents.ts";
 import { holdLabels } from "../../shared/contract/hold-record.ts";
 import type { Part, Run } from "../../shared/repository/run.ts";
 import type { LabNode } from "../lab/node.ts";

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { expect } from "chai";
 
-import type { RestoreObjectsDocument } from "../../controller/cli/documents.ts";
+import type { RestoreObjectsDocument } from "../../controller/cli/restore-documents.ts";
 import { copiedObjects, type CopiedObjects } from "../../controller/objects/copied-objects.ts";
 import { comparable } from "../../controller/objects/portable.ts";
 import { fieldChanges } from "../../shared/raft/diff.ts";

@@ -1,6 +1,7 @@
 // A run without controller and Redis: this machine's jobs one after the other, then the run object, signed with the
 // kit's controller key. On a swarm manager Raft state and definitions are part of it; elsewhere they can't be.
-import { maxAbsentPacks, type JobProgress } from "../../../shared/contract/job.ts";
+import { maxAbsentPacks } from "../../../shared/contract/job.ts";
+import type { JobProgress } from "../../../shared/contract/job-progress.ts";
 import type { SkepError } from "../../../shared/errors.ts";
 import type { ControllerKey } from "../../../shared/repository/controller-key.ts";
 import { newestUpkeep } from "../../../shared/repository/chain.ts";

@@ -1,6 +1,6 @@
 // Does jobs one at a time, again where that may help, and shows on a board how far they are.
 import { setTimeout as wait } from "node:timers/promises";
-import type { JobProgress } from "../../../shared/contract/job.ts";
+import type { JobProgress } from "../../../shared/contract/job-progress.ts";
 import { toErrorRecord } from "../../../shared/errors.ts";
 import type { Part } from "../../../shared/repository/run.ts";
 import type { Outcome } from "../../run-plan.ts";

@@ -3,14 +3,8 @@ import type { Command } from "commander";
 import { randomBytes } from "node:crypto";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
-import {
-  taskSchema,
-  type JobProgress,
-  type Task,
-  type TaskKind,
-  type TaskOf,
-  type TaskResultOf,
-} from "../../../shared/contract/job.ts";
+import { taskSchema, type Task, type TaskKind, type TaskOf, type TaskResultOf } from "../../../shared/contract/job.ts";
+import type { JobProgress } from "../../../shared/contract/job-progress.ts";
 import type { Undone } from "../../../shared/contract/keeper.ts";
 import type { OnceInput } from "../../../shared/contract/once.ts";
 import { toErrorRecord, type SkepError } from "../../../shared/errors.ts";

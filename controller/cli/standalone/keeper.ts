@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
-import type { JobProgress, TaskKind, TaskResult, TaskResultOf } from "../../../shared/contract/job.ts";
+import type { TaskKind, TaskResult, TaskResultOf } from "../../../shared/contract/job.ts";
+import type { JobProgress } from "../../../shared/contract/job-progress.ts";
 import {
   decodeKeeperLine,
   standaloneJournal,

@@ -1,10 +1,10 @@
 // A restore on this machine without a controller: the keys go to the job on its standard input.
 import { randomInt } from "node:crypto";
-import type { JobProgress } from "../../../shared/contract/job.ts";
+import type { JobProgress } from "../../../shared/contract/job-progress.ts";
 import { SkepError } from "../../../shared/errors.ts";
 import { collectRestoreKeys } from "../../../shared/repository/open/file-keys.ts";
 import { describeProgress, makeBoard } from "../board.ts";
-import type { RestoresHereDocument } from "../documents.ts";
+import type { RestoresHereDocument } from "../restore-documents.ts";
 import { withCatalogue, withOperator } from "../catalogue-access.ts";
 import type { OpenedOperator } from "../operator-snapshot.ts";
 import type { EndOptions, RestoreOptions } from "../restore-options.ts";

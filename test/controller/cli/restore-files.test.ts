@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { linkSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
-import { restoredFilesDocument } from "../../../controller/cli/documents.ts";
+import { restoredFilesDocument } from "../../../controller/cli/restore-documents.ts";
 import { backUp, makePlace, type Place } from "../../shared/repository/snapshots.ts";
 import { walk } from "../../shared/repository/walk.ts";
 import { commitRun, operatorOf } from "./committed-run.ts";

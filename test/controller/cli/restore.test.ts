@@ -2,7 +2,7 @@ import { expect } from "chai";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { restoreDocument, restoreEndDocument } from "../../../controller/cli/documents.ts";
+import { restoreDocument, restoreEndDocument } from "../../../controller/cli/restore-documents.ts";
 import {
   restoreKeysRequestSchema,
   startRestoreSchema,

@@ -4,30 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Keeper, undoLeft } from "../../../../controller/cli/standalone/keeper.ts";
 import { decodeKeeperLine, encodeKeeperLine } from "../../../../shared/contract/keeper.ts";
-import type { OnceInput } from "../../../../shared/contract/once.ts";
 import { SkepError } from "../../../../shared/errors.ts";
+import { sampleInput } from "./sample-input.ts";
 
-const input: OnceInput = {
-  job: {
-    version: 1,
-    id: "once-1",
-    repositoryId: "ab".repeat(16),
-    incarnation: 1,
-    target: { kind: "node", nodeId: "node1id" },
-    issuedAt: "2026-11-21T03:00:00.000Z",
-    expiresAt: "2026-11-22T03:00:00.000Z",
-    maxAttempts: 1,
-    task: { kind: "unpause", pauseId: "abcdefghijkl", after: [] },
-  },
-  writerId: "node1id",
-  writerKey: Buffer.alloc(32, 7).toString("base64"),
-  epoch: { number: 1, recipient: `age1${"q".repeat(58)}` },
-  store: { url: "file:///srv/backups" },
-  credentials: null,
-  hostRoot: "/",
-  stateDir: "/var/lib/skep",
-  dockerSocket: "/var/run/docker.sock",
-};
+const input = sampleInput({ kind: "unpause", pauseId: "abcdefghijkl", after: [] });
 const patient = new AbortController().signal;
 
 describe("the process that keeps volumes quiet", () => {

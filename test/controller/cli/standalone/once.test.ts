@@ -3,32 +3,12 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { doOnce } from "../../../../controller/cli/standalone/once.ts";
-import type { JobProgress, TaskResultOf } from "../../../../shared/contract/job.ts";
-import type { OnceInput } from "../../../../shared/contract/once.ts";
+import type { TaskResultOf } from "../../../../shared/contract/job.ts";
+import type { JobProgress } from "../../../../shared/contract/job-progress.ts";
 import { SkepError } from "../../../../shared/errors.ts";
+import { sampleInput, sampleWriterKey } from "./sample-input.ts";
 
-const writerKey = Buffer.alloc(32, 7).toString("base64");
-const input: OnceInput = {
-  job: {
-    version: 1,
-    id: "once-1",
-    repositoryId: "ab".repeat(16),
-    incarnation: 1,
-    target: { kind: "node", nodeId: "node1id" },
-    issuedAt: "2026-11-21T03:00:00.000Z",
-    expiresAt: "2026-11-22T03:00:00.000Z",
-    maxAttempts: 1,
-    task: { kind: "restore-undo", restoreId: "abcdefghijkl" },
-  },
-  writerId: "node1id",
-  writerKey,
-  epoch: { number: 1, recipient: `age1${"q".repeat(58)}` },
-  store: { url: "file:///srv/backups" },
-  credentials: null,
-  hostRoot: "/",
-  stateDir: "/var/lib/skep",
-  dockerSocket: "/var/run/docker.sock",
-};
+const input = sampleInput({ kind: "restore-undo", restoreId: "abcdefghijkl" });
 
 describe("a job in a process of its own", () => {
   let folder: string;
@@ -84,7 +64,7 @@ describe("a job in a process of its own", () => {
   it("tells with its last words that it ended without a result, also when it never read its input", async () => {
     const { error } = await work('console.error("out of memory"); process.exit(137);');
     expect(error?.code).to.equal("SKEP_ONCE_FAILED");
-    expect(error?.message).to.contain("code 137").and.contain("out of memory").and.not.contain(writerKey);
+    expect(error?.message).to.contain("code 137").and.contain("out of memory").and.not.contain(sampleWriterKey);
   });
 
   it("takes no result of another kind for its own", async () => {
