@@ -1,15 +1,15 @@
 // Takes a dump: what a command in a container writes to its standard output, straight into a snapshot of one file. It
 // counts only once the engine says that the command ended with 0: the end of its output alone says nothing.
 import { once } from "node:events";
-import path from "node:path";
 import { PassThrough } from "node:stream";
-import type { ContainerCommand, TaskOf, TaskResultOf } from "../shared/contract/job.ts";
+import type { ContainerCommand, TaskOf } from "../shared/contract/job.ts";
+import type { TaskResultOf } from "../shared/contract/task-result.ts";
 import { SkepError, toErrorRecord } from "../shared/errors.ts";
-import { ChunkCache } from "../shared/repository/chunk-cache.ts";
 import type { Part } from "../shared/repository/run.ts";
 import type { SourceEntries } from "../shared/repository/snapshot.ts";
 import { writeSnapshot } from "../shared/repository/snapshot-writer.ts";
 import type { AgentContext, Attempt } from "./context.ts";
+import { openNodeCache } from "./node-cache.ts";
 import { cutWarnings, partOf } from "./part.ts";
 import { runInContainer, type Ran } from "./quiesce/container-command.ts";
 import { volumeFacts } from "./source/volume-kind.ts";
@@ -21,7 +21,7 @@ const bufferBytes = 4 * 1024 * 1024;
 
 /**
  * A command that failed makes a part that failed, with what it wrote. Thrown, for another attempt, is what the store
- * throws, and SKEP_COMMAND_FAILED where the engine broke the command off.
+ * throws, and SKEP_COMMAND_FAILED where the engine broke the command off: at the last try that makes a part too.
  */
 export async function backupDump(
   task: TaskOf<"dump">,
@@ -29,7 +29,7 @@ export async function backupDump(
   attempt: Attempt,
 ): Promise<TaskResultOf<"dump">> {
   const startedAt = new Date();
-  const { docker, store, writerKeys, writerId, epoch, repositoryId, incarnation, stateDir } = context;
+  const { docker, store, writerKeys, writerId, epoch, repositoryId } = context;
   const { command, load, runId, maxBytesPerSecond } = task;
   const volume = await docker.volume(command.volume, attempt.signal);
   if (volume === null) {
@@ -42,6 +42,8 @@ export async function backupDump(
   }
   const info = await docker.info(attempt.signal);
   const output = new PassThrough({ highWaterMark: bufferBytes });
+  // Where there is nothing to run it in it fails before it is read: who reads it gets the fault then.
+  output.on("error", () => undefined);
   const stop = new AbortController();
   const running = runInContainer("dump", command, docker, AbortSignal.any([attempt.signal, stop.signal]), {
     onStdout: async (bytes) => {
@@ -59,7 +61,7 @@ export async function backupDump(
       output.destroy(error as Error);
     },
   );
-  const cache = ChunkCache.open(path.join(stateDir, "chunks.sqlite"), { repositoryId, writerId, incarnation });
+  const cache = openNodeCache(context);
   const subject = { kind: "dump", name: `${info.Name}/${command.volume}`, hostname: info.Name } as const;
   const about: Partial<Part> = {
     volume: volumeFacts(volume),
@@ -94,7 +96,7 @@ export async function backupDump(
     await ended;
     if (ran.as === null || ran.as.fault === null || ran.as.fault !== error) throw error;
     const { record, fault } = ran.as;
-    if (!fault.permanent) throw fault;
+    if (!fault.permanent && attempt.isLast !== true) throw fault;
     return {
       kind: "dump",
       part: {
@@ -111,8 +113,8 @@ export async function backupDump(
   }
 }
 
-function loadOf({ argv, container, user, timeoutSeconds }: ContainerCommand): NonNullable<Part["load"]> {
-  return { argv, container, user, timeoutSeconds };
+function loadOf({ argv, container, saidBy, user, timeoutSeconds }: ContainerCommand): NonNullable<Part["load"]> {
+  return { argv, container, ...(saidBy === undefined ? {} : { saidBy }), user, timeoutSeconds };
 }
 
 async function* entriesOf(output: AsyncIterable<Uint8Array>, now: number): SourceEntries {

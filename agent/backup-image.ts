@@ -1,15 +1,15 @@
 // Takes an image as the engine saves it, straight into a snapshot of one file. An image never changes under its id: one
 // whose chunks are known is not asked of the engine again.
-import path from "node:path";
-import type { TaskOf, TaskResultOf } from "../shared/contract/job.ts";
+import type { TaskOf } from "../shared/contract/job.ts";
+import type { TaskResultOf } from "../shared/contract/task-result.ts";
 import { SkepError } from "../shared/errors.ts";
 import { parseReference, registryOf } from "../shared/image-reference.ts";
 import { imageFile } from "../shared/repository/image-file.ts";
-import { ChunkCache } from "../shared/repository/chunk-cache.ts";
 import type { ImageFacts, Part } from "../shared/repository/run.ts";
 import type { SourceEntries } from "../shared/repository/snapshot.ts";
 import { writeSnapshot } from "../shared/repository/snapshot-writer.ts";
 import type { AgentContext, Attempt } from "./context.ts";
+import { openNodeCache } from "./node-cache.ts";
 import { cutWarnings, partOf } from "./part.ts";
 
 /** A registry that answers at all answers within it. */
@@ -24,7 +24,7 @@ export async function backupImage(
   attempt: Attempt,
 ): Promise<TaskResultOf<"image">> {
   const startedAt = new Date();
-  const { docker, store, writerKeys, writerId, epoch, repositoryId, incarnation, stateDir } = context;
+  const { docker, store, writerKeys, writerId, epoch, repositoryId } = context;
   const { imageId, names, runId, maxBytesPerSecond, unlessPullable } = task;
   const image = await docker.image(imageId, attempt.signal);
   if (image === null) throw gone(imageId, names);
@@ -47,7 +47,7 @@ export async function backupImage(
     for (const asked of askedDigests(names, facts.digests)) all &&= await isPullable(asked);
     if (all) return { kind: "image", part: common() };
   }
-  const cache = ChunkCache.open(path.join(stateDir, "chunks.sqlite"), { repositoryId, writerId, incarnation });
+  const cache = openNodeCache(context);
   try {
     const snapshot = await writeSnapshot({
       ...{ store, repositoryId, writerId, keys: writerKeys, epoch, runId, cache, maxBytesPerSecond },

@@ -1,10 +1,9 @@
 // Takes one volume. Where its bytes are seen on the host it walks them; where they are seen only by a container that
 // mounts the volume, such a container does this same job.
 import { lstat } from "node:fs/promises";
-import path from "node:path";
-import type { Job, TaskOf, TaskResultOf } from "../shared/contract/job.ts";
+import type { Job, TaskOf } from "../shared/contract/job.ts";
+import type { TaskResultOf } from "../shared/contract/task-result.ts";
 import { SkepError } from "../shared/errors.ts";
-import { ChunkCache } from "../shared/repository/chunk-cache.ts";
 import type { Part, Warning } from "../shared/repository/run.ts";
 import { writeSnapshot } from "../shared/repository/snapshot-writer.ts";
 import type { AgentContext, Attempt, QuietTools } from "./context.ts";
@@ -12,10 +11,12 @@ import type { Volume } from "./docker-objects.ts";
 import { runInHelper } from "./helper-container.ts";
 import { resolveHostPath } from "./host-path.ts";
 import type { Moment, MomentRequest } from "./moment/moments.ts";
+import { openNodeCache } from "./node-cache.ts";
 import { cutWarnings, partOf } from "./part.ts";
 import { QuietWatch } from "./quiesce/quiet-watch.ts";
 import { walkVolume } from "./source/volume.ts";
-import { volumeFacts, volumeKind } from "./source/volume-kind.ts";
+import { volumeKind } from "../shared/volume-kind.ts";
+import { volumeFacts } from "./source/volume-kind.ts";
 
 /**
  * Throws SKEP_SOURCE_VOLUME_GONE, SKEP_SOURCE_UNSUPPORTED, SKEP_VOLUME_NEEDS_IMAGE, and what walk, store and cache throw.
@@ -164,8 +165,7 @@ async function takeVolume(
   const read = moment === null ? root : moment.root;
   const walk = moment?.walk(attempt.signal) ?? walkVolume(root, task.excludePaths, attempt.signal);
   const before = read === null ? null : await inodeOf(read);
-  const cacheFile = path.join(context.stateDir, "chunks.sqlite");
-  const cache = ChunkCache.open(cacheFile, { repositoryId, writerId, incarnation: context.incarnation });
+  const cache = openNodeCache(context);
   const snapshot = await writeSnapshot({
     store,
     repositoryId,

@@ -6,6 +6,7 @@ import type { Store } from "../shared/store/store.ts";
 import type { Docker } from "./docker.ts";
 import type { Journal } from "./journal.ts";
 import type { Moments } from "./moment/moments.ts";
+import type { Watches } from "./quiesce/watches.ts";
 
 export interface AgentContext {
   docker: Docker;
@@ -35,6 +36,8 @@ export interface Attempt {
   /** From 1. */
   number: number;
   signal: AbortSignal;
+  /** Whoever ordered it does not try again where this one fails; absent: it may. */
+  isLast?: boolean;
   /** May be called often; whoever gets it thins it out. */
   onProgress: (progress: JobProgress) => void;
 }
@@ -43,4 +46,5 @@ export interface Attempt {
 export interface QuietTools {
   journal: Journal;
   moments: Moments;
+  watches: Watches;
 }

@@ -1,9 +1,9 @@
 // What Skep asks of an engine about images. The door to the engine is docker.ts.
-import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { z } from "zod";
+import type { EngineRequests } from "../shared/engine-requests.ts";
 import { SkepError } from "../shared/errors.ts";
-import { readLoadAnswer } from "../shared/image-load.ts";
+import { loadImage } from "../shared/image-load.ts";
 import { inspectedImageSchema, listedImageSchema, type InspectedImage, type ListedImage } from "./docker-objects.ts";
 
 /** All methods reject as those of Docker do. */
@@ -21,14 +21,7 @@ export interface DockerImages {
 }
 
 /** The ways through the door. */
-export interface ImageDoor {
-  get: <T>(schema: z.ZodType<T>, path: string, signal?: AbortSignal) => Promise<T>;
-  stream: (request: {
-    method: "GET" | "POST";
-    path: string;
-    content?: Readable;
-    signal: AbortSignal;
-  }) => Promise<Readable>;
+export interface ImageDoor extends Pick<EngineRequests, "get" | "stream"> {
   nullWhereMissing: <T>(answer: Promise<T>) => Promise<T | null>;
 }
 
@@ -38,19 +31,7 @@ export function imageCalls({ get, stream, nullWhereMissing }: ImageDoor): Docker
     images: (signal) => get(z.array(listedImageSchema), "/images/json", signal),
     image: (name, signal) => nullWhereMissing(get(inspectedImageSchema, `/images/${at(name)}/json`, signal)),
     saveImage: (id, signal) => stream({ method: "GET", path: `/images/${at(id)}/get`, signal }),
-    loadImage: async (content, signal) => {
-      try {
-        const answer = await stream({ method: "POST", path: "/images/load", content, signal });
-        const said = await readLoadAnswer(createInterface({ input: answer }));
-        if ("why" in said) throw notLoaded(said.why);
-        return said.names;
-      } catch (thrown) {
-        signal.throwIfAborted();
-        // An engine whose content ends half-way tells that it does: not why.
-        const first: unknown = content.errored ?? thrown;
-        throw first instanceof SkepError ? first : notLoaded(String(first), first);
-      }
-    },
+    loadImage: (content, signal) => loadImage(stream, content, { notLoaded, signal }),
     isPullable: async (name, timeoutMs, signal) => {
       const limited = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
       try {

@@ -15,6 +15,8 @@ export const infoSchema = z.looseObject({
   OperatingSystem: text,
   OSType: text,
   Architecture: text,
+  /** Pairs; where the containerd image store keeps the images, one is called "driver-type". */
+  DriverStatus: z.array(z.array(text)).nullish(),
   SystemTime: text.optional(),
   Swarm: z.looseObject({
     NodeID: text,
@@ -71,7 +73,9 @@ const serviceSpecSchema = z.looseObject({
     GlobalJob: z.looseObject({}).nullish(),
   }),
   TaskTemplate: z.looseObject({
-    ContainerSpec: z.looseObject({ Image: text.optional(), Mounts: z.array(mountSchema).nullish() }).optional(),
+    ContainerSpec: z
+      .looseObject({ Image: text.optional(), Labels: textMap, Mounts: z.array(mountSchema).nullish() })
+      .optional(),
     Placement: z
       .looseObject({
         Constraints: z.array(text).nullish(),
@@ -88,6 +92,8 @@ export const serviceSchema = z.looseObject({
   PreviousSpec: serviceSpecSchema.nullish(),
   /** Of its last update, by Docker's updater; cleared by any update. */
   UpdateStatus: z.looseObject({ State: text.optional() }).nullish(),
+  /** Of its last change. */
+  UpdatedAt: z.iso.datetime({ offset: true }).optional(),
 });
 export type SwarmService = z.infer<typeof serviceSchema>;
 
@@ -151,7 +157,12 @@ export const inspectedContainerSchema = z.looseObject({
   /** With a `/` before it. */
   Name: text,
   /** Running: also while it is paused, or waits to be restarted. StartedAt: of its present or last life. */
-  State: z.looseObject({ Running: z.boolean(), StartedAt: text }),
+  State: z.looseObject({
+    Running: z.boolean(),
+    StartedAt: text,
+    /** `starting`, `healthy`, `unhealthy`; absent or `none` without a health check. */
+    Health: z.looseObject({ Status: text }).nullish(),
+  }),
   HostConfig: z.looseObject({
     AutoRemove: z.boolean().optional(),
     RestartPolicy: z.looseObject({ Name: text }).nullish(),
@@ -180,7 +191,12 @@ export const listedImageSchema = z.looseObject({
   Size: z.int().min(0),
 });
 export type ListedImage = z.infer<typeof listedImageSchema>;
-export const inspectedImageSchema = listedImageSchema.extend({ Architecture: text, Os: text });
+export const inspectedImageSchema = listedImageSchema.extend({
+  Architecture: text,
+  Os: text,
+  /** Digests of its layers, the lowest first. */
+  RootFS: z.looseObject({ Layers: z.array(text).nullish() }).optional(),
+});
 export type InspectedImage = z.infer<typeof inspectedImageSchema>;
 
 export const pluginSchema = z.looseObject({ Name: text, Enabled: z.boolean() });

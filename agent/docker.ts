@@ -1,13 +1,14 @@
 // The one door to the Docker engine. Everything that Skep asks of it is here, typed and checked; its errors
 // leave as SkepErrors. One connection is made for each call: an engine that restarted is simply asked again.
 import { createInterface } from "node:readline";
-import { PassThrough, type Duplex, type Readable } from "node:stream";
+import { PassThrough, type Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import Dockerode from "dockerode";
 import { z } from "zod";
 import type { ContainerExec, Docker, Filters, HelperContainer } from "./docker-calls.ts";
 import { ExecOutput, feed } from "./docker-exec.ts";
-import { imageCalls, type ImageDoor } from "./docker-images.ts";
+import { imageCalls } from "./docker-images.ts";
+import { engineRequests, type EngineModem } from "../shared/engine-requests.ts";
 import { SkepError, type ErrorCode } from "../shared/errors.ts";
 import {
   containerSchema,
@@ -29,18 +30,7 @@ export type { ContainerExec, Docker, Filters, HelperContainer } from "./docker-c
 /** Containers that Skep starts for a moment carry it, with the job's id: they are reaped when an agent starts. */
 export const helperLabel = "io.skep.helper";
 
-interface Call {
-  method: "GET" | "POST" | "DELETE";
-  path: string;
-  query?: Record<string, unknown>;
-  body?: object;
-  /** Default: callTimeoutMs. */
-  timeoutMs?: number;
-  signal?: AbortSignal | undefined;
-}
-
-interface Modem {
-  dial(options: object, done: (error: unknown, answer: unknown) => void): void;
+interface Modem extends EngineModem {
   demuxStream(stream: NodeJS.ReadableStream, out: NodeJS.WritableStream, err: NodeJS.WritableStream): void;
 }
 
@@ -52,56 +42,18 @@ export function connectDocker(socketPath: string): Docker {
   const dockerode = new Dockerode({ socketPath });
   const modem = dockerode.modem as Modem;
 
-  async function call<T>(schema: z.ZodType<T>, { method, path, query, body, timeoutMs, signal }: Call): Promise<T> {
-    signal?.throwIfAborted();
-    const timeout = AbortSignal.timeout(timeoutMs ?? callTimeoutMs);
-    const answer = await new Promise<unknown>((resolve, reject) => {
-      const options = {
-        path: `${path}?`,
-        method,
-        options: { _query: query ?? {}, _body: body ?? {} },
-        abortSignal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
-        statusCodes: { 200: true, 201: true, 202: true, 204: true, 304: true },
-      };
-      modem.dial(options, (error, json) => {
-        if (error === null || error === undefined) resolve(json);
-        else if (signal?.aborted) reject(signal.reason as Error);
-        else reject(toDockerError(error, `${method} ${path}`, socketPath));
-      });
-    });
-    const parsed = schema.safeParse(answer);
-    if (parsed.success) return parsed.data;
-    throw new SkepError({
-      code: "SKEP_DOCKER_ANSWER_INVALID",
-      message: `docker answered ${method} ${path} in another shape: ${z.prettifyError(parsed.error)}`,
-      permanent: true,
-      hint: "is this engine older than 20.10, or not Docker?",
-    });
-  }
-
-  const get = <T>(schema: z.ZodType<T>, path: string, signal?: AbortSignal, query?: Call["query"]): Promise<T> =>
-    call(schema, { method: "GET", path, signal, ...(query === undefined ? {} : { query }) });
+  const { call, get, stream } = engineRequests(modem, callTimeoutMs, {
+    refused: (thrown, doing) => toDockerError(thrown, doing, socketPath),
+    invalid: (doing, problem) =>
+      new SkepError({
+        code: "SKEP_DOCKER_ANSWER_INVALID",
+        message: `docker answered ${doing} in another shape: ${problem}`,
+        permanent: true,
+        hint: "is this engine older than 20.10, or not Docker?",
+      }),
+  });
   const ignored = z.unknown();
   const at = encodeURIComponent;
-
-  const stream: ImageDoor["stream"] = async ({ method, path, content, signal }) => {
-    signal.throwIfAborted();
-    // What the engine reads may fail at its source: then the request ends with it.
-    const stop = new AbortController();
-    content?.once("error", (error) => {
-      stop.abort(error);
-    });
-    const abortSignal = AbortSignal.any([signal, stop.signal]);
-    return await new Promise<Readable>((resolve, reject) => {
-      const headers = content === undefined ? {} : { headers: { "Content-Type": "application/x-tar" }, file: content };
-      const options = { path, method, isStream: true, abortSignal, statusCodes: { 200: true }, ...headers };
-      modem.dial(options, (error, answer) => {
-        if (error === null || error === undefined) resolve(answer as Readable);
-        else if (abortSignal.aborted) reject(abortSignal.reason as Error);
-        else reject(toDockerError(error, `${method} ${path}`, socketPath));
-      });
-    });
-  };
 
   async function runHelper(helper: HelperContainer): Promise<{ exitCode: number; stderr: string }> {
     const { Id: id } = await call(z.looseObject({ Id: z.string() }), {

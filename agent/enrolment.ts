@@ -15,6 +15,7 @@ import {
   type EnrolmentAnswer,
   type EnrolmentRequest,
 } from "../shared/contract/queues.ts";
+import { parseJsonText } from "../shared/json-text.ts";
 import { generateAgeIdentity, type AgeIdentity } from "../shared/repository/age.ts";
 import { deriveWriterKeys, type WriterKeys } from "../shared/repository/keys.ts";
 import { decryptAge, recipientOf } from "../shared/repository/open/age.ts";
@@ -65,7 +66,7 @@ export class Enrolment {
   static async open(options: EnrolmentOptions): Promise<Enrolment> {
     const enrolment = new Enrolment(options, await ownKey(path.join(options.stateDir, "agent.key")));
     const text = await readStateFile(enrolment.#file);
-    const saved = text === null ? null : savedSchema.safeParse(JSON.parse(text)).data;
+    const saved = text === null ? null : savedSchema.safeParse(parseJsonText(text)).data;
     // A file of another repository or another node is of no use: the state folder came from elsewhere.
     const ours = saved?.repositoryId === options.repositoryId && saved.nodeId === options.node.nodeId;
     if (saved && ours) {
@@ -132,7 +133,7 @@ export class Enrolment {
       throw this.#invalid("names a controller key that is revoked");
     }
     const payload = verifyPayload("skep/v1 job", answer.grant, repository.controllerPublicKey, "the enrolment's grant");
-    const grant = enrolmentGrantSchema.safeParse(JSON.parse(payload));
+    const grant = enrolmentGrantSchema.safeParse(parseJsonText(payload));
     if (!grant.success) throw this.#invalid("is signed, but no grant");
     if (grant.data.nodeId !== node.nodeId) throw this.#invalid(`is for node ${grant.data.nodeId}`);
     if (grant.data.recipient !== this.#key.recipient) throw this.#invalid("is for another recipient");

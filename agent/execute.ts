@@ -1,9 +1,11 @@
 // Carries out one job, whichever door it came through.
-import type { Job, TaskResult } from "../shared/contract/job.ts";
+import type { Job } from "../shared/contract/job.ts";
+import type { TaskResult } from "../shared/contract/task-result.ts";
 import { backup } from "./backup.ts";
 import type { AgentContext, Attempt, QuietTools } from "./context.ts";
-import { hold, release } from "./quiesce/hold.ts";
+import { hold } from "./quiesce/hold.ts";
 import { pause, unpause } from "./quiesce/pause.ts";
+import { release } from "./quiesce/release.ts";
 import { rollBack } from "./quiesce/rollback.ts";
 import { restoreFiles } from "./restore-files.ts";
 import { restoreImage } from "./restore-image.ts";
@@ -35,7 +37,11 @@ export async function executeJob(
     case "pause":
       return pause(task, context, tools, attempt.signal);
     case "unpause":
-      return unpause(task, context.docker, tools.journal, attempt.signal);
+      return unpause(task, context.docker, tools.journal, attempt.signal, attempt.isLast);
+    case "watch":
+      return tools.watches.begin(task, context.docker, tools.journal);
+    case "prove":
+      return tools.watches.prove(task, attempt.signal);
     case "restore-prepare":
       return prepareRestore(task, context, tools.keyring, attempt);
     case "restore-volume":
@@ -55,7 +61,7 @@ export async function executeJob(
     case "hold":
       return hold(task, context.docker, attempt.signal);
     case "release":
-      return release(task.holdId, context.docker);
+      return release(task.holdId, context.docker, task.forGood);
     case "rollback":
       return rollBack(task, context.docker, attempt.signal);
   }

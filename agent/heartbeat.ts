@@ -6,8 +6,6 @@ import { Redis } from "ioredis";
 import { agentKey, heartbeatSeconds, type Heartbeat } from "../shared/contract/queues.ts";
 import { onceInAWhile, redisOptions, type RedisAddress } from "./worker.ts";
 
-export const aliveFile = (stateDir: string): string => path.join(stateDir, "alive");
-
 export interface HeartbeatOptions {
   redis: RedisAddress;
   stateDir: string;
@@ -23,7 +21,7 @@ export function startHeartbeat(options: HeartbeatOptions): { stop: () => Promise
   const redis = new Redis({ ...redisOptions(options.redis), enableOfflineQueue: false, maxRetriesPerRequest: 0 });
   redis.on("error", onError);
   const beat = async (): Promise<void> => {
-    await writeFile(aliveFile(options.stateDir), `${new Date().toISOString()}\n`, { mode: 0o600 });
+    await writeFile(path.join(options.stateDir, "alive"), `${new Date().toISOString()}\n`, { mode: 0o600 });
     const heartbeat: Heartbeat = { ...(await options.look()), at: new Date().toISOString() };
     await redis.set(agentKey(heartbeat.nodeId), JSON.stringify(heartbeat), "EX", heartbeatSeconds.expires);
   };

@@ -4,7 +4,8 @@
 import { SkepError, fromErrorRecord } from "../shared/errors.ts";
 import { nodeFlags } from "../shared/node-flags.ts";
 import { onceLineSchema, type OnceInput } from "../shared/contract/once.ts";
-import type { Job, RestoreKeys, TaskResult } from "../shared/contract/job.ts";
+import type { Job, RestoreKeys } from "../shared/contract/job.ts";
+import type { TaskResult } from "../shared/contract/task-result.ts";
 import type { AgentContext, Attempt } from "./context.ts";
 import { helperLabel, type Docker } from "./docker.ts";
 import { findOwnContainer } from "./own-container.ts";

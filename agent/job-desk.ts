@@ -2,7 +2,8 @@
 // fetches. One job never runs twice at a time here: a queue that lost sight of a running job gets that run's end.
 import { SkepError } from "../shared/errors.ts";
 import { openJob, sealResult, type SealedResult } from "../shared/contract/signed-job.ts";
-import type { Job, TaskResult } from "../shared/contract/job.ts";
+import type { Job } from "../shared/contract/job.ts";
+import type { TaskResult } from "../shared/contract/task-result.ts";
 import type { JobProgress } from "../shared/contract/job-progress.ts";
 import type { Attempt } from "./context.ts";
 import type { Enrolled } from "./enrolment.ts";
@@ -25,6 +26,8 @@ export interface TakenJob {
   /** As the queue knows it. */
   id: string;
   data: unknown;
+  /** The queue does not try again where this fails. */
+  isLast: boolean;
   onProgress: (progress: JobProgress) => void;
 }
 
@@ -42,7 +45,7 @@ export class JobDesk {
     const job = await this.#open(taken);
     const running = this.#running.get(job.id);
     if (running !== undefined) return running;
-    const run = this.#begin(job, taken.onProgress);
+    const run = this.#begin(job, taken);
     this.#running.set(job.id, run);
     try {
       return await run;
@@ -117,7 +120,7 @@ export class JobDesk {
     });
   }
 
-  async #begin(job: Job, onProgress: TakenJob["onProgress"]): Promise<SealedResult> {
+  async #begin(job: Job, { onProgress, isLast }: TakenJob): Promise<SealedResult> {
     const { journal, execute } = this.#options;
     this.#stop.signal.throwIfAborted();
     const enrolled = this.#options.enrolled();
@@ -126,7 +129,8 @@ export class JobDesk {
     const expiry = expirySignal(job);
     const signal = AbortSignal.any([this.#stop.signal, expiry.signal]);
     try {
-      const result = await execute(job, enrolled, { jobId: job.id, number: accepted.attempt, signal, onProgress });
+      const attempt = { jobId: job.id, number: accepted.attempt, isLast, signal, onProgress };
+      const result = await execute(job, enrolled, attempt);
       const sealed = sealResult(job.id, result, this.#options.node().nodeId, enrolled.writerKeys.result);
       journal.done(job.id, sealed);
       return sealed;

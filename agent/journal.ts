@@ -21,12 +21,16 @@ const rowSchema = z.object({
 
 /** Kept for so long after the job's expiry: an expired job is refused anyway. */
 const keptMs = 24 * 3600_000;
+/** Its run may go on reading for days after the deadline of the quiet. */
+const stepsKeptMs = 30 * 24 * 3600_000;
 
 export class Journal {
+  readonly file: string;
   readonly #database: DatabaseSync;
 
   /** Opens or makes the file; a damaged one throws SKEP_STATE_DAMAGED. */
   constructor(file: string) {
+    this.file = file;
     try {
       this.#database = new DatabaseSync(file, { timeout: 5000 });
       this.#database.exec(`
@@ -38,8 +42,15 @@ export class Journal {
         CREATE TABLE IF NOT EXISTS pauses (
           pause_id TEXT PRIMARY KEY, record TEXT NOT NULL
         ) STRICT;
+        CREATE TABLE IF NOT EXISTS pause_steps (
+          pause_id TEXT NOT NULL, step TEXT NOT NULL, said TEXT NOT NULL, noted_at INTEGER NOT NULL,
+          PRIMARY KEY (pause_id, step)
+        ) STRICT;
         CREATE TABLE IF NOT EXISTS moments (
           name TEXT PRIMARY KEY, record TEXT NOT NULL
+        ) STRICT;
+        CREATE TABLE IF NOT EXISTS hold_notes (
+          hold_id TEXT PRIMARY KEY, record TEXT NOT NULL
         ) STRICT;
         CREATE TABLE IF NOT EXISTS swaps (
           restore_id TEXT PRIMARY KEY, record TEXT NOT NULL
@@ -100,9 +111,10 @@ export class Journal {
     this.#database.prepare("UPDATE jobs SET state = 'acknowledged', result = NULL WHERE id = ?").run(jobId);
   }
 
-  /** Forgets jobs that expired long ago; `now` in ms since 1970. */
+  /** Forgets jobs that expired long ago, and pauses that nobody asks for any more; `now` in ms since 1970. */
   prune(now: number): void {
     this.#database.prepare("DELETE FROM jobs WHERE expires_at < ?").run(now - keptMs);
+    this.#database.prepare("DELETE FROM pause_steps WHERE noted_at < ?").run(now - stepsKeptMs);
   }
 
   /** JSON text of a swap, by restore id; null where there is none. volume-swap.ts says what is in it. */
@@ -144,8 +156,52 @@ export class Journal {
     this.#database.prepare("INSERT OR REPLACE INTO pauses (pause_id, record) VALUES (?, ?)").run(pauseId, record);
   }
 
-  removePause(pauseId: string): void {
-    this.#database.prepare("DELETE FROM pauses WHERE pause_id = ?").run(pauseId);
+  /** `quiet`: JSON text of how long what stood still, for whoever asks later. `now`: ms since 1970. */
+  endPause(pauseId: string, quiet: string, now: number): void {
+    this.#database.exec("BEGIN IMMEDIATE");
+    try {
+      this.notePauseStep(pauseId, "quiet", quiet, now);
+      this.#database.prepare("DELETE FROM pauses WHERE pause_id = ?").run(pauseId);
+      this.#database.exec("COMMIT");
+    } catch (error) {
+      // A full disk has ended it already.
+      if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
+      throw error;
+    }
+  }
+
+  /** Durable when it returns. `said`: JSON text; quiesce/pause-steps.ts says what is in it. `now`: ms since 1970. */
+  notePauseStep(pauseId: string, step: string, said: string, now: number): void {
+    this.#database
+      .prepare("INSERT OR REPLACE INTO pause_steps (pause_id, step, said, noted_at) VALUES (?, ?, ?, ?)")
+      .run(pauseId, step, said, now);
+  }
+
+  /** As it was noted; null where it was not, or is forgotten. */
+  pauseStep(pauseId: string, step: string): string | null {
+    const row = this.#database
+      .prepare("SELECT said FROM pause_steps WHERE pause_id = ? AND step = ?")
+      .get(pauseId, step);
+    return row === undefined ? null : z.object({ said: z.string() }).parse(row).said;
+  }
+
+  /** JSON texts of a standalone run's holds, in the order in which they were begun; quiesce/hold-note.ts says what is in them. */
+  holds(): string[] {
+    const rows = this.#database.prepare("SELECT record FROM hold_notes ORDER BY rowid").all();
+    return z
+      .array(z.object({ record: z.string() }))
+      .parse(rows)
+      .map((row) => row.record);
+  }
+
+  /** Durable when it returns. */
+  putHold(holdId: string, record: string): void {
+    const keeping = "ON CONFLICT (hold_id) DO UPDATE SET record = excluded.record";
+    this.#database.prepare(`INSERT INTO hold_notes (hold_id, record) VALUES (?, ?) ${keeping}`).run(holdId, record);
+  }
+
+  removeHold(holdId: string): void {
+    this.#database.prepare("DELETE FROM hold_notes WHERE hold_id = ?").run(holdId);
   }
 
   /** JSON texts of moments that are, or may be, there; moment/moments.ts says what is in them. */

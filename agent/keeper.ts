@@ -4,11 +4,18 @@
 // what it takes and answers.
 import { chmod, mkdir } from "node:fs/promises";
 import { createInterface } from "node:readline";
-import { encodeKeeperLine, keeperOrderSchema, type KeeperLine, type KeeperOrder } from "../shared/contract/keeper.ts";
-import type { TaskResult } from "../shared/contract/job.ts";
+import {
+  decodeKeeperOrder,
+  encodeKeeperLine,
+  isQuietKind,
+  keeperOrderInvalid,
+  type KeeperLine,
+  type KeeperOrder,
+} from "../shared/contract/keeper.ts";
+import type { TaskResult } from "../shared/contract/task-result.ts";
 import type { JobProgress } from "../shared/contract/job-progress.ts";
 import type { OnceInput } from "../shared/contract/once.ts";
-import { SkepError, toErrorRecord } from "../shared/errors.ts";
+import { SkepError, toErrorRecord, type ErrorRecord } from "../shared/errors.ts";
 import { openStore } from "../shared/store/open.ts";
 import { connectDocker, type Docker } from "./docker.ts";
 import { executeJob } from "./execute.ts";
@@ -16,13 +23,27 @@ import { untilExpiry } from "./job-expiry.ts";
 import { onceContext } from "./once-context.ts";
 import { ProgressThinner } from "./progress-thinner.ts";
 import { QuietKeeping } from "./quiet-keeping.ts";
+import { holdNoted, releaseNoted } from "./quiesce/kept-holds.ts";
+import { Watches } from "./quiesce/watches.ts";
 import { RestoreKeyring } from "./restore-keys.ts";
-import { explainStateError } from "./state-error.ts";
+import { explainFullState, explainStateError } from "./state-error.ts";
 
 const progressMs = 1000;
 
+/** A standalone run reads what its own host sees: none is ordered. */
+const watches = new Watches();
+
 function write(line: KeeperLine): void {
   process.stdout.write(encodeKeeperLine(line));
+}
+
+const warned = new Set<string>();
+
+/** Once: each hold of a run meets the same ones. */
+function warn(fault: ErrorRecord): void {
+  if (warned.has(fault.message)) return;
+  warned.add(fault.message);
+  write({ warning: fault });
 }
 
 async function main(): Promise<number> {
@@ -53,19 +74,18 @@ async function main(): Promise<number> {
   try {
     for await (const order of orders) {
       if ("open" in order) {
-        if (kept !== null) throw invalid();
+        if (kept !== null) throw keeperOrderInvalid();
         const { stateDir, dockerSocket } = order.open;
         await makeStateDir(stateDir);
         const docker = connectDocker(dockerSocket);
-        const keeping = QuietKeeping.open(stateDir, docker);
+        const keeping = QuietKeeping.open(stateDir, docker, { onLost: warn });
         kept = { keeping, docker };
         write({ ready: await keeping.undoLeft() });
         keeping.watch();
       } else {
-        if (kept === null) throw invalid();
+        if (kept === null) throw keeperOrderInvalid();
         const job = work(order.id, order.work, kept, stop.signal);
-        const { kind } = order.work.job.task;
-        jobs.set(job, kind === "pause" || kind === "unpause");
+        jobs.set(job, isQuietKind(order.work.job.task.kind));
         const forget = (): void => void jobs.delete(job);
         job.then(forget, forget);
       }
@@ -94,27 +114,7 @@ async function main(): Promise<number> {
 }
 
 async function* ordersOf(lines: AsyncIterable<string>): AsyncGenerator<KeeperOrder> {
-  for await (const line of lines) {
-    let json: unknown;
-    try {
-      json = JSON.parse(line);
-    } catch {
-      // The parser's message would quote the input, and keys with it.
-      throw invalid();
-    }
-    const parsed = keeperOrderSchema.safeParse(json);
-    if (!parsed.success) throw invalid();
-    yield parsed.data;
-  }
-}
-
-function invalid(): SkepError {
-  return new SkepError({
-    code: "SKEP_ONCE_INPUT_INVALID",
-    message: "standard input holds no order for agent/keeper.ts",
-    permanent: true,
-    hint: "shared/contract/keeper.ts says what it takes; CLI and agent must be of one version",
-  });
+  for await (const line of lines) yield decodeKeeperOrder(line);
 }
 
 async function makeStateDir(stateDir: string): Promise<void> {
@@ -140,14 +140,23 @@ async function work(
     const store = openStore(input.store, input.credentials);
     let result: TaskResult;
     try {
-      const tools = { journal: keeping.journal, moments: keeping.moments };
+      const tools = { journal: keeping.journal, moments: keeping.moments, watches };
       const context = onceContext(input, docker, store);
       const keys = { keyring: new RestoreKeyring(), identityKeys: input.identityKeys ?? null };
       const onProgress = (progress: JobProgress): void => {
         thinner.report(progress);
       };
       result = await untilExpiry(input.job, signal, async (signal) => {
-        const attempt = { jobId: input.job.id, number: input.attempt ?? 1, signal, onProgress };
+        const number = input.attempt ?? 1;
+        const isLast = number >= input.job.maxAttempts;
+        const attempt = { jobId: input.job.id, number, isLast, signal, onProgress };
+        const { task } = input.job;
+        if (task.kind === "hold") {
+          return await holdNoted(task, docker, keeping.journal, signal, (fault) => {
+            warn(toErrorRecord(fault));
+          });
+        }
+        if (task.kind === "release") return await releaseNoted(task.holdId, docker, keeping.journal);
         return await executeJob(input.job, context, { ...tools, ...keys }, attempt);
       });
     } finally {
@@ -157,7 +166,7 @@ async function work(
     write({ id, result });
   } catch (error) {
     thinner.stop();
-    write({ id, error: toErrorRecord(error) });
+    write({ id, error: toErrorRecord(explainFullState(error, `do a job of ${input.job.task.kind}`, input.stateDir)) });
   }
 }
 

@@ -1,21 +1,21 @@
 // The agent's daemon: one on each node. It enrols, takes the jobs of its node's queue, and on a manager also those of
 // the managers' queue; releases overdue holds; and is told to stop by SIGTERM.
-import { chmod, mkdir, stat } from "node:fs/promises";
+import { chmod, mkdir } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { decodeClusterFile } from "../shared/contract/cluster-file.ts";
-import { fingerprintOf, heartbeatSeconds, queueNames } from "../shared/contract/queues.ts";
+import { fingerprintOf, queueNames } from "../shared/contract/queues.ts";
 import { runDaemon } from "../shared/daemon.ts";
 import { SkepError, toErrorRecord } from "../shared/errors.ts";
 import type { Logger } from "../shared/log.ts";
 import { readSettings, type Settings } from "../shared/settings.ts";
-import { parseCredentials, parseLocation, type StoreCredentials } from "../shared/store/location.ts";
+import { decodeCredentials, parseLocation } from "../shared/store/location.ts";
 import { openStore } from "../shared/store/open.ts";
 import { skepVersion } from "../shared/version.ts";
 import { connectDocker, type Docker } from "./docker.ts";
 import { Enrolment } from "./enrolment.ts";
 import { executeJob } from "./execute.ts";
-import { aliveFile, startHeartbeat } from "./heartbeat.ts";
+import { startHeartbeat } from "./heartbeat.ts";
 import { reapHelpers } from "./helper-container.ts";
 import { JobDesk } from "./job-desk.ts";
 import { Journal } from "./journal.ts";
@@ -24,6 +24,7 @@ import { nodeIdentity, type NodeIdentity } from "./node-identity.ts";
 import { readPauses } from "./quiesce/pause-record.ts";
 import { unpauseOverdue } from "./quiesce/pause.ts";
 import { reconcileHolds } from "./quiesce/reconcile.ts";
+import { Watches } from "./quiesce/watches.ts";
 import { RestoreKeyring } from "./restore-keys.ts";
 import { recoverRestores } from "./restore.ts";
 import { agentSettings } from "./settings.ts";
@@ -61,6 +62,7 @@ async function runAgent(settings: Settings<typeof agentSettings>, log: Logger, s
   const docker = connectDocker(dockerSocket);
   const me: { node: NodeIdentity } = { node: await firstLook(docker, log, stop.signal) };
   const moments = new Moments(journal);
+  const watches = new Watches();
   await tidyUp(docker, journal, moments, log, stop.signal);
 
   const store = openStore(storeLocation, credentials);
@@ -148,7 +150,7 @@ async function runAgent(settings: Settings<typeof agentSettings>, log: Logger, s
           epoch: repository.epoch,
           mountedAt: null,
         },
-        { journal, moments, keyring, identityKeys: null },
+        { journal, moments, watches, keyring, identityKeys: null },
         attempt,
       ),
   });
@@ -177,9 +179,10 @@ async function runAgent(settings: Settings<typeof agentSettings>, log: Logger, s
   };
   const reconcile = async (): Promise<void> => {
     if (me.node.role !== "manager") return;
-    const { released, rolledBack } = await reconcileHolds(docker, Date.now(), stop.signal);
+    const { released, rolledBack, faults } = await reconcileHolds(docker, Date.now(), stop.signal);
     if (released.length > 0) log.warn({ services: released }, "released services whose hold was overdue");
     if (rolledBack.length > 0) log.info({ services: rolledBack }, "took a rollback past what a hold had left");
+    for (const { code, message, hint } of faults) log.warn({ code, hint }, message);
   };
 
   const unpauseLate = async (): Promise<void> => {
@@ -204,6 +207,7 @@ async function runAgent(settings: Settings<typeof agentSettings>, log: Logger, s
   ];
   await Promise.all(loops);
   desk.stop();
+  watches.closeAll();
   await Promise.all([...takers.values()].map((taker) => taker.close()));
   await beats.stop();
   await store.close();
@@ -281,18 +285,6 @@ async function tidyUp(
   }
 }
 
-/** `{}` where the store needs none. */
-function decodeCredentials(text: string): StoreCredentials | null {
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    json = null;
-  }
-  const isEmpty = typeof json === "object" && json !== null && Object.keys(json).length === 0;
-  return isEmpty ? null : parseCredentials(json);
-}
-
 function nodeChanged(before: string, now: string): SkepError {
   return new SkepError({
     code: "SKEP_NODE_CHANGED",
@@ -302,11 +294,4 @@ function nodeChanged(before: string, now: string): SkepError {
   });
 }
 
-async function isHealthy(stateDir: string): Promise<number> {
-  const touched = await stat(aliveFile(stateDir)).catch(() => null);
-  return touched !== null && Date.now() - touched.mtimeMs < heartbeatSeconds.every * 12_000 ? 0 : 1;
-}
-
-process.exitCode = process.argv.includes("--healthy")
-  ? await isHealthy(process.env["SKEP_STATE_DIR"] ?? "/var/lib/skep")
-  : await runDaemon("skep-agent", () => readSettings(agentSettings, process.env), runAgent);
+process.exitCode = await runDaemon("skep-agent", () => readSettings(agentSettings, process.env), runAgent);

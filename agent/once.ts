@@ -2,8 +2,14 @@
 // recovery. Lines of JSON on standard output, the last one is the result or the error; nothing else is written there.
 import { chmod, mkdir } from "node:fs/promises";
 import path from "node:path";
-import type { TaskResult } from "../shared/contract/job.ts";
-import { maxOnceInputBytes, onceInputSchema, type OnceInput, type OnceLine } from "../shared/contract/once.ts";
+import type { TaskResult } from "../shared/contract/task-result.ts";
+import {
+  decodeOnceInput,
+  maxOnceInputBytes,
+  onceInputInvalid,
+  type OnceInput,
+  type OnceLine,
+} from "../shared/contract/once.ts";
 import { SkepError, toErrorRecord } from "../shared/errors.ts";
 import { openStore } from "../shared/store/open.ts";
 import { connectDocker } from "./docker.ts";
@@ -11,6 +17,7 @@ import { executeJob } from "./execute.ts";
 import { untilExpiry } from "./job-expiry.ts";
 import { Journal } from "./journal.ts";
 import { Moments } from "./moment/moments.ts";
+import { Watches } from "./quiesce/watches.ts";
 import { onceContext } from "./once-context.ts";
 import { RestoreKeyring } from "./restore-keys.ts";
 import { recoverRestores } from "./restore.ts";
@@ -45,28 +52,10 @@ async function readInput(): Promise<OnceInput> {
   let bytes = 0;
   for await (const piece of process.stdin as AsyncIterable<Buffer>) {
     bytes += piece.length;
-    if (bytes > maxOnceInputBytes) throw invalid(`it is longer than ${maxOnceInputBytes} bytes`);
+    if (bytes > maxOnceInputBytes) throw onceInputInvalid(`it is longer than ${maxOnceInputBytes} bytes`);
     pieces.push(piece);
   }
-  let json: unknown;
-  try {
-    json = JSON.parse(Buffer.concat(pieces).toString("utf8"));
-  } catch {
-    // The parser's message would quote the input, and keys with it.
-    throw invalid("it is no JSON");
-  }
-  const parsed = onceInputSchema.safeParse(json);
-  if (parsed.success) return parsed.data;
-  throw invalid(`wrong at ${parsed.error.issues.map((issue) => issue.path.join(".") || "the top").join(", ")}`);
-}
-
-function invalid(why: string): SkepError {
-  return new SkepError({
-    code: "SKEP_ONCE_INPUT_INVALID",
-    message: `standard input holds no job for agent/once.ts: ${why}`,
-    permanent: true,
-    hint: "shared/contract/once.ts says what it takes; CLI and agent must be of one version",
-  });
+  return decodeOnceInput(Buffer.concat(pieces));
 }
 
 async function runOnce(input: OnceInput, stop: AbortSignal): Promise<TaskResult> {
@@ -95,6 +84,7 @@ async function runOnce(input: OnceInput, stop: AbortSignal): Promise<TaskResult>
         {
           journal,
           moments: new Moments(null),
+          watches: new Watches(),
           keyring: new RestoreKeyring(),
           identityKeys: input.identityKeys ?? null,
         },

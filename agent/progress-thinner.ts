@@ -4,20 +4,23 @@ import type { JobProgress } from "../shared/contract/job-progress.ts";
 export class ProgressThinner {
   readonly #everyMs: number;
   readonly #tell: (progress: JobProgress) => void;
+  readonly #clock: () => number;
   #toldAt = -Infinity;
   #held: JobProgress | null = null;
   #timer: NodeJS.Timeout | null = null;
 
-  constructor(everyMs: number, tell: (progress: JobProgress) => void) {
+  /** `clock` in ms, from anywhere; never back. */
+  constructor(everyMs: number, tell: (progress: JobProgress) => void, clock = (): number => performance.now()) {
     this.#everyMs = everyMs;
     this.#tell = tell;
+    this.#clock = clock;
   }
 
   /** May be called often. */
   report(progress: JobProgress): void {
     this.#held = progress;
     if (this.#timer !== null) return;
-    const waitMs = Math.max(0, this.#toldAt + this.#everyMs - performance.now());
+    const waitMs = Math.max(0, this.#toldAt + this.#everyMs - this.#clock());
     if (waitMs === 0) this.#tellHeld();
     else {
       this.#timer = setTimeout(() => {
@@ -38,7 +41,7 @@ export class ProgressThinner {
     const held = this.#held;
     this.#held = null;
     if (held === null) return;
-    this.#toldAt = performance.now();
+    this.#toldAt = this.#clock();
     this.#tell(held);
   }
 }

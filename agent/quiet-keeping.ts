@@ -4,12 +4,15 @@ import { rm } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ZodError } from "zod";
+import { holdLabels } from "../shared/contract/hold-record.ts";
 import { standaloneJournal, type Undone } from "../shared/contract/keeper.ts";
 import { toErrorRecord, type ErrorRecord } from "../shared/errors.ts";
 import type { Docker } from "./docker.ts";
 import { HostLock } from "./host-lock.ts";
 import { Journal } from "./journal.ts";
 import { Moments } from "./moment/moments.ts";
+import { describeHold, readHolds, type HoldNote } from "./quiesce/hold-note.ts";
+import { releaseDue, settleHolds } from "./quiesce/kept-holds.ts";
 import { letGoDue } from "./quiesce/let-go.ts";
 import { readPauses, type PauseRecord } from "./quiesce/pause-record.ts";
 import { stopsEndBy } from "./quiesce/stopped-container.ts";
@@ -20,6 +23,13 @@ const lookMs = 1000;
 /** For an engine that does not answer. */
 const defaultPatienceMs = 120_000;
 
+export interface KeepingOptions {
+  /** For tests. */
+  patienceMs?: number;
+  /** Is told once of what nobody can undo from here, and what is forgotten therefore. */
+  onLost?: (fault: ErrorRecord) => void;
+}
+
 export class QuietKeeping {
   readonly journal: Journal;
   readonly moments: Moments;
@@ -27,6 +37,7 @@ export class QuietKeeping {
   readonly #lock: HostLock;
   readonly #docker: Docker;
   readonly #patienceMs: number;
+  readonly #onLost: (fault: ErrorRecord) => void;
   /** Their ids: they were waited for in vain, and get but one try from then on. */
   readonly #waitedFor = new Set<string>();
   /** So was for the journal. */
@@ -34,21 +45,26 @@ export class QuietKeeping {
   readonly #letting = new Loop((now) => this.#letGoDue(now));
   readonly #tending = new Loop((now) => this.#tend(now));
 
-  private constructor(file: string, lock: HostLock, journal: Journal, docker: Docker, patienceMs: number) {
-    this.#file = file;
+  private constructor(lock: HostLock, journal: Journal, docker: Docker, given: Required<KeepingOptions>) {
+    this.#file = journal.file;
     this.#lock = lock;
     this.journal = journal;
     this.moments = new Moments(journal);
     this.#docker = docker;
-    this.#patienceMs = patienceMs;
+    this.#patienceMs = given.patienceMs;
+    this.#onLost = given.onLost;
   }
 
-  /** Throws SKEP_STANDALONE_BUSY, SKEP_STATE_DAMAGED. `patienceMs`: for tests. */
-  static open(stateDir: string, docker: Docker, patienceMs = defaultPatienceMs): QuietKeeping {
+  /** Throws SKEP_STANDALONE_BUSY, SKEP_STATE_DAMAGED. */
+  static open(
+    stateDir: string,
+    docker: Docker,
+    { patienceMs = defaultPatienceMs, onLost = () => undefined }: KeepingOptions = {},
+  ): QuietKeeping {
     const lock = new HostLock(path.join(stateDir, "standalone.lock"));
-    const file = path.join(stateDir, standaloneJournal);
     try {
-      return new QuietKeeping(file, lock, new Journal(file), docker, patienceMs);
+      const journal = new Journal(path.join(stateDir, standaloneJournal));
+      return new QuietKeeping(lock, journal, docker, { patienceMs, onLost });
     } catch (error) {
       lock.release();
       throw error;
@@ -63,13 +79,14 @@ export class QuietKeeping {
 
   /** All that is in the journal, whoever wrote it; what can't be undone stays there. Never rejects. */
   async undoLeft(): Promise<Undone> {
-    const { wentOn, faults } = await this.letGoAll();
+    await settleHolds(this.#docker, this.journal);
+    const { wentOn, released, faults } = await this.letGoAll();
     const { removed, faults: kept } = await this.#removeMoments();
-    return { wentOn, removed, faults: [...faults, ...kept] };
+    return { wentOn, released, removed, faults: [...faults, ...kept] };
   }
 
   /** All that is quiet, waiting for an engine that doesn't answer, or is still stopping a container. What can't be let go stays in the journal. Never rejects. */
-  async letGoAll(): Promise<Pick<Undone, "wentOn" | "faults">> {
+  async letGoAll(): Promise<Pick<Undone, "wentOn" | "released" | "faults">> {
     // It does the same, and is not to do it at once.
     const isWatching = await this.#letting.end();
     try {
@@ -79,30 +96,45 @@ export class QuietKeeping {
     }
   }
 
-  async #letGoAll(): Promise<Pick<Undone, "wentOn" | "faults">> {
+  async #letGoAll(): Promise<Pick<Undone, "wentOn" | "released" | "faults">> {
     const wentOn: string[] = [];
+    const released: string[] = [];
     const patientUntil = Date.now() + this.#patienceMs;
     for (;;) {
-      let faults: ErrorRecord[];
+      const faults: ErrorRecord[] = [];
       let left: PauseRecord[] | null = null;
+      let holds: HoldNote[] | null = null;
+      // What keeps one of the two from being read is no reason to leave the other as it is.
       try {
         const due = await letGoDue(this.#docker, this.journal, Infinity);
         wentOn.push(...due.wentOn);
-        faults = due.faults.map(toErrorRecord);
+        faults.push(...due.faults.map(toErrorRecord));
         left = readPauses(this.journal);
-        if (left.length === 0) return { wentOn, faults };
       } catch (error) {
-        faults = [this.#faultOf(error)];
+        faults.push(this.#faultOf(error));
       }
+      try {
+        const held = await this.#releaseDue(Infinity);
+        released.push(...held.released);
+        faults.push(...held.faults.map(toErrorRecord));
+        holds = readHolds(this.journal);
+      } catch (error) {
+        faults.push(this.#faultOf(error));
+      }
+      if (left?.length === 0 && holds?.length === 0) return { wentOn, released, faults };
       const now = Date.now();
       const isHopeless = faults.length > 0 && faults.every(({ permanent, code }) => permanent || code === startFailed);
       const mayHelp = !isHopeless || (left ?? []).some((record) => isStopping(record, now));
       const until = Math.max(patientUntil, ...(left ?? []).map((record) => stopsEndBy(record) + 2 * pollMs));
-      const isNew = left?.some(({ pauseId }) => !this.#waitedFor.has(pauseId)) ?? !this.#isUnread;
+      const ids =
+        left === null || holds === null
+          ? null
+          : [...left.map(({ pauseId }) => pauseId), ...holds.map(({ holdId }) => holdId)];
+      const isNew = ids?.some((id) => !this.#waitedFor.has(id)) ?? !this.#isUnread;
       if (!mayHelp || !isNew || now > until) {
-        for (const { pauseId } of left ?? []) this.#waitedFor.add(pauseId);
-        this.#isUnread = left === null;
-        return { wentOn, faults: faults.length > 0 ? faults : [stillQuiet(left ?? [])] };
+        for (const id of ids ?? []) this.#waitedFor.add(id);
+        this.#isUnread = ids === null;
+        return { wentOn, released, faults: faults.length > 0 ? faults : [this.#stillQuiet(left ?? [], holds ?? [])] };
       }
       await sleep(pollMs);
     }
@@ -125,7 +157,17 @@ export class QuietKeeping {
   }
 
   async #letGoDue(now: number): Promise<void> {
-    await letGoDue(this.#docker, this.journal, now);
+    try {
+      await letGoDue(this.#docker, this.journal, now);
+    } finally {
+      await this.#releaseDue(now);
+    }
+  }
+
+  async #releaseDue(now: number): Promise<Omit<Awaited<ReturnType<typeof releaseDue>>, "lost">> {
+    const { lost, ...done } = await releaseDue(this.#docker, this.journal, now);
+    for (const fault of lost) this.#onLost(toErrorRecord(fault));
+    return done;
   }
 
   async #tend(now: number): Promise<void> {
@@ -142,7 +184,8 @@ export class QuietKeeping {
     for (const { fault } of [this.#letting, this.#tending])
       if (fault !== null) faults.push(this.#faultOf(fault.thrown));
     try {
-      const isEmpty = this.journal.pauses().length === 0 && this.journal.moments().length === 0;
+      const { journal } = this;
+      const isEmpty = journal.pauses().length + journal.holds().length + journal.moments().length === 0;
       this.journal.close();
       if (isEmpty) for (const end of ["", "-wal", "-shm"]) await rm(this.#file + end, { force: true });
     } catch (error) {
@@ -150,6 +193,17 @@ export class QuietKeeping {
     }
     this.#lock.release();
     return faults[0] ?? null;
+  }
+
+  /** Of what was waited for in vain, though nothing refused it. */
+  #stillQuiet(left: readonly PauseRecord[], holds: readonly HoldNote[]): ErrorRecord {
+    const standing = [...left.flatMap(describeStanding), ...holds.map(describeKept)];
+    return {
+      code: left.length > 0 ? startFailed : "SKEP_HOLD_STUCK",
+      message: `still quiet after it was to go on, and noted in ${this.#file}: ${standing.join("; ")}`,
+      permanent: false,
+      hint: "`skep resume` lets it go, once the engine is done with what it was told before",
+    };
   }
 
   /** Of what went wrong with the journal. */
@@ -161,7 +215,7 @@ export class QuietKeeping {
       code: "SKEP_STATE_DAMAGED",
       message: `the journal ${this.#file} holds what this version can't read`,
       permanent: true,
-      hint: "`docker unpause` and `docker start` what stands still, then move the file away",
+      hint: `\`docker unpause\` and \`docker start\` what stands still, give the services back that configs labelled ${holdLabels.hold} tell of, then move the file away`,
     };
   }
 }
@@ -210,15 +264,16 @@ function isStopping(record: PauseRecord, now: number): boolean {
   return Date.parse(record.deadlineAt) <= now && stopsEndBy(record) > now;
 }
 
-function stillQuiet(left: readonly PauseRecord[]): ErrorRecord {
-  const names = left.flatMap(({ containers, stops, quietMs }) => [
-    ...(quietMs === undefined ? containers : []).map(({ name }) => name),
-    ...stops.filter((each) => each.sentAt !== undefined && each.quietMs === undefined).map(({ name }) => name),
-  ]);
-  return {
-    code: startFailed,
-    message: `the engine has not yet stopped what is to be started again: ${names.join(", ")}`,
-    permanent: false,
-    hint: "once it is down, `skep resume` starts it again",
-  };
+/** Of those that the engine is still stopping, and is to start once that is done; here, on this machine. */
+function describeStanding({ containers, stops, pausedAt, quietMs }: PauseRecord): string[] {
+  const paused = quietMs === undefined ? containers : [];
+  const stopping = stops.filter((each) => each.sentAt !== undefined && each.quietMs === undefined);
+  return [
+    ...paused.map(({ name }) => `container ${name} of this machine, paused since ${pausedAt}`),
+    ...stopping.map(({ name, sentAt }) => `container ${name} of this machine, told to stop at ${sentAt ?? "no time"}`),
+  ];
+}
+
+function describeKept(note: HoldNote): string {
+  return `${describeHold(note)} in the swarm, since ${note.notedAt}`;
 }

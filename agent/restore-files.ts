@@ -4,7 +4,8 @@
 import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import type { ChosenFiles } from "../shared/contract/chosen-files.ts";
-import type { TaskOf, TaskResultOf } from "../shared/contract/job.ts";
+import type { TaskOf } from "../shared/contract/job.ts";
+import type { TaskResultOf } from "../shared/contract/task-result.ts";
 import { SkepError } from "../shared/errors.ts";
 import type { ManifestEntry } from "../shared/repository/manifest.ts";
 import { entriesBelow, readSubtree } from "../shared/repository/open/subtree.ts";

@@ -1,10 +1,12 @@
 // Gives this node's engine an image of a run: from the store through this process into the engine, on no disk but its own.
 import { Readable } from "node:stream";
-import type { RestoreKeys, TaskOf, TaskResultOf } from "../shared/contract/job.ts";
+import type { RestoreKeys, TaskOf } from "../shared/contract/job.ts";
+import type { TaskResultOf } from "../shared/contract/task-result.ts";
 import { SkepError } from "../shared/errors.ts";
-import { imageContent } from "../shared/repository/open/image-content.ts";
-import { openSnapshot } from "../shared/repository/open/snapshot-reader.ts";
+import { imageContent, imageEntry } from "../shared/repository/open/image-content.ts";
+import { openSnapshot, type SnapshotEntry } from "../shared/repository/open/snapshot-reader.ts";
 import type { AgentContext, Attempt } from "./context.ts";
+import { withoutLayersThere } from "./image-layers.ts";
 
 /** Throws SKEP_RESTORE_IMAGE where the content is no image, SKEP_RESTORE_KEYS_MISSING, and what store and engine throw. */
 export async function restoreImage(
@@ -28,15 +30,15 @@ export async function restoreImage(
   }
   const snapshot = await openSnapshot({ store, repositoryId, writerId, manifest, refs, keys, signal });
   try {
-    const names = await docker.loadImage(
-      Readable.from(
-        imageContent(snapshot, (doneBytes) => {
-          attempt.onProgress({ phase: "load", doneBytes, totalBytes: sourceBytes, doneFiles: 0 });
-        }),
-        { objectMode: false },
-      ),
-      signal,
-    );
+    const entry = await imageEntry(snapshot, manifest.key);
+    const load = (part: SnapshotEntry): Promise<string[]> => {
+      const leftOut = (entry.sizeBytes ?? 0) - (part.sizeBytes ?? 0);
+      const content = imageContent(snapshot, part, (doneBytes) => {
+        attempt.onProgress({ phase: "load", doneBytes: leftOut + doneBytes, totalBytes: sourceBytes, doneFiles: 0 });
+      });
+      return docker.loadImage(Readable.from(content, { objectMode: false }), signal);
+    };
+    const names = await loadWhatIsMissing(load, entry, await withoutLayersThere(snapshot, entry, docker, signal));
     for (const name of names) {
       const found = await docker.image(name, signal);
       if (found !== null) return { kind: "restore-image", id: found.Id, present: false };
@@ -44,6 +46,22 @@ export async function restoreImage(
     throw notAnImage(task, `docker said that it loaded ${names.join(", ")}, and has none of these`);
   } finally {
     snapshot.close();
+  }
+}
+
+/** `missing`: without the layers that were there a moment ago; null where that is all of it. */
+async function loadWhatIsMissing(
+  load: (part: SnapshotEntry) => Promise<string[]>,
+  whole: SnapshotEntry,
+  missing: SnapshotEntry | null,
+): Promise<string[]> {
+  if (missing === null) return await load(whole);
+  try {
+    return await load(missing);
+  } catch (error) {
+    // An image was removed meanwhile, or the engine wants its layers after all.
+    if (!(error instanceof SkepError) || error.code !== "SKEP_DOCKER_FAILED") throw error;
+    return await load(whole);
   }
 }
 

@@ -2,6 +2,7 @@
 // recipient. After a restart of the agent they are gone, and the restore begins anew.
 import { SkepError } from "../shared/errors.ts";
 import { restoreKeysSchema, type RestoreKeys } from "../shared/contract/job.ts";
+import { parseJsonText } from "../shared/json-text.ts";
 import { generateAgeIdentity, type AgeIdentity } from "../shared/repository/age.ts";
 import { decryptAge } from "../shared/repository/open/age.ts";
 
@@ -37,7 +38,7 @@ export class RestoreKeyring {
       [known.pair.identity],
       `keys of restore ${restoreId}`,
     );
-    const keys = restoreKeysSchema.safeParse(JSON.parse(plain.toString("utf8")));
+    const keys = restoreKeysSchema.safeParse(parseJsonText(plain));
     if (keys.success) return keys.data;
     throw new SkepError({
       code: "SKEP_RESTORE_KEYS_INVALID",

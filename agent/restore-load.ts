@@ -1,7 +1,8 @@
 // Gives a dump back: from the store through this process to the standard input of a command in a running container, on no
 // disk. What the command makes of it is its own matter, and can't be taken back; so it never is begun twice, and counts
 // only where the whole dump was handed over and the engine says that the command ended with 0.
-import type { ContainerCommand, RestoreKeys, TaskOf, TaskResultOf } from "../shared/contract/job.ts";
+import type { ContainerCommand, RestoreKeys, TaskOf } from "../shared/contract/job.ts";
+import type { TaskResultOf } from "../shared/contract/task-result.ts";
 import { SkepError } from "../shared/errors.ts";
 import { openSnapshot, type Snapshot } from "../shared/repository/open/snapshot-reader.ts";
 import { openStore } from "../shared/store/open.ts";

@@ -6,7 +6,7 @@ import type { VolumeFacts, Warning } from "../shared/repository/run.ts";
 import type { AgentContext } from "./context.ts";
 import type { Volume } from "./docker-objects.ts";
 import { resolveHostPath } from "./host-path.ts";
-import { isRedacted, volumeKind } from "./source/volume-kind.ts";
+import { isRedacted, volumeKind } from "../shared/volume-kind.ts";
 
 export interface TargetPlan {
   /** How the volume is made where it is missing. */
@@ -26,7 +26,7 @@ export async function planTarget(
       code: "SKEP_RESTORE_TARGET_UNSUPPORTED",
       message: `volume ${targetName} ${why}`,
       permanent: true,
-      hint: "restore to a new volume name: --as NEWNAME",
+      hint: "restore to a new volume name: --as NEWNAME; a recovery leaves it out: --without-volume NODE/NAME",
     });
   if (existing !== null) {
     if (volumeKind(existing).kind !== "plain") {

@@ -1,8 +1,9 @@
 // Who uses a volume right now on this node.
-import type { TaskResultOf } from "../shared/contract/job.ts";
+import type { TaskResultOf } from "../shared/contract/task-result.ts";
 import { SkepError } from "../shared/errors.ts";
 import type { Docker } from "./docker.ts";
 import { containerName } from "./docker-objects.ts";
+import { findPlace, usesPlace } from "./volume-place.ts";
 
 export type VolumeUser = TaskResultOf<"restore-prepare">["usedBy"][number];
 
@@ -10,9 +11,10 @@ export type VolumeUser = TaskResultOf<"restore-prepare">["usedBy"][number];
 const usingStates = new Set(["running", "paused", "restarting", "removing"]);
 
 export async function volumeUsers(docker: Docker, volume: string, signal?: AbortSignal): Promise<VolumeUser[]> {
-  const containers = await docker.containers({ volume: [volume] }, signal);
+  const place = await findPlace([volume], docker, signal);
+  const containers = await docker.containers({}, signal);
   return containers
-    .filter((container) => container.Mounts?.some((mount) => mount.Type === "volume" && mount.Name === volume))
+    .filter((container) => usesPlace(container, place))
     .filter(({ State, Labels }) => {
       const startsBySwarm = State === "created" && Labels?.["com.docker.swarm.task.id"] !== undefined;
       return usingStates.has(State) || startsBySwarm;

@@ -79,6 +79,7 @@ export function takeJobs(options: {
         const result = await desk.carry({
           id,
           data: job.data,
+          isLast: job.attemptsMade + 1 >= (job.opts.attempts ?? 1),
           onProgress: (progress) => {
             thinner.report(progress);
           },

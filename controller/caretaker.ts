@@ -1,7 +1,7 @@
 // Looks after the repository: locks what kept runs need, where the policy says so; between runs forgets by the policy's
 // retention, and prunes once a day; and keeps the book of runs equal to the chain, which an operator's `skep forget` changes as well. What was done when stands in the chain itself.
 import { isDeepStrictEqual } from "node:util";
-import { SkepError } from "../shared/errors.ts";
+import { SkepError, toErrorRecord } from "../shared/errors.ts";
 import type { Logger } from "../shared/log.ts";
 import { putProtection } from "../shared/repository/catalogue.ts";
 import { newestUpkeep } from "../shared/repository/chain.ts";
@@ -10,7 +10,7 @@ import { protectRuns } from "../shared/repository/upkeep/protect.ts";
 import { prune } from "../shared/repository/upkeep/prune.ts";
 import type { UpkeepEntry } from "../shared/repository/upkeep-entry.ts";
 import { readStoreClock } from "../shared/store/clock.ts";
-import type { Policies } from "./policies.ts";
+import { lockDaysUnder, type Policies } from "./policies.ts";
 import type { JobQueue } from "./queue.ts";
 import type { Repository } from "./repository.ts";
 import { decideRetention, timeZoneOf } from "./retention.ts";
@@ -23,17 +23,18 @@ const everyMs = 24 * 3_600_000;
 
 export class Caretaker {
   readonly #repository: Repository;
-  readonly #policies: Pick<Policies, "inForce">;
+  readonly #policies: Pick<Policies, "inForce" | "doubt">;
   readonly #book: RunBook;
   readonly #queue: Pick<JobQueue, "openFlows">;
   readonly #log: Logger;
   /** Number of the upkeep entry that the book follows; null: not looked yet. */
   #followed: number | null = null;
   #toldNotExclusive = false;
+  #toldDoubt = "";
 
   constructor(options: {
     repository: Repository;
-    policies: Pick<Policies, "inForce">;
+    policies: Pick<Policies, "inForce" | "doubt">;
     book: RunBook;
     queue: Pick<JobQueue, "openFlows">;
     log: Logger;
@@ -48,8 +49,8 @@ export class Caretaker {
   /** Throws what forget, prune and the store throw; what was not done is done at the next look. */
   async look(signal: AbortSignal): Promise<void> {
     await this.#book.look(signal);
-    const inForce = this.#policies.inForce;
-    const lockDays = inForce?.policy.retention.lockDays ?? null;
+    const { inForce, doubt } = this.#policies;
+    const lockDays = lockDaysUnder(inForce?.policy.retention.lockDays ?? null, doubt, this.#book.protection);
     // Nothing is given up in a store that lost its newest runs. The locks of those that are left go on: who takes runs
     // away waits for just these to end.
     if (this.#book.isCutOff) {
@@ -60,6 +61,11 @@ export class Caretaker {
     await this.#follow(upkeep);
     // Also while a run is under way: locks only get longer.
     await this.#protect(lockDays, signal);
+    if (doubt !== null) {
+      if (this.#toldDoubt !== doubt.message) this.#log.error({ error: toErrorRecord(doubt) }, doubt.message);
+      this.#toldDoubt = doubt.message;
+      return;
+    }
     if (inForce === null || this.#book.summaries.length === 0 || (await this.#isRunning())) return;
     const { store } = this.#repository;
     const now = await readStoreClock(store, signal);
@@ -71,8 +77,8 @@ export class Caretaker {
     }
     const { policy } = inForce;
     const timeZone = timeZoneOf(policy);
-    const { key, incarnation, catalogueKeys: keys } = this.#repository;
-    const appender = { store, key, incarnation, signal };
+    const { key, incarnation, catalogueKeys: keys, object: known } = this.#repository;
+    const appender = { store, key, incarnation, known, signal };
     const forgotten = await forgetRuns({
       ...appender,
       choose: (runs) =>

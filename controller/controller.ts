@@ -51,6 +51,8 @@ export class Controller implements Backend {
   readonly #tender: Tender;
   readonly #schedules: Schedules;
   readonly #caretaker: Caretaker;
+  /** Foreign objects of which the log has told. */
+  readonly #told = new Set<string>();
 
   private constructor({ queue, repository, log, timings = defaultTenderTimings }: ControllerOptions) {
     this.#queue = queue;
@@ -69,7 +71,7 @@ export class Controller implements Backend {
       () => agents.presences(),
     );
     const dispatching = this.#runs.dispatching.bind(this.#runs);
-    const onLost = (flow: FlowView): Promise<void> => this.#runs.beginAnew(flow, Date.now());
+    const onLost = (flow: FlowView): Promise<void> => this.#runs.replaceLost(flow, Date.now());
     this.#tender = new Tender({ queue, agents, dispatching, onLost, log, timings });
     this.#schedules = new Schedules({ policies, book, runs: this.#runs, queue, log });
     this.#caretaker = new Caretaker({ repository, policies, book, queue, log });
@@ -82,14 +84,28 @@ export class Controller implements Backend {
     const { seedFault } = controller.#policies;
     if (seedFault !== null) options.log.error({ error: seedFault }, seedFault.message);
     await Promise.all([controller.#enrolments.load(), controller.#book.load()]);
+    controller.#tellOfForeign();
     return controller;
+  }
+
+  #tellOfForeign(): void {
+    for (const { key, fault } of this.#repository.foreign) {
+      if (this.#told.has(key)) continue;
+      this.#told.add(key);
+      this.#log.error({ key, error: toErrorRecord(fault) }, `what lies at ${key} now does not count: ${fault.message}`);
+    }
+  }
+
+  async #refresh(signal: AbortSignal): Promise<void> {
+    await this.#repository.refresh(signal);
+    this.#tellOfForeign();
   }
 
   /** Serves agents and flows and keeps the schedules, until the signal. Throws SKEP_REPOSITORY_FENCED. */
   async work(signal: AbortSignal): Promise<void> {
     this.#queue.serveRequests(queueNames.enrolment, (data) => this.#enrolments.answer(data, Date.now()));
     this.#queue.serveFlows({
-      [runKind]: (flow) => this.#runs.step(flow),
+      ...this.#runs.handlers,
       [serviceRollbackKind]: serviceRollbackHandler(() => this.#repository, Date.now),
       ...this.#restores.handlers,
     });
@@ -99,7 +115,7 @@ export class Controller implements Backend {
       await Promise.all([
         this.#tender.run(until),
         this.#repeat(scheduleMs, until, "the schedules", () => this.#schedules.look(Date.now())),
-        this.#repeat(refreshMs, until, "the repository object", () => this.#repository.refresh(until)),
+        this.#repeat(refreshMs, until, "the repository object", () => this.#refresh(until)),
         this.#repeat(careMs, until, "the repository", () => this.#caretaker.look(until)),
       ]);
     } finally {
@@ -197,9 +213,15 @@ export class Controller implements Backend {
     const data = flow === undefined ? null : dataOf(flow);
     if (flow?.state === "open" && data !== null) {
       const [queue, repository, agents] = [this.#queue, this.#repository, this.#agents];
-      const jobs = await this.#runs.jobsOf(flow, data);
-      return { progress: await runProgressOf(flow, data, { queue, repository, agents, ...jobs }) };
+      const outcomes = await queue.openOutcomes(flow.id);
+      // It has ended since.
+      if (outcomes === null) return this.run(asked);
+      const jobs = await this.#runs.jobsOf(flow, data, outcomes);
+      return { progress: await runProgressOf(flow, data, outcomes, { queue, repository, agents, ...jobs }) };
     }
+    // Written and ended between the first look and the second.
+    const since = await this.#book.run(id);
+    if (since !== null) return { run: since };
     if (flow?.state === "failed" && flow.error !== null && data !== null) {
       const { code, message, hint } = flow.error;
       throw new SkepError({

@@ -8,6 +8,7 @@ import type { Enrolments } from "./enrolments.ts";
 import type { Policies } from "./policies.ts";
 import type { JobQueue } from "./queue.ts";
 import type { Repository } from "./repository.ts";
+import type { ForeignObjects } from "../shared/repository/foreign.ts";
 import type { Run } from "../shared/repository/run.ts";
 import type { RunBook } from "./run-book.ts";
 
@@ -26,7 +27,7 @@ const clockSkewMs = 60_000;
 /** `now` in ms since 1970. */
 export async function examine(examined: Examined, now: number): Promise<Finding[]> {
   const groups = await Promise.all([store(examined.repository, now), queueAndAgents(examined), runs(examined)]);
-  return [...groups.flat(), ...policy(examined.policies)];
+  return [...groups.flat(), ...policy(examined.policies), ...foreign(examined.repository.foreign)];
 }
 
 async function store(repository: Repository, now: number): Promise<Finding[]> {
@@ -129,6 +130,10 @@ function policy(policies: Policies): Finding[] {
     const { code, message, hint } = policies.seedFault;
     findings.push(error(code, message, hint ?? "correct skep.yaml, and deploy again"));
   }
+  if (policies.doubt !== null) {
+    const { code, message, hint } = policies.doubt;
+    findings.push(error(code, message, hint ?? "`skep policy set FILE`"));
+  }
   if (policies.inForce === null) {
     findings.push(error("SKEP_POLICY_MISSING", "there is no policy", "`skep policy set FILE`"));
   } else if (policies.inForce.policy.schedules.length === 0) {
@@ -136,6 +141,18 @@ function policy(policies: Policies): Finding[] {
     findings.push(warning("SKEP_POLICY_NO_SCHEDULE", message, "add one; see docs/POLICY.md"));
   }
   return findings.length > 0 ? findings : [ok("SKEP_POLICY", "the policy is valid")];
+}
+
+/** Nothing of it counts; but whoever put it may write to the store, and no agent of ours did. */
+function foreign(objects: ForeignObjects): Finding[] {
+  const hint = "check who can write to the store; what to do about it: docs/OPERATIONS.md";
+  const findings = [...objects].map(({ key, fault: { code, message } }) =>
+    error(code, `what lies at ${key} now does not count: ${message}`, hint),
+  );
+  const last = findings.at(-1);
+  if (last === undefined || objects.leftOut === 0) return findings;
+  const more = "more objects do not count, which are not named here: `skep check` counts them";
+  return [...findings, error(last.code, more, hint)];
 }
 
 /** Only where the policy asks for locks. A run has until the next look of the controller to get its own. */
@@ -157,6 +174,7 @@ async function runs({ book, policies }: Examined): Promise<Finding[]> {
   const findings = [...book.faults].map(([key, { code, message, hint }]) =>
     error(code, `${key}: ${message}`, hint ?? "check who can write to the store"),
   );
+  findings.push(...foreign(book.foreign));
   const last = await book.run("latest");
   if (last === null) {
     findings.push(warning("SKEP_RUN_NONE", "no run was made yet", "`skep backup --wait`"));

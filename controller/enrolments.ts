@@ -39,6 +39,8 @@ export class Enrolments {
   readonly #log: Logger;
   readonly #enrolled = new Map<string, Enrolment>();
   readonly #waiting = new Map<string, Waiting>();
+  /** Nodes right above whose enrolment lies what does not open: a newer key may have been there, and nobody knows which. */
+  readonly #doubtful = new Set<string>();
   /** One after the other: two first requests for one node must not both be trusted. */
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -50,7 +52,12 @@ export class Enrolments {
 
   /** Reads what the store has. */
   async load(): Promise<void> {
-    for (const [nodeId, { content }] of await readEnrolments(this.#repository.catalogue, enrolmentSchema)) {
+    const { catalogue, foreign } = this.#repository;
+    const enrolments = await readEnrolments(catalogue, enrolmentSchema, {
+      onFault: (fault, key) => foreign.add(fault, key),
+      onDoubt: (_fault, key) => this.#doubtful.add(key.split("/")[1] ?? ""),
+    });
+    for (const [nodeId, { content }] of enrolments) {
       this.#enrolled.set(nodeId, content);
       if (content.incarnation === this.#repository.incarnation) this.#agents.expect(nodeId, content.hostname);
       else this.#agents.remember(nodeId, content.hostname);
@@ -78,23 +85,28 @@ export class Enrolments {
     const sealedWriterKey = await this.#repository.sealWriterKey(nodeId, request.recipient);
     const issuedAt = new Date(now).toISOString();
     const grant = this.#repository.sign({ nodeId, recipient: request.recipient, sealedWriterKey, issuedAt });
-    return { repository: await this.#repository.signedObject(), grant };
+    return { repository: this.#repository.signedObject, grant };
   }
 
   async #admit(request: EnrolmentRequest, now: number): Promise<void> {
     const { nodeId, hostname, recipient } = request;
     const known = this.#enrolled.get(nodeId);
     const { incarnation } = this.#repository;
-    if (known === undefined || known.incarnation < incarnation) await this.#enrol(request, now);
-    else if (known.recipient !== recipient) {
+    const isFirst = known === undefined || known.incarnation < incarnation;
+    // A thief who puts something over a node's enrolment must become that node neither as the first who asks nor with a key that was replaced.
+    const isDoubtful = this.#doubtful.has(nodeId);
+    if (isFirst && !isDoubtful) await this.#enrol(request, now);
+    else if (isDoubtful || known?.recipient !== recipient) {
       if (this.#waiting.size < keptWaiting) this.#waiting.set(nodeId, { request, askedAt: now });
       const fingerprint = fingerprintOf(recipient);
       this.#log.warn({ node: nodeId, hostname, fingerprint }, "an agent came back with another key and waits");
       throw new SkepError({
         code: "SKEP_ENROLMENT_CHANGED",
-        message: `the agent of ${hostname} (${nodeId}) has another key than the one enrolled: ${fingerprint}`,
+        message: isDoubtful
+          ? `the enrolment of ${hostname} (${nodeId}) in the store cannot be read, so its agent's key is not trusted unseen: ${fingerprint}`
+          : `the agent of ${hostname} (${nodeId}) has another key than the one enrolled: ${fingerprint}`,
         permanent: true,
-        hint: `if its state volume was made anew, approve it: \`skep agents approve ${hostname}\``,
+        hint: `if it is that node's agent, and its state volume was made anew, say, approve it: \`skep agents approve ${hostname}\``,
       });
     }
   }
@@ -128,6 +140,7 @@ export class Enrolments {
       }
       await this.#enrol(waiting.request, now);
       this.#waiting.delete(nodeId);
+      this.#doubtful.delete(nodeId);
     });
   }
 

@@ -2,7 +2,9 @@
 // by agents. How this is done with a queue is queue.ts.
 import { z } from "zod";
 import type { JobProgress } from "../shared/contract/job-progress.ts";
-import type { ErrorRecord } from "../shared/errors.ts";
+import { SkepError, type ErrorRecord } from "../shared/errors.ts";
+import { shapeFaults } from "../shared/fault-list.ts";
+import { parseJsonText } from "../shared/json-text.ts";
 import { writerIdPattern } from "../shared/repository/layout.ts";
 import { errorRecordSchema } from "../shared/repository/run.ts";
 import type { Failure } from "./run-plan.ts";
@@ -70,15 +72,18 @@ const failureSchema = z.strictObject({
   nodeId: z.string().regex(writerIdPattern).nullable(),
 });
 
-/** The inverse of JSON.stringify for a failure. Throws where somebody else wrote it. */
+/** The inverse of JSON.stringify for a failure. Throws SKEP_RESULT_INVALID. */
 export function decodeFailure(text: string): Failure {
-  const { error, ...rest } = failureSchema.parse(JSON.parse(text));
+  const failure = failureSchema.safeParse(parseJsonText(text));
+  if (!failure.success) {
+    throw new SkepError({
+      code: "SKEP_RESULT_INVALID",
+      message: `the failure of a job in the queue has another shape: ${shapeFaults(failure.error)}`,
+      permanent: true,
+      hint: "somebody other than the controller wrote to Redis",
+    });
+  }
+  const { error, ...rest } = failure.data;
   const { hint, ...record } = error;
   return { ...rest, error: hint === undefined ? record : { ...record, hint } };
-}
-
-/** What stands in Redis is anybody's: cut to what a run object takes. */
-export function boundedError(error: ErrorRecord): ErrorRecord {
-  const cut = { ...error, message: error.message.slice(0, 16_384) };
-  return error.hint === undefined ? cut : { ...cut, hint: error.hint.slice(0, 4096) };
 }

@@ -9,7 +9,7 @@ import { SkepError, toErrorRecord } from "../shared/errors.ts";
 import type { Logger } from "../shared/log.ts";
 import { decodeControllerKey, type ControllerKey } from "../shared/repository/controller-key.ts";
 import { readSettings, type Settings } from "../shared/settings.ts";
-import { parseCredentials, parseLocation, type StoreLocation } from "../shared/store/location.ts";
+import { decodeCredentials, parseLocation, type StoreLocation } from "../shared/store/location.ts";
 import { openStore } from "../shared/store/open.ts";
 import type { Store } from "../shared/store/store.ts";
 import { skepVersion } from "../shared/version.ts";
@@ -33,11 +33,10 @@ async function runController(
   const cluster = decodeClusterFile(settings.SKEP_CONFIG_FILE, "the cluster file");
   const key = decodeControllerKey(settings.SKEP_CONTROLLER_KEY_FILE, "the controller key");
   if (key.repositoryId !== cluster.repository) throw otherRepository(key.repositoryId, cluster.repository);
-  const credentials: unknown = JSON.parse(settings.SKEP_STORE_CREDENTIALS_FILE);
-  const hasCredentials = Object.keys(credentials as object).length > 0;
+  const credentials = decodeCredentials(settings.SKEP_STORE_CREDENTIALS_FILE);
   const location = parseLocation(cluster.store);
   const alive = beAlive(join(settings.SKEP_STATE_DIR, "alive"), log);
-  const store = openStore(location, hasCredentials ? parseCredentials(credentials) : null);
+  const store = openStore(location, credentials);
   const address = {
     host: settings.SKEP_REDIS_HOST,
     port: Number(settings.SKEP_REDIS_PORT),

@@ -38,11 +38,13 @@ async function queueFacts(queue: JobQueue): Promise<MetricFacts["queue"]> {
     throw error;
   }
   const jobs = { waiting: 0, running: 0 };
+  let doneBytes = 0;
   const flows = await queue.openFlows();
   for (const { id } of flows) {
-    for (const { state } of await queue.children(await queue.pending(id))) {
+    for (const { state, progress } of await queue.children(await queue.pending(id))) {
       jobs[state === "active" ? "running" : "waiting"]++;
+      if (state === "active") doneBytes += progress?.doneBytes ?? 0;
     }
   }
-  return { runsOpen: flows.filter((flow) => dataOf(flow) !== null).length, jobs };
+  return { runsOpen: flows.filter((flow) => dataOf(flow) !== null).length, jobs, doneBytes };
 }

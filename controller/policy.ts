@@ -5,8 +5,10 @@ import { isNode, LineCounter, parseDocument, type Document } from "yaml";
 import { z } from "zod";
 import { volumeSelectionSchema } from "../shared/contract/job.ts";
 import { SkepError } from "../shared/errors.ts";
+import { listFaults } from "../shared/fault-list.ts";
+import { isNestedTooDeep } from "../shared/yaml-text.ts";
 import { imageModes } from "./images/image-plan.ts";
-import { globFits } from "./policy-glob.ts";
+import { globFits } from "./name-glob.ts";
 import { volumeRuleSchema } from "./volume-words.ts";
 
 const count = (least: number, most: number) => z.int().min(least).max(most);
@@ -187,11 +189,11 @@ export function decodePolicy(text: string, place: string, under: readonly string
   if (policy !== null) return policy;
   const lines = faults.map(
     ({ line, field, problem, expected, example }) =>
-      `  ${line === null ? "" : `line ${line}: `}${field === "" ? "" : `${field}: `}${problem}; expected ${expected}, e.g. ${example}`,
+      `${line === null ? "" : `line ${line}: `}${field === "" ? "" : `${field}: `}${problem}; expected ${expected}, e.g. ${example}`,
   );
   throw new SkepError({
     code: "SKEP_POLICY_INVALID",
-    message: `the policy in ${place} is not valid:\n${lines.join("\n")}`,
+    message: `the policy in ${place} is not valid:\n${listFaults(lines)}`,
     permanent: true,
     hint: "correct these lines; docs/POLICY.md tells every field",
   });
@@ -203,12 +205,16 @@ export function readPolicy(
   under: readonly string[] = [],
 ): { policy: Policy; faults: [] } | { policy: null; faults: PolicyFault[] } {
   const lineCounter = new LineCounter();
+  if (isNestedTooDeep(text)) {
+    return { policy: null, faults: [{ line: null, field: "", problem: "it is nested too deep", ...wanted([]) }] };
+  }
   const document = parseDocument(text, { lineCounter, prettyErrors: false });
-  if (document.errors.length > 0) {
-    const faults = document.errors.map((error) => ({
+  const misread = [...document.errors, ...document.warnings];
+  if (misread.length > 0) {
+    const faults = misread.map((error) => ({
       line: lineCounter.linePos(error.pos[0]).line,
       field: "",
-      problem: `not YAML: ${error.message}`,
+      problem: `${error.name === "YAMLWarning" ? "not plain YAML" : "not YAML"}: ${error.message}`,
       ...wanted([]),
     }));
     return { policy: null, faults };

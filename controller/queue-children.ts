@@ -10,14 +10,7 @@ import { jobProgressSchema } from "../shared/contract/job-progress.ts";
 import { queueNames, queuePrefix } from "../shared/contract/queues.ts";
 import { decodeErrorMessage, encodeErrorMessage, toErrorRecord, type SkepError } from "../shared/errors.ts";
 import { writerIdPattern } from "../shared/repository/layout.ts";
-import {
-  boundedError,
-  decodeFailure,
-  type ChildOutcome,
-  type ChildRef,
-  type ChildView,
-  type NewChild,
-} from "./flow.ts";
+import { decodeFailure, type ChildOutcome, type ChildRef, type ChildView, type NewChild } from "./flow.ts";
 import type { Failure } from "./run-plan.ts";
 
 const days = 24 * 3_600_000;
@@ -25,6 +18,8 @@ const heldMs = 365 * days;
 const abandonedSeconds = 30 * 24 * 3600;
 const qualified = (queue: string): string => `${queuePrefix}:${queue}`;
 const abandonedKey = (flowId: string): string => `${queuePrefix}:abandoned:${flowId}`;
+/** Flows that are about to end, or have: their children are still to be forgotten. */
+const endingKey = `${queuePrefix}:ending`;
 
 export class FlowChildren {
   readonly #redis: Redis;
@@ -91,7 +86,7 @@ export class FlowChildren {
       outcomes.set(ref.id, {
         state: "failed",
         failure: {
-          error: boundedError(decodeErrorMessage(reason)),
+          error: decodeErrorMessage(reason),
           attempts: Math.max(1, child?.attemptsMade ?? 1),
           startedAt: at(child?.processedOn ?? child?.finishedOn),
           endedAt: at(child?.finishedOn),
@@ -106,9 +101,22 @@ export class FlowChildren {
     return outcomes;
   }
 
-  /** The children's jobs, and what the parent recorded of them; those that an agent works on end by themselves. */
-  async forget(job: Job): Promise<void> {
-    const key = `${qualified(queueNames.controller)}:${job.id ?? ""}`;
+  /** Before the queue is told that a flow ended: whoever comes after a crash finds by this whose children to forget. */
+  async noteEnding(flowId: string): Promise<void> {
+    await this.#redis.sadd(endingKey, flowId);
+  }
+
+  /** Flows of which that was noted, whether they have ended or not. */
+  async ending(): Promise<string[]> {
+    return this.#redis.smembers(endingKey);
+  }
+
+  /**
+   * The children's jobs, and what the parent recorded of them; those that an agent works on end by themselves. Only of a
+   * flow that has ended: one that is done again must find what its children did.
+   */
+  async forget(flowId: string): Promise<void> {
+    const key = `${qualified(queueNames.controller)}:${flowId}`;
     const known = [this.#redis.hkeys(`${key}:processed`), this.#redis.hkeys(`${key}:failed`)];
     const keys = (await Promise.all([...known, this.#redis.smembers(`${key}:dependencies`)])).flat();
     for (let from = 0; from < keys.length; from += 100) {
@@ -119,7 +127,8 @@ export class FlowChildren {
         }),
       );
     }
-    await this.#redis.del(`${key}:processed`, `${key}:failed`, abandonedKey(job.id ?? ""));
+    await this.#redis.del(`${key}:processed`, `${key}:failed`, abandonedKey(flowId));
+    await this.#redis.srem(endingKey, flowId);
   }
 
   /** Children that have not ended. */
@@ -144,7 +153,7 @@ export class FlowChildren {
     // Absent, whatever BullMQ's types say, where no attempt failed: an agent gave the job back.
     const reason = job.failedReason as string | undefined;
     if (state === "delayed" && reason !== undefined)
-      return { ...view, state: "retrying", failure: boundedError(decodeErrorMessage(reason)) };
+      return { ...view, state: "retrying", failure: decodeErrorMessage(reason) };
     if (state !== "active") return { ...view, state: "waiting" };
     const locked = (await this.#redis.exists(`${qualified(queue)}:${id}:lock`)) === 1;
     return { ...view, state: locked ? "active" : "abandoned-by-agent" };

@@ -7,7 +7,6 @@ import { queueNames, queuePrefix } from "../shared/contract/queues.ts";
 import { decodeErrorMessage, encodeErrorMessage, SkepError, toErrorRecord } from "../shared/errors.ts";
 import type { Logger } from "../shared/log.ts";
 import {
-  boundedError,
   type ChildOutcome,
   type ChildRef,
   type ChildView,
@@ -44,6 +43,8 @@ export class JobQueue {
   /** Steps and answers under way, by queue and job. */
   readonly #inHand = new Map<string, Promise<object>>();
   readonly #renewals = new Set<NodeJS.Timeout>();
+  /** Ends when no look for ended flows is under way. */
+  #tidying: Promise<void> = Promise.resolve();
   readonly #address: RedisAddress;
   readonly #log: Logger;
   readonly #timings: QueueTimings;
@@ -127,33 +128,44 @@ export class JobQueue {
     return jobs.filter((job) => job !== undefined).map(viewOf);
   }
 
-  /** Outcomes of a flow's children so far, by child id. */
-  async outcomes(flowId: string): Promise<Map<string, ChildOutcome>> {
+  /** Outcomes of an open flow's children so far, by child id; null of one that has ended: they are forgotten. */
+  async openOutcomes(flowId: string): Promise<Map<string, ChildOutcome> | null> {
     const job = (await this.#queue(queueNames.controller).getJob(flowId)) as Job | undefined;
-    return job === undefined ? new Map() : this.#children.outcomes(job);
+    if (job === undefined) return null;
+    const outcomes = await this.#children.outcomes(job);
+    // Looked at last: they are forgotten after its end, so those of one that is still open were all there.
+    return (await this.flow(flowId))?.state === "open" ? outcomes : null;
+  }
+
+  /** An open flow knows this from now on, and goes on at once if it sleeps until later. */
+  async tellFlow(flowId: string, data: object): Promise<void> {
+    const job = (await this.#queue(queueNames.controller).getJob(flowId)) as Job | undefined;
+    await job?.updateData(data);
+    await this.wake(flowId);
   }
 
   /** A flow that sleeps until later goes on now. */
   async wake(flowId: string): Promise<void> {
     const job = (await this.#queue(queueNames.controller).getJob(flowId)) as Job | undefined;
-    if (job !== undefined && (await job.isDelayed())) await job.promote();
-  }
-
-  /** Changes what an open flow knows. */
-  async updateFlow(flowId: string, data: object): Promise<void> {
-    const job = (await this.#queue(queueNames.controller).getJob(flowId)) as Job | undefined;
-    await job?.updateData(data);
+    if (job === undefined || !(await job.isDelayed())) return;
+    try {
+      await job.promote();
+    } catch (error) {
+      // Somebody else was faster.
+      if (await job.isDelayed()) throw error;
+    }
   }
 
   /** One that has ended is gone, so that its id can be opened again; an open one stays. */
   async forgetEndedFlow(flowId: string): Promise<void> {
+    await this.#forgetEnded();
     const job = (await this.#queue(queueNames.controller).getJob(flowId)) as Job | undefined;
     if (job?.finishedOn !== undefined) await job.remove();
   }
 
   /** Takes flows, each by the handler of its kind, until close(). */
   serveFlows(handlers: Readonly<Record<string, FlowHandler>>): void {
-    this.#serve(queueNames.controller, 50, async (job, token) => {
+    const worker = this.#serve(queueNames.controller, 50, async (job, token) => {
       try {
         const handler = handlers[job.name];
         if (handler === undefined) throw unknownKind(job.name);
@@ -163,10 +175,13 @@ export class JobQueue {
         const record = toErrorRecord(error);
         this.#log[record.permanent ? "error" : "warn"]({ flow: job.id, kind: job.name, error: record }, record.message);
         if (!record.permanent) throw new Error(encodeErrorMessage(error), { cause: error });
-        await this.#children.forget(job);
+        await this.#children.noteEnding(job.id ?? "");
         throw new UnrecoverableError(encodeErrorMessage(error));
       }
     });
+    const tidy = (): void => void this.#forgetEnded();
+    worker.on("completed", tidy).on("failed", tidy);
+    tidy();
   }
 
   async #steps(job: Job, token: string, handler: FlowHandler): Promise<object> {
@@ -175,13 +190,33 @@ export class JobQueue {
       const next = await handler(this.#flowOf(job));
       if (next.next === "later") {
         await job.moveToDelayed(next.at, token);
+        // Who told it something while it was at work found nobody asleep.
+        const told = await this.flow(job.id ?? "");
+        if (told !== null && JSON.stringify(told.data) !== JSON.stringify(job.data)) await this.wake(told.id);
         throw new DelayedError();
       }
       if (next.next === "done") {
-        await this.#children.forget(job);
+        await this.#children.noteEnding(job.id ?? "");
         return next.result;
       }
     }
+  }
+
+  /**
+   * What the children of ended flows left goes. Not before their flow's end: one that loses its lock or its controller
+   * just then is done again, and without what came of its children it would order all of them anew.
+   */
+  #forgetEnded(): Promise<void> {
+    this.#tidying = this.#tidying.then(async () => {
+      try {
+        for (const id of await this.#children.ending()) {
+          if ((await this.flow(id))?.state !== "open") await this.#children.forget(id);
+        }
+      } catch (error) {
+        if (this.ready) this.#log.warn({ error: toErrorRecord(error) }, "ended flows are tidied up after the next one");
+      }
+    });
+    return this.#tidying;
   }
 
   /** Answers what agents ask on a queue of theirs; what the handler throws is the answer as well. */
@@ -199,7 +234,7 @@ export class JobQueue {
     });
   }
 
-  #serve(queue: string, concurrency: number, take: (job: Job, token: string) => Promise<object>): void {
+  #serve(queue: string, concurrency: number, take: (job: Job, token: string) => Promise<object>): Worker {
     const { lockMs, stalledMs, flowBackoffMs } = this.#timings;
     const redis = connectRedis(this.#address, queue, this.#log);
     const inHand = (job: Job, token = ""): Promise<object> => {
@@ -232,6 +267,7 @@ export class JobQueue {
       told = error.message;
     });
     this.#workers.push({ worker, redis });
+    return worker;
   }
 
   /**
@@ -293,7 +329,7 @@ export class JobQueue {
   async close(graceMs: number): Promise<void> {
     await Promise.all(this.#workers.map(({ worker }) => worker.pause(true)));
     const grace = new Promise((resolve) => setTimeout(resolve, graceMs).unref());
-    await Promise.race([Promise.allSettled(this.#inHand.values()), grace]);
+    await Promise.race([Promise.allSettled([...this.#inHand.values(), this.#tidying]), grace]);
     for (const renewal of this.#renewals) clearInterval(renewal);
     // Not BullMQ's own waiting: it has no end, and leaves a connection behind that goes on trying.
     await Promise.all(this.#workers.map(({ worker }) => worker.close(true)));
@@ -318,7 +354,7 @@ function viewOf(job: Job): FlowView {
     kind: job.name,
     data: job.data as unknown,
     state: job.finishedOn === undefined ? "open" : reason === null ? "done" : "failed",
-    error: reason === null ? null : boundedError(decodeErrorMessage(reason)),
+    error: reason === null ? null : decodeErrorMessage(reason),
     result: job.returnvalue as unknown,
     createdAt: job.timestamp,
   };

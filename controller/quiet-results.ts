@@ -1,10 +1,12 @@
 // What came of the quiet that a run ordered, laid to the parts that it was ordered for: what was stopped or paused and
 // for how long, which commands ran, and why a part that should have been quiet was not.
-import type { TaskKind, TaskResultOf } from "../shared/contract/job.ts";
+import type { TaskKind } from "../shared/contract/job.ts";
+import type { TaskResultOf } from "../shared/contract/task-result.ts";
 import type { ErrorRecord } from "../shared/errors.ts";
 import type { Part } from "../shared/repository/run.ts";
 import type { Outcome, VolumeJob } from "./run-plan.ts";
-import { quietOf, type QuietUnit } from "./quiet-units.ts";
+import { quietOf, servicesOf, type QuietUnit } from "./quiet-units.ts";
+import type { ShareWatch } from "./share-watch.ts";
 
 /** Opens a child's outcome, as its agent sealed it; null where it has not ended. */
 export type OpenChild = <K extends TaskKind>(
@@ -17,7 +19,7 @@ interface UnitResult {
   quiet: NonNullable<Part["quiet"]>;
   commands: NonNullable<Part["commands"]>;
   /** Of the whole unit; the first one counts. */
-  faults: ErrorRecord[];
+  faults: NonNullable<Part["error"]>[];
   skipped: TaskResultOf<"hold">["skipped"];
 }
 
@@ -36,7 +38,8 @@ export function layQuiet(
   };
   for (const unit of units) {
     const result = resultOf(unit, open);
-    for (const id of unit.members) change(id, (part, job) => withResult(part, job, result));
+    for (const id of unit.members)
+      change(id, (part, job) => withResult(withProof(part, job, unit.watches, open), job, result));
   }
   for (const id of jobs.keys()) change(id, withFaultyWords);
   return laid;
@@ -48,12 +51,17 @@ function resultOf({ nodes, hold }: QuietUnit, open: OpenChild): UnitResult {
     if (outcome?.state === "done") by(outcome.result);
     else if (outcome !== null) result.faults.push(outcome.failure.error);
   };
-  for (const { nodeId, pauseId, unpauseId } of nodes) {
-    take(open(pauseId, "pause", nodeId), ({ commands }) => result.commands.push(...commands));
-    take(open(unpauseId, "unpause", nodeId), ({ quiet, commands }) => {
-      result.commands.push(...commands);
-      result.quiet.push(...quiet);
+  const ran = ({ commands, fault }: Pick<TaskResultOf<"unpause">, "commands" | "fault">): void => {
+    result.commands.push(...commands);
+    if (fault !== undefined) result.faults.push(fault);
+  };
+  for (const { nodeId, pauseId, unpauseId, afterId } of nodes) {
+    take(open(pauseId, "pause", nodeId), ran);
+    take(open(unpauseId, "unpause", nodeId), (unpaused) => {
+      ran(unpaused);
+      result.quiet.push(...unpaused.quiet);
     });
+    if (afterId !== null) take(open(afterId, "unpause", nodeId), ran);
   }
   if (hold === null) return result;
   take(open(hold.holdId, "hold", null), ({ skipped }) => result.skipped.push(...skipped));
@@ -61,6 +69,44 @@ function resultOf({ nodes, hold }: QuietUnit, open: OpenChild): UnitResult {
     result.quiet.push(...quiet.map(({ service, quietMs }) => ({ name: service, how: "stop" as const, quietMs })));
   });
   return result;
+}
+
+/** A part that its node found quiet stays so where each of the nodes that share the volume says the same. */
+function withProof(part: Part, job: VolumeJob, watches: readonly ShareWatch[], open: OpenChild): Part {
+  if (part.consistency !== "quiet") return part;
+  const why = breachOf(job, watches, open);
+  if (why === null) return part;
+  const error: NonNullable<Part["error"]> = {
+    code: "SKEP_QUIET_BROKEN",
+    message: `volume ${job.volume.name} is shared, and was not quiet on all nodes while it was read: ${why}`.slice(
+      0,
+      16_384,
+    ),
+    permanent: false,
+    hint: "it was taken as it was, which may mix states; see what runs on it there, and whether each node has its agent",
+  };
+  return { ...part, status: "partial", consistency: "not-atomic", error: part.error ?? error };
+}
+
+/** Null where there is none. */
+function breachOf(
+  { nodeId, views, unasked }: VolumeJob,
+  watches: readonly ShareWatch[],
+  open: OpenChild,
+): string | null {
+  for (const view of views) {
+    if (view.nodeId === nodeId) continue;
+    const watch = watches.find((each) => each.nodeId === view.nodeId);
+    const proof = watch === undefined ? null : open(watch.proveId, "prove", view.nodeId);
+    if (proof === null) return `${view.hostname} did not tell`;
+    if (proof.state === "failed") return `${view.hostname} could not tell: ${proof.failure.error.message}`;
+    const broken = proof.result.broken.find(({ volume }) => volume === view.name);
+    if (broken !== undefined) return `${broken.why}, on ${view.hostname}`;
+  }
+  if (unasked === null) {
+    return "which other nodes the swarm has is not known, as its definitions could not be read";
+  }
+  return unasked.length === 0 ? null : `what used it on ${unasked.join(", ")} is not known`;
 }
 
 const most = 1000;
@@ -73,7 +119,7 @@ function withResult(part: Part, job: VolumeJob, { quiet, commands, faults, skipp
   };
   const left =
     quietOf(job) === "stop"
-      ? skipped.find(({ serviceId }) => job.users.some((user) => user.serviceId === serviceId))
+      ? skipped.find(({ serviceId }) => servicesOf(job).some((service) => service.serviceId === serviceId))
       : undefined;
   const error = left === undefined ? faults[0] : notStopped(left);
   if (error === undefined || part.status === "failed") return laid;
@@ -82,12 +128,15 @@ function withResult(part: Part, job: VolumeJob, { quiet, commands, faults, skipp
   return { ...laid, status: "partial", error: isOpen ? error : part.error };
 }
 
-function notStopped({ name, message }: TaskResultOf<"hold">["skipped"][number]): ErrorRecord {
+function notStopped({ name, reason, message }: TaskResultOf<"hold">["skipped"][number]): ErrorRecord {
   return {
     code: "SKEP_HOLD_REFUSED",
     message: `service ${name} was not stopped for the backup: ${message}`,
     permanent: true,
-    hint: "pin it to the node of its volume, or pause it instead: skep.quiesce=pause",
+    hint:
+      reason === "held"
+        ? "once that is over, the next run takes it quiet"
+        : "pin it to the node of its volume, or pause it instead: skep.quiesce=pause",
   };
 }
 
@@ -95,9 +144,9 @@ function withFaultyWords(part: Part, { faults }: VolumeJob): Part {
   if (faults.length === 0 || part.status !== "done") return part;
   const error: ErrorRecord = {
     code: "SKEP_LABEL_INVALID",
-    message: `it was taken without the words that were not understood: ${faults.join("; ")}`.slice(0, 16_384),
+    message: `what is said of how it is to be taken is not clear: ${faults.join("; ")}`.slice(0, 16_384),
     permanent: true,
-    hint: "docs/CONSISTENCY.md tells the words; correct the labels",
+    hint: "docs/CONSISTENCY.md tells the words; correct the labels, or say it in the policy",
   };
   return { ...part, status: "partial", error };
 }

@@ -3,12 +3,17 @@
 //
 //   pause    on each of its nodes: hooks before, then containers outside of services are stopped, others frozen
 //   hold     on a manager: the services are stopped
+//   watch    on each other node that shares a volume of it
 //   volumes  all at once
+//   prove    on the same nodes, once all is read
 //   release  on a manager, and unpause on each node with the hooks after: as soon as all is read
+//   after    where services were stopped: the hooks, once those were told to start
 import { createHash } from "node:crypto";
 import { mostMoments, type Task, type TaskOf } from "../shared/contract/job.ts";
 import type { JobProgress } from "../shared/contract/job-progress.ts";
 import { childId, type VolumeJob } from "./run-plan.ts";
+import { watchesOf, watchOrder, type ShareWatch } from "./share-watch.ts";
+import type { Speaker } from "./volume-speakers.ts";
 import type { Command, Hook, VolumeWords } from "./volume-words.ts";
 
 export interface UnitNode {
@@ -16,6 +21,8 @@ export interface UnitNode {
   /** Child ids. */
   pauseId: string;
   unpauseId: string;
+  /** Of the hooks after, where services are to be back first; null: they run when it is unpaused. */
+  afterId: string | null;
   /** Volumes whose containers are frozen. */
   volumes: string[];
   /** Volumes whose containers, outside of services, are stopped. */
@@ -33,10 +40,12 @@ export interface QuietUnit {
   members: string[];
   nodes: UnitNode[];
   hold: { holdId: string; releaseId: string; serviceIds: string[] } | null;
+  /** By nodes that share a volume of it and do not read it. */
+  watches: ShareWatch[];
 }
 
 /** How a member is to be quiet; null where it only keeps the others company. */
-export function quietOf(job: VolumeJob): "pause" | "stop" | null {
+export function quietOf(job: Pick<VolumeJob, "words">): "pause" | "stop" | null {
   const { quiesce = "none", dump } = job.words;
   return dump !== undefined || quiesce === "none" ? null : quiesce;
 }
@@ -44,9 +53,15 @@ export function quietOf(job: VolumeJob): "pause" | "stop" | null {
 const hookSeconds = 60;
 const dumpSeconds = 4 * 3600;
 
-export function commandOf(command: Command, volume: string, defaultSeconds = dumpSeconds): TaskOf<"dump">["command"] {
+function commandOf(
+  command: Command,
+  volume: string,
+  speaker: Speaker | undefined,
+  defaultSeconds = dumpSeconds,
+): TaskOf<"dump">["command"] {
   const { command: argv, container = null, user = null, timeout = defaultSeconds } = command;
-  return { volume, argv, container, user, timeoutSeconds: timeout };
+  const said = container === null && speaker !== undefined ? { saidBy: speaker.name } : {};
+  return { volume, argv, container, ...said, user, timeoutSeconds: timeout };
 }
 
 /** What takes a volume: by itself, or as the dump that its words want. `unitId`: of the unit that makes it quiet. */
@@ -56,11 +71,14 @@ export function volumeTask(
   excludePaths: readonly string[],
   all: Pick<TaskOf<"volume">, "runId" | "maxBytesPerSecond" | "absentPacks">,
 ): TaskOf<"volume" | "dump"> {
-  const { volume, words } = job;
+  const { volume, words, speakers } = job;
   const { dump, load, exclude = [] } = words;
   if (dump !== undefined) {
-    const back = load === undefined ? null : commandOf(load, volume.name);
-    return { kind: "dump", ...all, command: commandOf(dump, volume.name), load: back };
+    const [only, ...others] = job.users.filter(({ uses }) => uses === "all");
+    const isAlone = others.length === 0 && only?.serviceId === null && only.container === speakers.load?.name;
+    // A container of no service may be called otherwise by the day of the restore, and alone it is found without a name.
+    const back = load === undefined ? null : commandOf(load, volume.name, isAlone ? undefined : speakers.load);
+    return { kind: "dump", ...all, command: commandOf(dump, volume.name, speakers.dump), load: back };
   }
   const how = quietOf(job);
   return {
@@ -96,8 +114,8 @@ function keysOf(job: VolumeJob): string[] {
   const { group, hook } = job.words;
   const how = quietOf(job);
   if (group === undefined && hook === undefined && how === null) return [];
-  const users =
-    how === null ? [] : job.users.map(({ container, serviceId }) => serviceId ?? `${job.nodeId}/${container}`);
+  const users = how === null ? [] : userKeys(job);
+  if (how === "stop") users.push(...job.missing.map(({ serviceId }) => serviceId));
   return [`volume ${job.nodeId}/${job.volume.name}`, ...(group === undefined ? [] : [`group ${group}`]), ...users];
 }
 
@@ -108,26 +126,37 @@ function unitOf(runId: string, members: string[], jobs: ReadonlyMap<string, Volu
     .slice(0, 12);
   const nodes = new Map<string, UnitNode>();
   const serviceIds = new Set<string>();
-  for (const member of members) {
-    const job = jobs.get(member);
-    if (job === undefined) continue;
-    const { nodeId, words, volume } = job;
-    const how = quietOf(job);
-    if (how === "stop") for (const { serviceId } of job.users) if (serviceId !== null) serviceIds.add(serviceId);
-    const { pre, post } = words.hook ?? {};
-    const stopsHere = how === "stop" && job.users.some(({ serviceId }) => serviceId === null);
-    if (how !== "pause" && !stopsHere && pre === undefined && post === undefined) continue;
-    const node = nodes.get(nodeId) ?? {
+  const usersOf = new Map<Hook, string[]>();
+  const nodeOf = (nodeId: string): UnitNode => {
+    const known = nodes.get(nodeId) ?? {
       nodeId,
       pauseId: childId(runId, "pause", nodeId, id),
       unpauseId: childId(runId, "unpause", nodeId, id),
+      afterId: null,
       ...{ volumes: [], stops: [], before: [], after: [], moments: [] },
     };
-    nodes.set(nodeId, node);
-    if (how === "pause") node.volumes.push(volume.name);
-    if (stopsHere) node.stops.push(volume.name);
-    if (pre !== undefined) addHook(node.before, hookOf(pre, volume.name));
-    if (post !== undefined) addHook(node.after, hookOf(post, volume.name));
+    nodes.set(nodeId, known);
+    return known;
+  };
+  for (const member of members) {
+    const job = jobs.get(member);
+    if (job === undefined) continue;
+    const { nodeId, volume, words } = job;
+    const how = quietOf(job);
+    if (how === "stop") for (const { serviceId } of servicesOf(job)) serviceIds.add(serviceId);
+    for (const view of job.views) {
+      if (how === "pause") addName(nodeOf(view.nodeId).volumes, view.name);
+      const stopsHere = job.users.some((user) => user.serviceId === null && user.nodeId === view.nodeId);
+      if (how === "stop" && stopsHere) addName(nodeOf(view.nodeId).stops, view.name);
+    }
+    const { pre, post } = words.hook ?? {};
+    const { hook: speaker } = job.speakers;
+    const programs = job.users.filter(({ uses }) => uses === "all").map((user) => user.nodeId);
+    // Where its program runs, which may be another node than reads it.
+    const used = job.views.find((view) => (speaker?.nodeIds ?? programs).includes(view.nodeId));
+    const hooked = used ?? { nodeId, name: volume.name };
+    if (pre !== undefined) addHook(nodeOf(hooked.nodeId).before, hookOf(pre, hooked.name, speaker), job, usersOf);
+    if (post !== undefined) addHook(nodeOf(hooked.nodeId).after, hookOf(post, hooked.name, speaker), job, usersOf);
   }
   const hold =
     serviceIds.size === 0
@@ -137,33 +166,72 @@ function unitOf(runId: string, members: string[], jobs: ReadonlyMap<string, Volu
           releaseId: childId(runId, "release", undefined, id),
           serviceIds: [...serviceIds].sort(),
         };
+  for (const node of hold === null ? [] : nodes.values())
+    if (node.after.length > 0) node.afterId = childId(runId, "after", node.nodeId, id);
   const own = members.flatMap((member) => jobs.get(member) ?? []);
   const [only, ...others] = nodes.values();
   if (only !== undefined && others.length === 0 && hold === null && own.length <= mostMoments) {
     const isAlone = own.every((job) => job.nodeId === only.nodeId && quietOf(job) === "pause");
     if (isAlone) only.moments = own.map(({ volume, words }) => ({ volume: volume.name, exclude: words.exclude ?? [] }));
   }
-  return { id, members, nodes: [...nodes.values()], hold };
-}
-
-function hookOf(hook: NonNullable<NonNullable<VolumeWords["hook"]>["pre"]>, volume: string): Hook {
-  return { ...commandOf(hook, volume, hookSeconds), onError: hook.onError ?? "fail" };
-}
-
-/** A service's hook comes with each of its volumes, and runs once. */
-function addHook(hooks: Hook[], hook: Hook): void {
-  const same = hooks.some(
-    (other) => JSON.stringify({ ...other, volume: "" }) === JSON.stringify({ ...hook, volume: "" }),
+  const watches = watchesOf(
+    runId,
+    id,
+    own.map((job) => ({ job, how: quietOf(job) })),
   );
-  if (!same) hooks.push(hook);
+  return { id, members, nodes: [...nodes.values()], hold, watches };
+}
+
+/** Services that are to be stopped for it. */
+export function servicesOf({ users, missing }: VolumeJob): { serviceId: string; name: string }[] {
+  const running = users.flatMap(({ serviceId, container }) =>
+    serviceId === null ? [] : { serviceId, name: container },
+  );
+  return [...running, ...missing];
+}
+
+function addName(names: string[], name: string): void {
+  if (!names.includes(name)) names.push(name);
+}
+
+function hookOf(
+  hook: NonNullable<NonNullable<VolumeWords["hook"]>["pre"]>,
+  volume: string,
+  speaker: Speaker | undefined,
+): Hook {
+  return { ...commandOf(hook, volume, speaker, hookSeconds), onError: hook.onError ?? "fail" };
+}
+
+function userKeys({ users }: VolumeJob): string[] {
+  return users.map(({ nodeId, container, serviceId }) => serviceId ?? `${nodeId}/${container}`);
+}
+
+/** A service's hook comes with each of its volumes, and runs once; the same words of two services are two hooks. */
+function addHook(hooks: Hook[], hook: Hook, job: VolumeJob, usersOf: Map<Hook, string[]>): void {
+  const users = userKeys(job);
+  const same = hooks.find((other) => {
+    if (JSON.stringify({ ...other, volume: "" }) !== JSON.stringify({ ...hook, volume: "" })) return false;
+    return hook.container !== null || usersOf.get(other)?.some((user) => users.includes(user)) === true;
+  });
+  if (same === undefined) hooks.push(hook);
+  usersOf.set(same ?? hook, [...(usersOf.get(same ?? hook) ?? []), ...users]);
 }
 
 /** The children that a unit has beside its volumes' jobs; `managers` where `nodeId` is null. */
-export function childrenOf({ nodes, hold }: QuietUnit): { id: string; nodeId: string | null; attempts: number }[] {
+export function childrenOf({
+  nodes,
+  hold,
+  watches,
+}: QuietUnit): { id: string; nodeId: string | null; attempts: number }[] {
   return [
     // Once: what was quiet for a first attempt is not for a second.
     ...nodes.map(({ pauseId, nodeId }) => ({ id: pauseId, nodeId, attempts: 1 })),
-    ...nodes.map(({ unpauseId, nodeId }) => ({ id: unpauseId, nodeId, attempts: 3 })),
+    ...nodes.map(({ unpauseId, nodeId }) => ({ id: unpauseId, nodeId, attempts: unpauseAttempts })),
+    ...nodes.flatMap(({ afterId, nodeId }) =>
+      afterId === null ? [] : [{ id: afterId, nodeId, attempts: unpauseAttempts }],
+    ),
+    ...watches.map(({ watchId, nodeId }) => ({ id: watchId, nodeId, attempts: 1 })),
+    ...watches.map(({ proveId, nodeId }) => ({ id: proveId, nodeId, attempts: 2 })),
     ...(hold === null
       ? []
       : [
@@ -172,6 +240,10 @@ export function childrenOf({ nodes, hold }: QuietUnit): { id: string; nodeId: st
         ]),
   ];
 }
+
+const unpauseAttempts = 3;
+/** For a service that starts again where it ran before: scheduled, its image there, up and healthy. */
+const backSeconds = 300;
 
 export interface UnitOrder {
   nodeId: string | null;
@@ -196,6 +268,8 @@ export function unitOrder(
   for (const unit of units) {
     const attempts = childrenOf(unit).find((child) => child.id === id)?.attempts;
     if (attempts === undefined) continue;
+    const watching = watchOrder(unit.watches, unit.id, id, deadlineAt);
+    if (watching !== null) return { ...watching, attempts };
     if (unit.hold?.holdId === id) {
       const { serviceIds } = unit.hold;
       const task: Task = {
@@ -207,7 +281,7 @@ export function unitOrder(
     if (unit.hold?.releaseId === id) {
       return { nodeId: null, task: { kind: "release", holdId: unit.id }, timeoutMs: holdTimeoutMs, attempts };
     }
-    for (const { nodeId, pauseId, unpauseId, volumes, stops, before, after, moments } of unit.nodes) {
+    for (const { nodeId, pauseId, unpauseId, afterId, volumes, stops, before, after, moments } of unit.nodes) {
       if (id === pauseId) {
         const wanted = moments.map(({ volume, exclude }) => ({ volume, excludePaths: [...excludePaths, ...exclude] }));
         const task: Task = {
@@ -221,13 +295,15 @@ export function unitOrder(
         return { nodeId, task, timeoutMs: secondsOf(before) * 1000 + graceMs + takingMs + stoppingMs, attempts };
       }
       if (id === unpauseId) {
-        const task: Task = { kind: "unpause", pauseId: unit.id, after };
-        return {
-          nodeId,
-          task,
-          timeoutMs: secondsOf(after) * 1000 + graceMs + (stops.length === 0 ? 0 : holdTimeoutMs),
-          attempts,
-        };
+        const hooks = afterId === null ? after : [];
+        const task: Task = { kind: "unpause", pauseId: unit.id, after: hooks };
+        const startingMs = stops.length === 0 ? 0 : holdTimeoutMs;
+        // One that comes while hooks before run, as after a loss of Redis, waits for their end.
+        return { nodeId, task, timeoutMs: secondsOf([...before, ...hooks]) * 1000 + graceMs + startingMs, attempts };
+      }
+      if (id === afterId) {
+        const task: Task = { kind: "unpause", pauseId: unit.id, after, backSeconds };
+        return { nodeId, task, timeoutMs: (secondsOf(after) + backSeconds) * 1000 + graceMs, attempts };
       }
     }
   }
@@ -275,23 +351,26 @@ export function nextOfUnits(units: readonly QuietUnit[], view: UnitsView): { now
       if (!(working === 0 || (hasPlace && working + added <= nodesAtOnce))) continue;
       for (const nodeId of nodes) busy.set(nodeId, (busy.get(nodeId) ?? 0) + 1);
     }
-    for (const [step, ids] of steps.entries()) {
+    for (const ids of steps) {
       const waiting = ids.filter((id) => held.has(id));
       now.push(...waiting);
-      const isReading = step === steps.length - 2;
+      const isReading = ids === unit.members;
       if (ids.some((id) => open.has(id) && !(isReading && read.has(id)))) break;
     }
   }
   return { now, wait };
 }
 
-/** The last but one is that of the volumes; steps that a unit does not have are left out. */
-function stepsOf({ nodes, hold, members }: QuietUnit): string[][] {
+/** Steps that a unit does not have are left out. */
+function stepsOf({ nodes, hold, watches, members }: QuietUnit): string[][] {
   const steps = [
     nodes.map(({ pauseId }) => pauseId),
     hold === null ? [] : [hold.holdId],
+    watches.map(({ watchId }) => watchId),
     members,
+    watches.map(({ proveId }) => proveId),
     [...(hold === null ? [] : [hold.releaseId]), ...nodes.map(({ unpauseId }) => unpauseId)],
+    nodes.flatMap(({ afterId }) => afterId ?? []),
   ];
-  return steps.filter((ids, index) => ids.length > 0 || index >= 2);
+  return steps.filter((ids) => ids.length > 0);
 }

@@ -3,6 +3,7 @@
 import { Redis } from "ioredis";
 import { z } from "zod";
 import { agentKey, heartbeatSchema, queuePrefix, type Heartbeat } from "../shared/contract/queues.ts";
+import { parseJsonText } from "../shared/json-text.ts";
 import type { Logger } from "../shared/log.ts";
 
 export interface RedisAddress {
@@ -47,7 +48,7 @@ export class RedisSide {
     const texts = await this.#redis.mget(nodeIds.map(agentKey));
     for (const [index, nodeId] of nodeIds.entries()) {
       const text = texts[index] ?? null;
-      const heartbeat = text === null ? undefined : heartbeatSchema.safeParse(jsonOf(text)).data;
+      const heartbeat = text === null ? undefined : heartbeatSchema.safeParse(parseJsonText(text)).data;
       if (heartbeat?.nodeId === nodeId) heard.set(nodeId, heartbeat);
     }
     return heard;
@@ -74,14 +75,5 @@ export class RedisSide {
       return Array.isArray(answer) ? (z.string().safeParse(answer[1]).data ?? null) : null;
     };
     return { maxmemoryPolicy: await ask("maxmemory-policy"), appendOnly: await ask("appendonly") };
-  }
-}
-
-function jsonOf(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
   }
 }

@@ -1,24 +1,22 @@
 // The repository as this controller holds it: its store, its key, and the repository object that counts now.
 // Everything that has to be signed or opened with the controller's key goes through here.
-import { z } from "zod";
 import type { Job, JobTarget, Task } from "../shared/contract/job.ts";
 import { signJob } from "../shared/contract/signed-job.ts";
 import { SkepError } from "../shared/errors.ts";
 import { encryptAge } from "../shared/repository/age.ts";
 import { catalogueOfController, type Catalogue } from "../shared/repository/catalogue.ts";
 import type { ControllerKey } from "../shared/repository/controller-key.ts";
+import { ForeignObjects } from "../shared/repository/foreign.ts";
 import { deriveWriterKey, deriveWriterKeys, type KeyBytes } from "../shared/repository/keys.ts";
-import { layout } from "../shared/repository/layout.ts";
 import type { RepositoryObject } from "../shared/repository/repository-object.ts";
-import { readRepositoryObject } from "../shared/repository/repository-reader.ts";
+import { findRepository, type FoundRepository } from "../shared/repository/repository-reader.ts";
 import { publicKeyOf, signedSchema, signPayload, verifyPayload, type Signed } from "../shared/repository/signature.ts";
 import type { CatalogueKeys } from "../shared/repository/upkeep/refs-lines.ts";
 import type { StoreLocation } from "../shared/store/location.ts";
-import type { Store, StoreAbilities } from "../shared/store/store.ts";
+import type { ObjectKey, Store, StoreAbilities } from "../shared/store/store.ts";
 
 /** How often an agent may accept one job: three attempts, each lost once to a crash. */
 const maxAcceptances = 6;
-const maxObjectBytes = 4 * 1024 * 1024;
 
 export class Repository {
   readonly store: Store;
@@ -27,17 +25,26 @@ export class Repository {
   /** Where the store is, for whoever reads a runbook. */
   readonly location: StoreLocation;
   readonly #publicKey: string;
-  #object: RepositoryObject;
+  #found: FoundRepository;
   /** Null until it was probed. */
   abilities: StoreAbilities | null = null;
+  /** Under keys of repository object, policy and enrolments, and passed over: somebody else put them there. */
+  readonly foreign: ForeignObjects;
 
-  private constructor(store: Store, key: ControllerKey, object: RepositoryObject, location: StoreLocation) {
+  private constructor(
+    store: Store,
+    key: ControllerKey,
+    found: FoundRepository,
+    location: StoreLocation,
+    foreign: ForeignObjects,
+  ) {
     this.store = store;
     this.location = location;
     this.key = key;
-    this.catalogue = catalogueOfController(store, key, object.formerControllerKeys);
+    this.catalogue = catalogueOfController(store, key, found.object.formerControllerKeys);
     this.#publicKey = publicKeyOf(key.signingKey);
-    this.#object = object;
+    this.#found = found;
+    this.foreign = foreign;
   }
 
   /** `location`: default its URL alone. Throws what readRepositoryObject and the store throw, and SKEP_REPOSITORY_FENCED. */
@@ -47,30 +54,33 @@ export class Repository {
     signal?: AbortSignal,
     location: StoreLocation = { url: store.address },
   ): Promise<Repository> {
-    const object = await readRepositoryObject(store, key.rootPublicKey, { ...(signal && { signal }) });
-    const repository = new Repository(store, key, object, location);
-    repository.#check(object);
+    const foreign = new ForeignObjects();
+    const onForeign = (fault: SkepError, at: ObjectKey): unknown => foreign.add(fault, at);
+    const found = await findRepository(store, key.rootPublicKey, { onForeign, ...(signal && { signal }) });
+    const repository = new Repository(store, key, found, location, foreign);
+    repository.#check(found.object);
     return repository;
   }
 
   get object(): RepositoryObject {
-    return this.#object;
+    return this.#found.object;
   }
 
   get incarnation(): number {
-    return this.#object.incarnation;
+    return this.object.incarnation;
   }
 
   /** Takes a newer repository object, e.g. of a new epoch. Throws SKEP_REPOSITORY_FENCED once another controller counts. */
   async refresh(signal?: AbortSignal): Promise<void> {
-    const { version, incarnation, rootPublicKey } = this.#object;
-    const object = await readRepositoryObject(this.store, rootPublicKey, {
-      minVersion: version,
+    const { version: minVersion, incarnation, rootPublicKey } = this.object;
+    const onForeign = (fault: SkepError, at: ObjectKey): unknown => this.foreign.add(fault, at);
+    const found = await findRepository(this.store, rootPublicKey, {
+      ...{ minVersion, onForeign },
       ...(signal && { signal }),
     });
-    this.#check(object);
-    if (object.incarnation !== incarnation) throw this.#fenced(`is at incarnation ${object.incarnation}`);
-    this.#object = object;
+    this.#check(found.object);
+    if (found.object.incarnation !== incarnation) throw this.#fenced(`is at incarnation ${found.object.incarnation}`);
+    this.#found = found;
   }
 
   #check(object: RepositoryObject): void {
@@ -94,7 +104,7 @@ export class Repository {
       id: order.id,
       repositoryId: this.key.repositoryId,
       incarnation: this.incarnation,
-      repositoryVersion: this.#object.version,
+      repositoryVersion: this.object.version,
       target: order.target,
       issuedAt: new Date(now).toISOString(),
       expiresAt: new Date(now + order.timeoutMs).toISOString(),
@@ -138,16 +148,7 @@ export class Repository {
   }
 
   /** The repository object as the root key signed it, for agents to check. */
-  async signedObject(signal?: AbortSignal): Promise<Signed> {
-    const key = layout.repository(this.#object.version);
-    const bytes = await this.store.get(key, maxObjectBytes, signal);
-    const signed = signedSchema.safeParse(bytes === null ? null : JSON.parse(Buffer.from(bytes).toString("utf8")));
-    if (signed.success) return signed.data;
-    throw new SkepError({
-      code: "SKEP_REPOSITORY_INVALID",
-      message: `${key} at ${this.store.address} is not what it was: ${z.prettifyError(signed.error)}`,
-      permanent: false,
-      hint: "somebody replaced or removed it: check who can write to the store",
-    });
+  get signedObject(): Signed {
+    return signedSchema.parse(JSON.parse(Buffer.from(this.#found.bytes).toString("utf8")));
   }
 }

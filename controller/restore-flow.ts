@@ -2,13 +2,14 @@
 // after a crash. What was held is released whatever became of the restore; where nobody is left to do it, the agents
 // on managers do it by themselves after the hold's deadline.
 import { z } from "zod";
-import type { Task, TaskKind, TaskResultOf } from "../shared/contract/job.ts";
+import type { Task, TaskKind } from "../shared/contract/job.ts";
+import type { TaskResultOf } from "../shared/contract/task-result.ts";
 import { openResult, sealedResultSchema, type SealedResult } from "../shared/contract/signed-job.ts";
 import { queueNames } from "../shared/contract/queues.ts";
 import { SkepError, toErrorRecord, type ErrorRecord } from "../shared/errors.ts";
 import { errorRecordSchema } from "../shared/repository/run.ts";
 import { signedSchema, type Signed } from "../shared/repository/signature.ts";
-import { taskResultSchema } from "../shared/contract/job.ts";
+import { taskResultSchema } from "../shared/contract/task-result.ts";
 import type { ChildOutcome, Flow, FlowHandler, FlowNext, NewChild } from "./flow.ts";
 import { childId } from "./run-plan.ts";
 import type { Repository } from "./repository.ts";
@@ -16,6 +17,8 @@ import { openRestoreOrder, restoreTimeoutMs, type RestoreOrder } from "./restore
 
 /** How long the operator's CLI may take to look at the plan, ask, and hand the keys over. */
 export const keysTimeoutMs = 15 * 60_000;
+/** Keys that came just as its controller died are seen after this. */
+const mostSleepMs = 60_000;
 const shortTimeoutMs = 10 * 60_000;
 /** Restoring is done once: what failed half-way is taken back by the agent, and asked for anew by its operator. */
 const restoreAttempts = 1;
@@ -37,13 +40,24 @@ export const restoreEndSchema = z.strictObject({
   prepared: z.strictObject({ jobId: z.string(), sealedResult: sealedResultSchema }).optional(),
   result: taskResultSchema.optional(),
   error: errorRecordSchema.optional(),
+  /** Its step failed, and its agent says that what it restored is in place all the same: it was killed before it told, say. */
+  inPlace: z.literal(true).optional(),
   /** Ended by its operator before it had its keys: nothing was changed. */
   dropped: z.literal(true).optional(),
 });
 export type RestoreEnd = z.infer<typeof restoreEndSchema>;
 
 export type RestoreStep =
-  "restore-prepare" | "hold" | "restore-volume" | "restore-load" | "restore-undo" | "restore-discard" | "release";
+  | "restore-prepare"
+  | "hold"
+  | "restore-volume"
+  | "restore-load"
+  | "restore-list"
+  | "restore-undo"
+  | "restore-discard"
+  | "release";
+/** Any manager's agent does them; the others are of the volume's node. */
+const managersSteps: ReadonlySet<RestoreStep> = new Set(["hold", "release"]);
 
 export function stepId(restoreId: string, step: RestoreStep, round: string): string {
   return childId(restoreId, round === "" ? step : `${round}-${step}`);
@@ -88,8 +102,11 @@ export class Steps {
     if (outcome === undefined) return null;
     if (outcome.state === "failed") return { error: outcome.failure.error };
     try {
-      const { result } = openResult(outcome.value, jobId, (writerId) => this.#repository.resultKeyOf(writerId));
-      if (result.kind !== step) throw wrongKind(jobId, result.kind);
+      const { result, writerId } = openResult(outcome.value, jobId, (id) => this.#repository.resultKeyOf(id));
+      if (result.kind !== step) throw wrongResult(jobId, `that of a ${result.kind}`);
+      if (!managersSteps.has(step) && writerId !== this.order.toNodeId) {
+        throw wrongResult(jobId, `by node ${writerId}, which it was not for`);
+      }
       return { result: result as TaskResultOf<K>, sealed: sealedResultSchema.parse(outcome.value) };
     } catch (error) {
       return { error: toErrorRecord(error) };
@@ -99,7 +116,7 @@ export class Steps {
   async begin(step: RestoreStep, task: Task, timeoutMs: number, now: number): Promise<FlowNext> {
     const { restoreId, toNodeId } = this.order;
     const id = stepId(restoreId, step, this.#round);
-    const onManagers = step === "hold" || step === "release";
+    const onManagers = managersSteps.has(step);
     const target = onManagers ? ({ kind: "managers" } as const) : ({ kind: "node", nodeId: toNodeId } as const);
     const child: NewChild = {
       id,
@@ -175,7 +192,7 @@ async function restoreStep(
     if (dropped === true) return end({ ...known, dropped });
     const until = Date.parse(order.startedAt) + keysTimeoutMs;
     return now < until
-      ? { next: "later", at: until }
+      ? { next: "later", at: Math.min(until, now + mostSleepMs) }
       : end({ ...known, error: toErrorRecord(keysNeverCame(restoreId)) });
   }
 
@@ -202,10 +219,22 @@ async function restoreStep(
   }
   const releasing = await releaseHeld(steps, now);
   if (releasing !== null) return releasing;
-  if ("error" in restored) return end({ ...known, error: restored.error });
+  if ("error" in restored) {
+    const inPlace = await isInPlace(steps, now);
+    if (typeof inPlace !== "boolean") return inPlace;
+    return end({ ...known, error: restored.error, ...(inPlace && { inPlace }) });
+  }
   const released = steps.outcome("release");
   const unreleased = released !== null && "error" in released ? { error: released.error } : {};
   return end({ ...known, result: restored.result, ...unreleased });
+}
+
+/** After its step failed: does its agent have it in place? What can't be asked is taken as no. */
+async function isInPlace(steps: Steps, now: number): Promise<FlowNext | boolean> {
+  if (steps.order.load !== undefined) return false;
+  const listed = steps.outcome("restore-list");
+  if (listed === null) return steps.begin("restore-list", { kind: "restore-list" }, shortTimeoutMs, now);
+  return "result" in listed && listed.result.restores.some(({ restoreId }) => restoreId === steps.order.restoreId);
 }
 
 function keysNeverCame(restoreId: string): SkepError {
@@ -217,11 +246,11 @@ function keysNeverCame(restoreId: string): SkepError {
   });
 }
 
-function wrongKind(jobId: string, kind: string): SkepError {
+function wrongResult(jobId: string, why: string): SkepError {
   return new SkepError({
     code: "SKEP_RESULT_INVALID",
-    message: `the result of job ${jobId} is that of a ${kind}`,
+    message: `the result of job ${jobId} is ${why}`,
     permanent: true,
-    hint: "agent and controller are of different versions",
+    hint: "agent and controller are of different versions, or an agent wrote what is not its own to Redis",
   });
 }

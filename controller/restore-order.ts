@@ -4,6 +4,8 @@ import { z } from "zod";
 import { chosenFilesSchema } from "../shared/contract/chosen-files.ts";
 import { commandSchema, restoreIdSchema, volumeNameSchema, type ContainerCommand } from "../shared/contract/job.ts";
 import { SkepError } from "../shared/errors.ts";
+import { shapeFaults } from "../shared/fault-list.ts";
+import { parseJsonText } from "../shared/json-text.ts";
 import { runIdPattern, writerIdPattern } from "../shared/repository/layout.ts";
 import { storedObjectSchema, volumeFactsSchema, type Part, type Run } from "../shared/repository/run.ts";
 import { signedSchema } from "../shared/repository/signature.ts";
@@ -85,8 +87,9 @@ export function loadOf({ kind, load }: Part, volume: string, wish: RestoreWish):
     });
   }
   if (stop) throw unfit(`the dump of volume ${volume} is loaded into a server that runs`, "leave --stop away");
-  const { argv, container, user, timeoutSeconds = loadSeconds } = load;
-  return { volume, argv, container: loadInto ?? container, user, timeoutSeconds };
+  const { argv, container, saidBy, user, timeoutSeconds = loadSeconds } = load;
+  const said = loadInto === undefined && saidBy !== undefined ? { saidBy } : {};
+  return { volume, argv, container: loadInto ?? container, ...said, user, timeoutSeconds };
 }
 
 /** Throws SKEP_RESTORE_IS_DUMP, SKEP_LOAD_UNFIT, and SKEP_RESTORE_NOT_IN_RUN where the run has no such volume, or no whole snapshot of it. */
@@ -134,8 +137,8 @@ export function openRestoreOrder(signed: unknown, repository: Repository): Resto
 export function openSignedInQueue<T>(signed: unknown, schema: z.ZodType<T>, what: string, repository: Repository): T {
   const envelope = signedSchema.safeParse(signed);
   if (!envelope.success) throw forgedInQueue(what, "is not signed");
-  const payload = schema.safeParse(JSON.parse(repository.verify(envelope.data, `${what} in the queue`)));
-  if (!payload.success) throw forgedInQueue(what, `has another shape: ${z.prettifyError(payload.error)}`);
+  const payload = schema.safeParse(parseJsonText(repository.verify(envelope.data, `${what} in the queue`)));
+  if (!payload.success) throw forgedInQueue(what, `has another shape: ${shapeFaults(payload.error)}`);
   return payload.data;
 }
 

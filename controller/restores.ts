@@ -99,8 +99,7 @@ export class Restores {
     const flow = await this.#flow(restoreId);
     const { state } = await this.#view(flow);
     if (state !== "prepared") throw wrongState(restoreId, state, "it takes keys once, when it is prepared");
-    await this.#queue.updateFlow(restoreId, { ...restoreDataSchema.parse(flow.data), sealedKeys });
-    await this.#queue.wake(restoreId);
+    await this.#queue.tellFlow(restoreId, { ...restoreDataSchema.parse(flow.data), sealedKeys });
   }
 
   /** Throws SKEP_RESTORE_UNKNOWN, SKEP_RESTORE_STATE. */
@@ -111,8 +110,11 @@ export class Restores {
       await this.#drop(flow);
       return;
     }
-    if (state !== "done") throw wrongState(restoreId, state, "only one that is done has a former content");
-    const { order } = restoreDataSchema.parse(flow.data);
+    const { order, sealedKeys } = restoreDataSchema.parse(flow.data);
+    // One that failed may be in place although nobody could ask its agent: that one knows.
+    if (state !== "done" && (state !== "failed" || sealedKeys === null)) {
+      throw wrongState(restoreId, state, "only one that is done has a former content");
+    }
     if (openRestoreOrder(order, this.#repository()).load !== undefined) {
       throw wrongState(restoreId, state, "what a command loaded can't be taken back, and nothing was kept of before");
     }
@@ -129,8 +131,7 @@ export class Restores {
 
   /** Nothing was changed yet: it just ends, and makes room for another one into that volume. */
   async #drop(flow: FlowView): Promise<void> {
-    await this.#queue.updateFlow(flow.id, { ...restoreDataSchema.parse(flow.data), dropped: true });
-    await this.#queue.wake(flow.id);
+    await this.#queue.tellFlow(flow.id, { ...restoreDataSchema.parse(flow.data), dropped: true });
   }
 
   /** Throws SKEP_RESTORE_UNKNOWN. */
@@ -180,22 +181,27 @@ export class Restores {
     const base = viewOf(order);
     // When it ended nobody knows any more.
     if (recalled === true) return { ...base, state: "done", ...(await this.#takebackView(order.restoreId)) };
-    if (flow.state === "open") return { ...base, ...(await this.#openView(order, sealedKeys)) };
+    if (flow.state === "open") {
+      const open = await this.#openView(order, sealedKeys);
+      return open === null ? this.#view(await this.#flow(order.restoreId)) : { ...base, ...open };
+    }
     const end = endOf(flow);
     if (end.dropped === true) return { ...base, ...fieldsOf(end), state: "discarded" };
-    if (end.result === undefined) return { ...base, ...fieldsOf(end), state: "failed" };
-    return { ...base, ...fieldsOf(end), state: "done", ...(await this.#takebackView(order.restoreId)) };
+    const state = end.result === undefined && end.inPlace !== true ? "failed" : "done";
+    return { ...base, ...fieldsOf(end), state, ...(await this.#takebackView(order.restoreId)) };
   }
 
-  async #openView(order: RestoreOrder, sealedKeys: string | null): Promise<Partial<Restore>> {
+  /** Null where it has ended since. */
+  async #openView(order: RestoreOrder, sealedKeys: string | null): Promise<Partial<Restore> | null> {
     const { restoreId } = order;
-    const outcomes = await this.#queue.outcomes(restoreId);
+    const outcomes = await this.#queue.openOutcomes(restoreId);
+    if (outcomes === null) return null;
     const jobId = stepId(restoreId, "restore-prepare", "");
     const sealed = valueOf(outcomes.get(jobId));
     const prepared = sealed === null ? {} : { prepared: { jobId, sealedResult: sealed } };
     const pending = await this.#queue.children(await this.#queue.pending(restoreId));
     const progress = pending.find((child) => child.progress !== null)?.progress;
-    const state = sealed === null ? "preparing" : sealedKeys === null ? "prepared" : "restoring";
+    const state = sealedKeys !== null ? "restoring" : sealed === null ? "preparing" : "prepared";
     return { state, ...prepared, ...(progress != null && { progress }), ...heldOf(order, outcomes) };
   }
 

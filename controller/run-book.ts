@@ -3,7 +3,14 @@ import { SkepError, toErrorRecord } from "../shared/errors.ts";
 import type { Logger } from "../shared/log.ts";
 import { appendRun, readRun, readRuns, type AppendRunOptions, type NewRun } from "../shared/repository/run-chain.ts";
 import { readProtection } from "../shared/repository/catalogue.ts";
-import { isFaultOfEntry, listSequences, newestEntry, readEntry, type ChainEntry } from "../shared/repository/chain.ts";
+import {
+  EntryReader,
+  isFaultOfEntry,
+  listSequences,
+  newestEntry,
+  type ChainEntry,
+} from "../shared/repository/chain.ts";
+import { ForeignObjects } from "../shared/repository/foreign.ts";
 import { layout } from "../shared/repository/layout.ts";
 import { protectionOf, type Protection } from "../shared/repository/protection.ts";
 import type { Run } from "../shared/repository/run.ts";
@@ -29,8 +36,10 @@ export class RunBook {
   /** Which runs are locked; null where none was looked at. */
   protection: Protection | null = null;
   readonly successes = new LastSuccesses();
-  /** Objects under runs/ that are no runs of ours. */
+  /** What is wrong with entries of the chain that are read, or were. */
   readonly faults = new Map<string, SkepError>();
+  /** Objects under runs/ that are no entries of ours. */
+  readonly foreign = new ForeignObjects();
 
   constructor(repository: Repository, log: Logger) {
     this.#repository = repository;
@@ -41,11 +50,14 @@ export class RunBook {
     const summaries: RunSummary[] = [];
     const runs: Run[] = [];
     const onFault = (fault: SkepError, key: string): void => {
-      this.faults.set(key, fault);
-      this.#log.error({ key, error: toErrorRecord(fault) }, fault.message);
+      if (this.foreign.add(fault, key)) this.#logOf(fault, key);
     };
     for await (const { run, chain, key } of readRuns(this.#repository.catalogue, { onFault })) {
-      if (chain === "broken") onFault(chainBroken(key, this.#repository.store.address), key);
+      if (chain === "broken") {
+        const fault = chainBroken(key, this.#repository.store.address);
+        this.faults.set(key, fault);
+        this.#logOf(fault, key);
+      }
       summaries.push(summaryOf(run));
       this.successes.add(run);
       if (runs.length < keptRuns) runs.push(run);
@@ -54,6 +66,10 @@ export class RunBook {
     this.#summaries = summaries;
     this.#runs = runs;
     this.protection = await readProtection(this.#repository.catalogue, { onFault });
+  }
+
+  #logOf(fault: SkepError, key: string): void {
+    this.#log.error({ key, error: toErrorRecord(fault) }, fault.message);
   }
 
   get isCutOff(): boolean {
@@ -66,7 +82,9 @@ export class RunBook {
    */
   async look(signal?: AbortSignal): Promise<void> {
     const { catalogue, store } = this.#repository;
-    const newest = await newestEntry(catalogue, await listSequences(store, signal), signal);
+    const newest = await newestEntry(catalogue, await listSequences(store, signal), signal, (fault, key) => {
+      if (!this.foreign.has(key) && this.foreign.add(fault, key)) this.#logOf(fault, key);
+    });
     const wasLost = this.#lost;
     this.#lost = await this.#findLost(newest, signal);
     if (this.#lost === null) {
@@ -89,7 +107,8 @@ export class RunBook {
     // may follow what was left.
     if (this.#lost === null) return (newest?.sequence ?? 0) > known.sequence ? null : known;
     try {
-      const found = await readEntry(this.#repository.catalogue, known.sequence, signal);
+      const reader = new EntryReader(this.#repository.catalogue, () => undefined, signal);
+      const found = await reader.read(known.sequence);
       return found !== null && isSame(known, found) ? null : known;
     } catch (error) {
       if (isFaultOfEntry(error)) return known;
@@ -115,8 +134,8 @@ export class RunBook {
 
   /** Writes it as the next of the chain; once, however often it is called. */
   async append(run: NewRun, options: AppendRunOptions = {}): Promise<Run> {
-    const { store, key, incarnation } = this.#repository;
-    const written = await appendRun(store, key, incarnation, run, options);
+    const { store, key, incarnation, object: known } = this.#repository;
+    const written = await appendRun(store, key, incarnation, run, { ...options, known });
     if (!this.has(written.id)) {
       this.#summaries = [summaryOf(written), ...this.#summaries].slice(0, keptSummaries);
       this.#runs = [written, ...this.#runs].slice(0, keptRuns);

@@ -2,20 +2,22 @@
 // outcomes to the run object. The plan follows from authenticated results and the policy alone, so that it is made
 // anew at commit instead of being believed to Redis.
 import { createHash } from "node:crypto";
-import type { TaskResultOf } from "../shared/contract/job.ts";
+import type { TaskResultOf } from "../shared/contract/task-result.ts";
 import type { ErrorRecord } from "../shared/errors.ts";
 import type { NewRun } from "../shared/repository/run-chain.ts";
 import type { NotCovered, Part, RunNode, VolumeFacts } from "../shared/repository/run.ts";
 import { planImages, type ImageHolder, type ImageMode, type ImagePlan } from "./images/image-plan.ts";
 import { selectsVolume, type Policy } from "./policy.ts";
 import {
+  listen,
   noWords,
-  wordsFor,
-  type FoundVolume,
-  type VolumeRule,
-  type VolumeWords,
+  seenOn,
+  type Said,
+  type VolumeView,
+  wordSources,
   type WordSources,
-} from "./volume-words.ts";
+} from "./volume-speakers.ts";
+import type { VolumeRule, VolumeWords } from "./volume-words.ts";
 
 /** A child that ended without a result. */
 export interface Failure {
@@ -39,9 +41,16 @@ export interface VolumeJob {
   /** How it is to be taken, and what of that was not understood. */
   words: VolumeWords;
   faults: string[];
-  users: FoundVolume["users"];
-  /** Seen by several nodes. */
+  speakers: Said["speakers"];
+  /** On all nodes that see it. */
+  users: Said["users"];
+  missing: Said["missing"];
+  /** Several nodes may see it. */
   isShared: boolean;
+  /** Those that do, and what it is called there: this one, or nodes that share it. */
+  views: { nodeId: string; hostname: string; name: string }[];
+  /** Host names of nodes that may see it and gave no facts; null where nobody knows which nodes there are. */
+  unasked: string[] | null;
 }
 
 export interface VolumePlan {
@@ -81,62 +90,94 @@ export function nodesToAsk(
 /** On the volumes of stack.yml. */
 const ownLabel = "io.skep.own";
 
-/** Volumes to take and what is left out. A volume that several nodes share is taken by the first of them, by hostname. */
+/**
+ * Volumes to take and what is left out. A volume that several nodes share is taken once: as files by the first of them,
+ * by host name, so that it stays with one writer; as a dump by the first on which a container uses it.
+ */
 export function planVolumes(
   facts: ReadonlyMap<string, NodeFacts>,
   select: Policy["select"]["volumes"],
   sources: WordSources = noWords,
 ): VolumePlan {
   const plan: VolumePlan = { jobs: [], notCovered: [] };
-  const taker = new Map<string, string>();
   const dumped = new Map<string, string>();
   const nodes = [...facts].sort(
     ([, a], [, b]) => compare(a.part.hostname, b.part.hostname) || compare(a.part.nodeId, b.part.nodeId),
   );
-  for (const [nodeId, { part, volumes, notCovered }] of nodes) {
-    const { hostname } = part;
-    for (const found of [...volumes].sort((a, b) => compare(a.facts.name, b.facts.name))) {
-      const { facts: volume, sharedId, users } = found;
-      const leaveOut = (reason: NotCovered["reason"], message: string): void => {
-        plan.notCovered.push({ kind: "volume", name: `${hostname}/${volume.name}`, hostname, reason, message });
-      };
-      if (ownLabel in volume.labels) {
-        leaveOut("not-selected", "Skep's own state: it is made anew where it is missing");
-        continue;
-      }
-      if (!selectsVolume(select, hostname, volume.name)) {
-        leaveOut("not-selected", "the policy does not select it");
-        continue;
-      }
-      const other = sharedId === null ? undefined : taker.get(sharedId);
-      if (other !== undefined) {
-        leaveOut("taken-elsewhere", `taken on ${other}, which shares it`);
-        continue;
-      }
-      const { words, faults } = wordsFor(found, hostname, sources);
-      if (words.enable === false) {
-        leaveOut("not-selected", "skep.enable says so");
-        continue;
-      }
-      const dump = words.dump === undefined ? null : dumpKey(nodeId, found, words.dump);
-      const taken = dump === null ? undefined : dumped.get(dump);
-      if (taken !== undefined) {
-        leaveOut("taken-elsewhere", `its content is in the dump ${taken}`);
-        continue;
-      }
-      if (dump !== null) dumped.set(dump, `${hostname}/${volume.name}`);
-      if (sharedId !== null) taker.set(sharedId, hostname);
-      plan.jobs.push({ nodeId, hostname, volume, words, faults, users, isShared: sharedId !== null });
+  const views = nodes.flatMap(([nodeId, { part, volumes }]) =>
+    [...volumes]
+      .sort((a, b) => compare(a.facts.name, b.facts.name))
+      .map((found): VolumeView => ({ nodeId, hostname: part.hostname, found })),
+  );
+  const unasked = sources.nodes?.filter(({ id }) => !facts.has(id)).map(({ hostname }) => hostname) ?? null;
+  const seen = seenOn(facts);
+  const leaveOut = ({ hostname, found }: VolumeView, reason: NotCovered["reason"], message: string): void => {
+    plan.notCovered.push({ kind: "volume", name: `${hostname}/${found.facts.name}`, hostname, reason, message });
+  };
+  const isWanted = (view: VolumeView): boolean => selectsVolume(select, view.hostname, view.found.facts.name);
+  for (const one of groupShared(views, leaveOut)) {
+    const said = listen(one, sources, seen);
+    const { words, faults, speakers, users, missing } = said;
+    const wanted = one.filter(isWanted);
+    const programs = users.filter(({ uses }) => uses === "all");
+    const isUsed = ({ nodeId }: VolumeView): boolean =>
+      speakers.dump?.nodeIds.includes(nodeId) ?? programs.some((user) => user.nodeId === nodeId);
+    const taker = words.dump === undefined ? wanted[0] : (wanted.find(isUsed) ?? wanted[0]);
+    for (const view of one) {
+      if (!wanted.includes(view)) leaveOut(view, "not-selected", "the policy does not select it");
+      else if (words.enable === false) leaveOut(view, "not-selected", "skep.enable says so");
+      else if (view !== taker) leaveOut(view, "taken-elsewhere", `taken on ${taker?.hostname ?? ""}, which shares it`);
     }
-    for (const left of notCovered) plan.notCovered.push(asThePolicySays(left, hostname, select));
+    if (taker === undefined || words.enable === false) continue;
+    const { nodeId, hostname, found } = taker;
+    const dump = words.dump === undefined ? null : dumpKey(nodeId, found.facts.name, programs, words.dump);
+    const taken = dump === null ? undefined : dumped.get(dump);
+    if (taken !== undefined) {
+      leaveOut(taker, "taken-elsewhere", `its content is in the dump ${taken}`);
+      continue;
+    }
+    if (dump !== null) dumped.set(dump, `${hostname}/${found.facts.name}`);
+    const isShared = found.sharedId !== null;
+    plan.jobs.push({
+      ...{ nodeId, hostname, volume: found.facts, words, faults, speakers, users, missing, isShared },
+      views: one.map((view) => ({ nodeId: view.nodeId, hostname: view.hostname, name: view.found.facts.name })),
+      unasked: isShared ? unasked : [],
+    });
   }
+  for (const [, { part, notCovered }] of nodes)
+    for (const left of notCovered) plan.notCovered.push(asThePolicySays(left, part.hostname, select));
   return plan;
 }
 
+/** Each volume with all nodes' views of it; without Skep's own, which is left out. */
+function groupShared(
+  views: readonly VolumeView[],
+  leaveOut: (view: VolumeView, reason: "not-selected", message: string) => void,
+): VolumeView[][] {
+  const groups: VolumeView[][] = [];
+  const shared = new Map<string, VolumeView[]>();
+  for (const view of views) {
+    const { facts, sharedId } = view.found;
+    if (ownLabel in facts.labels) {
+      leaveOut(view, "not-selected", "Skep's own state: it is made anew where it is missing");
+      continue;
+    }
+    const known = sharedId === null ? undefined : shared.get(sharedId);
+    if (known !== undefined) {
+      known.push(view);
+      continue;
+    }
+    const group = [view];
+    groups.push(group);
+    if (sharedId !== null) shared.set(sharedId, group);
+  }
+  return groups;
+}
+
 /** Equal for two volumes of one container that is dumped by one command: the dump is taken once. */
-function dumpKey(nodeId: string, { facts, users }: FoundVolume, dump: NonNullable<VolumeWords["dump"]>): string {
-  const who = users.map(({ container }) => container).sort();
-  return JSON.stringify([nodeId, who.length === 0 ? facts.name : who, dump]);
+function dumpKey(nodeId: string, name: string, users: Said["users"], dump: NonNullable<VolumeWords["dump"]>): string {
+  const who = users.map((user) => `${user.nodeId}/${user.container}`).sort();
+  return JSON.stringify([nodeId, who.length === 0 ? name : who, dump]);
 }
 
 /** What an agent can't read is no gap where the policy didn't want it. */
@@ -222,7 +263,7 @@ export function concludeRun(frame: RunFrame, outcomes: RunOutcomes): NewRun {
     parts.push(partOf(outcome, { kind: "node", name: hostname, nodeId, hostname }, (result) => result.part));
     if (outcome.state === "done") facts.set(nodeId, outcome.result);
   }
-  const plan = planVolumes(facts, select, { rules, services: definitions?.services ?? [] });
+  const plan = planVolumes(facts, select, wordSources(rules, definitions));
   for (const { nodeId, hostname, volume, words } of plan.jobs) {
     const kind = words.dump === undefined ? ("volume" as const) : ("dump" as const);
     const wanted = { kind, name: `${hostname}/${volume.name}`, nodeId, hostname, volume };

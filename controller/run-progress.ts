@@ -1,6 +1,6 @@
 // What a run that is under way tells of itself: each part with its state, from the queue and from what agents answered
 // so far. For people: what is believed at commit is opened there.
-import type { TaskResult } from "../shared/contract/job.ts";
+import type { TaskResult } from "../shared/contract/task-result.ts";
 import { openResult } from "../shared/contract/signed-job.ts";
 import type { PartProgress, RunProgress, RunSummary } from "./api/schemas.ts";
 import type { Agents } from "./agents.ts";
@@ -22,8 +22,13 @@ export interface ProgressSources {
   images: ReadonlyMap<string, ImageJob>;
 }
 
-export async function runProgressOf(flow: FlowView, data: RunData, sources: ProgressSources): Promise<RunProgress> {
-  const outcomes = await sources.queue.outcomes(flow.id);
+/** `outcomes`: of an open flow's children so far. */
+export async function runProgressOf(
+  flow: FlowView,
+  data: RunData,
+  outcomes: ReadonlyMap<string, ChildOutcome>,
+  sources: ProgressSources,
+): Promise<RunProgress> {
   const pending = await sources.queue.children(await sources.queue.pending(flow.id));
   const parts = [
     ...[...outcomes].flatMap(([id, outcome]) => endedPart(id, outcome, data, sources) ?? []),

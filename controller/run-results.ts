@@ -1,6 +1,7 @@
 // Opens what agents answered for a run, and believes no more than that: each result is authenticated, of the job that
 // it was asked for, and names objects of its own run that are in the store. What isn't so becomes a failed outcome.
-import type { TaskKind, TaskResultOf } from "../shared/contract/job.ts";
+import type { TaskKind } from "../shared/contract/job.ts";
+import type { TaskResultOf } from "../shared/contract/task-result.ts";
 import { openResult } from "../shared/contract/signed-job.ts";
 import { SkepError, toErrorRecord } from "../shared/errors.ts";
 import { digest } from "../shared/repository/blake3.ts";
@@ -21,7 +22,7 @@ import {
 } from "./run-plan.ts";
 import type { Policy } from "./policy.ts";
 import type { OpenChild } from "./quiet-results.ts";
-import { noWords, type WordSources } from "./volume-words.ts";
+import { noWords, type WordSources } from "./volume-speakers.ts";
 
 type Children = ReadonlyMap<string, ChildOutcome>;
 

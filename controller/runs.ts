@@ -20,11 +20,12 @@ import type { UpkeepEntry } from "../shared/repository/upkeep-entry.ts";
 import { skepVersion } from "../shared/version.ts";
 import type { Agents } from "./agents.ts";
 import { commitRun } from "./commit.ts";
-import type { ChildOutcome, Flow, FlowNext, FlowView, NewChild } from "./flow.ts";
+import type { ChildOutcome, Flow, FlowHandler, FlowNext, FlowView, NewChild } from "./flow.ts";
 import type { ImageJob } from "./images/image-plan.ts";
 import type { Policies } from "./policies.ts";
 import type { Policy } from "./policy.ts";
 import type { JobQueue } from "./queue.ts";
+import { letGoHandler, letGoKind, letGoOf } from "./let-go.ts";
 import { layQuiet } from "./quiet-results.ts";
 import { childrenOf, planUnits, unitOrder, volumeTask, type QuietUnit } from "./quiet-units.ts";
 import type { Repository } from "./repository.ts";
@@ -33,6 +34,7 @@ import { childId, concludeRun, jobBytesPerSecond, nodesToAsk, type VolumeJob } f
 import { imageJobs, openImages, openNodes, opener, openSwarm, openVolumes, volumeJobs } from "./run-results.ts";
 import { dueJobId, type DueRun } from "./schedule.ts";
 import type { Dispatching } from "./tender.ts";
+import { wordSources } from "./volume-speakers.ts";
 
 export const runKind = "run";
 
@@ -74,7 +76,8 @@ export class Runs {
   readonly #book: RunBook;
   readonly #log: Logger;
   readonly #graceMs: number;
-  readonly #plans = new Map<string, RunPlan>();
+  /** Of the run that is open: there is one at a time. */
+  #planned: { flowId: string; plan: RunPlan } | null = null;
   /** Runs that Redis lost → those that were begun in their place. */
   readonly #anew = new Map<string, string>();
 
@@ -126,13 +129,22 @@ export class Runs {
     return (await this.#open(id, { runId: newRunId(now), trigger: "schedule", schedule: run.schedule })) === id;
   }
 
+  /** What a run that Redis lost had made quiet goes on, and it is begun anew. */
+  async replaceLost(flow: FlowView, now: number): Promise<void> {
+    const lost = dataOf(flow);
+    if (lost === null) return;
+    if (this.#planned?.flowId === flow.id) {
+      await letGoOf(lost.runId, this.#planned.plan.units, { queue: this.#queue, repository: this.#repository, now });
+    }
+    await this.#beginAnew(lost, now);
+  }
+
   /**
    * Begins a run anew that Redis lost: under another id, since agents refuse jobs that they know. One of a schedule is
    * due again by itself, as there is no run of that time; what its agents stored before is not stored again.
    */
-  async beginAnew(flow: FlowView, now: number): Promise<void> {
-    const lost = dataOf(flow);
-    if (lost === null || lost.trigger === "schedule" || this.#book.has(lost.runId)) return;
+  async #beginAnew(lost: RunData, now: number): Promise<void> {
+    if (lost.trigger === "schedule" || this.#book.has(lost.runId)) return;
     const runId = newRunId(now);
     const { schedule } = lost;
     const open = await this.#open(runId, { runId, trigger: "command", schedule });
@@ -154,8 +166,15 @@ export class Runs {
     return this.#queue.openFlow(runKind, id, data, runKind);
   }
 
-  /** The handler of its flows. */
-  async step(flow: Flow): Promise<FlowNext> {
+  /** For JobQueue.serveFlows. */
+  get handlers(): Record<string, FlowHandler> {
+    return {
+      [runKind]: (flow) => this.#step(flow),
+      [letGoKind]: letGoHandler(this.#repository, Date.now, this.#log),
+    };
+  }
+
+  async #step(flow: Flow): Promise<FlowNext> {
     const parsed = runDataSchema.safeParse(flow.data);
     if (!parsed.success) throw notOurs(flow.id);
     const { data } = parsed;
@@ -163,6 +182,8 @@ export class Runs {
     const now = Date.now();
     switch (data.step) {
       case "swarm":
+        // Once a recovery took over, nothing more is ordered of agents that still listen. Where the store is away, the run waits.
+        await this.#repository.refresh();
         this.#log.info({ run: data.runId, trigger: data.trigger, schedule: data.schedule }, "run begins");
         await flow.addChildren(
           ["raft" as const, "definitions" as const].map((kind) => this.#swarmJob(data, kind, now)),
@@ -226,30 +247,30 @@ export class Runs {
   }
 
   async #plan(flowId: string, data: RunData, children: ReadonlyMap<string, ChildOutcome>): Promise<RunPlan> {
-    const known = this.#plans.get(flowId);
-    if (known !== undefined) return known;
+    if (this.#planned?.flowId === flowId) return this.#planned.plan;
     const policy = await this.#policies.version(data.policyVersion);
     const nodes = openNodes(data.runId, children, this.#repository, () => "");
     const { definitions } = openSwarm(data.runId, children, this.#repository);
     const swarm = definitions.state === "done" ? definitions.result : null;
-    const services = swarm?.services ?? [];
     const images = imageJobs(data.runId, nodes, swarm, policy.images);
-    const jobs = volumeJobs(data.runId, nodes, policy.select.volumes, { rules: policy.volumes, services });
+    const jobs = volumeJobs(data.runId, nodes, policy.select.volumes, wordSources(policy.volumes, swarm));
     const upkeep = await newestUpkeep(this.#repository.catalogue);
     const units = planUnits(data.runId, jobs);
     const working = new Set([...jobs.values(), ...images.values()].map(({ nodeId }) => nodeId));
     const plan = { policy, jobs, images, units, upkeep, nodes: working.size };
-    this.#plans.set(flowId, plan);
+    // It may have ended while somebody who only looks had it planned.
+    if (!this.#book.has(data.runId)) this.#planned = { flowId, plan };
     return plan;
   }
 
-  /** What its volume and image jobs are, by child id; none before they are planned. */
+  /** What an open run's volume and image jobs are, by child id; none before they are planned. */
   async jobsOf(
     flow: FlowView,
     data: RunData,
+    children: ReadonlyMap<string, ChildOutcome>,
   ): Promise<{ volumes: ReadonlyMap<string, VolumeJob>; images: ReadonlyMap<string, ImageJob> }> {
-    if (data.step !== "commit" || flow.state !== "open") return { volumes: new Map(), images: new Map() };
-    const { jobs, images } = await this.#plan(flow.id, data, await this.#queue.outcomes(flow.id));
+    if (data.step !== "commit") return { volumes: new Map(), images: new Map() };
+    const { jobs, images } = await this.#plan(flow.id, data, children);
     return { volumes: jobs, images };
   }
 
@@ -258,8 +279,12 @@ export class Runs {
     const data = dataOf(flow);
     if (data === null || data.step !== "commit" || data.volumesAt === null) return null;
     const { runId } = data;
-    const known = this.#plans.get(flow.id);
-    const plan = known ?? (await this.#plan(flow.id, data, await this.#queue.outcomes(flow.id)));
+    let plan = this.#planned?.flowId === flow.id ? this.#planned.plan : null;
+    if (plan === null) {
+      const outcomes = await this.#queue.openOutcomes(flow.id);
+      if (outcomes === null) return null;
+      plan = await this.#plan(flow.id, data, outcomes);
+    }
     const { limits, select } = plan.policy;
     const maxBytesPerSecond = jobBytesPerSecond(limits, plan.nodes, volumesAtOnce);
     return {
@@ -288,7 +313,7 @@ export class Runs {
 
   #unitOrder({ units, jobs, policy }: RunPlan, id: string, now: number): Signed | null {
     const deadlineAt = new Date(now + policy.limits.quietMinutes * 60_000).toISOString();
-    const shared = [...jobs.values()].filter(({ isShared }) => isShared).map(({ volume }) => volume.name);
+    const shared = [...jobs.values()].filter(({ isShared }) => isShared).flatMap(({ views }) => views.map(nameOf));
     const ordered = unitOrder(units, id, { now, deadlineAt }, [...new Set(shared)], policy.select.excludePaths);
     if (ordered === null) return null;
     const { nodeId, task, timeoutMs } = ordered;
@@ -338,10 +363,14 @@ export class Runs {
   }
 
   #ended(flow: Flow, { runId }: RunData, status: string, sequence?: number): FlowNext {
-    this.#plans.delete(flow.id);
+    this.#planned = null;
     this.#log.info({ run: runId, status, sequence }, "run ended");
     return { next: "done", result: { runId, status } };
   }
+}
+
+function nameOf({ name }: { name: string }): string {
+  return name;
 }
 
 function imageTask(

@@ -45,7 +45,9 @@ export function takebackHandler(kind: TakebackKind, repository: () => Repository
     const { order, hold } = takebackDataSchema.parse(flow.data);
     const { restoreId } = openRestoreOrder(order, repository());
     const holdId = openTakebackHold(hold, restoreId, repository());
-    const steps = new Steps(flow, repository(), order, await flow.outcomes(), { round: kind, holdId });
+    // Agents refuse a job that they have done: another try at an undo that failed has jobs of its own.
+    const round = `${kind}-${holdId}`;
+    const steps = new Steps(flow, repository(), order, await flow.outcomes(), { round, holdId });
     return takebackStep(kind, steps, clock());
   };
 }

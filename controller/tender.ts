@@ -133,9 +133,12 @@ export class Tender {
   async #watch(flow: FlowView, out: readonly ChildRef[], held: readonly ChildRef[], now: number): Promise<void> {
     const { graceMs } = this.#timings;
     const silent = held.filter((ref) => this.#silentMs(ref) >= graceMs);
-    for (const child of await this.#queue.children([...out, ...silent])) {
+    const children = await this.#queue.children([...out, ...silent]);
+    // Which were pending before they were looked at: one that ended between the two is none that was lost.
+    const pending = new Set((await this.#queue.pending(flow.id)).map(({ id }) => id));
+    for (const child of children) {
       const error = giveUp(child, this.#silentMs(child), graceMs, now);
-      if (error === null) continue;
+      if (error === null || !pending.has(child.id)) continue;
       this.#log.warn({ flow: flow.id, job: child.id, state: child.state, error: toErrorRecord(error) }, error.message);
       await this.#queue.abandon(flow.id, child, error);
     }

@@ -1,11 +1,8 @@
 // The words that say how a volume is to be taken: as labels `skep.…` on volumes, services and containers, and the same
 // words in the policy, which overrules. Read strictly: a word that is not understood is a fault that the run names.
 import { z } from "zod";
-import type { TaskOf, TaskResultOf } from "../shared/contract/job.ts";
-import { globFits } from "./policy-glob.ts";
+import type { TaskOf } from "../shared/contract/job.ts";
 
-export type ServiceLabels = Pick<TaskResultOf<"definitions">["services"][number], "id" | "name" | "labels">;
-export type FoundVolume = TaskResultOf<"node">["volumes"][number];
 export type Hook = TaskOf<"pause">["before"][number];
 
 const prefix = "skep.";
@@ -49,6 +46,13 @@ export const volumeWordsSchema = z.strictObject({
   load: commandSchema.optional(),
 });
 export type VolumeWords = z.infer<typeof volumeWordsSchema>;
+export type VolumeWord = keyof VolumeWords;
+
+/** What of a label was not understood. `word`: that it would have been; null: none that there is. */
+export interface LabelFault {
+  word: VolumeWord | null;
+  message: string;
+}
 
 /** Of the policy: the words for the volumes that `match` fits, a glob on NAME or HOSTNAME/NAME. */
 export const volumeRuleSchema = volumeWordsSchema.extend({ match: z.string().min(1).max(255) });
@@ -76,12 +80,15 @@ const commandWords = ["hook.pre", "hook.post", "dump", "load"] as const;
 export function wordsOfLabels(
   labels: Readonly<Record<string, string>>,
   place: string,
-): { words: VolumeWords; faults: string[] } {
-  const faults: string[] = [];
+): { words: VolumeWords; faults: LabelFault[] } {
+  const faults: LabelFault[] = [];
+  const fault = (label: string, message: string): void => {
+    faults.push({ word: wordOf(label), message });
+  };
   const words: Record<string, unknown> = {};
-  const take = (label: string, word: string, raw: unknown, into: Record<string, unknown>, key: string): void => {
+  const take: TakeWord = (label, word, raw, into, key) => {
     if (raw !== undefined) into[key] = raw;
-    else faults.push(`${prefix}${label} on ${place} wants ${wordExpectations[word] ?? ""}`);
+    else fault(label, `${prefix}${label} on ${place} wants ${wordExpectations[word] ?? ""}`);
   };
   const commands = new Map<string, Record<string, unknown>>();
   for (const [label, value] of Object.entries(labels)) {
@@ -92,7 +99,7 @@ export function wordsOfLabels(
       const into = commands.get(owner) ?? {};
       commands.set(owner, into);
       if (name === owner) take(name, owner, check(argvSchema, listOr(value)), into, "command");
-      else commandWord(name, name.slice(owner.length + 1), value, into, owner.startsWith("hook"), take, faults, place);
+      else if (!commandWord(name, owner, value, into, take)) fault(name, unknownLabel(label, place));
     } else if (name === "enable") take(name, name, { true: true, false: false }[value], words, "enable");
     else if (name === "exclude") {
       const globs = listOr(value);
@@ -100,13 +107,13 @@ export function wordsOfLabels(
       take(name, name, check(volumeWordsSchema.shape.exclude, list), words, "exclude");
     } else if (name === "quiesce") take(name, name, check(volumeWordsSchema.shape.quiesce, value), words, "quiesce");
     else if (name === "group") take(name, name, check(volumeWordsSchema.shape.group, value), words, "group");
-    else faults.push(`there is no label ${label}, as ${place} has it`);
+    else fault(name, unknownLabel(label, place));
   }
   const hook: Record<string, unknown> = {};
   for (const [owner, command] of commands) {
     if (command["command"] === undefined) {
       if (labels[`${prefix}${owner}`] === undefined)
-        faults.push(`${place} has options of ${prefix}${owner} and no command`);
+        fault(owner, `${place} has options of ${prefix}${owner} and no command`);
     } else if (owner === "dump" || owner === "load") words[owner] = command;
     else {
       hook[owner.slice("hook.".length)] = command;
@@ -116,21 +123,34 @@ export function wordsOfLabels(
   return { words, faults };
 }
 
+type TakeWord = (label: string, word: string, raw: unknown, into: Record<string, unknown>, key: string) => void;
+
+/** An option of a command; false for one that it does not have. */
 function commandWord(
   name: string,
-  option: string,
+  owner: (typeof commandWords)[number],
   value: string,
   into: Record<string, unknown>,
-  isHook: boolean,
-  take: (label: string, word: string, raw: unknown, into: Record<string, unknown>, key: string) => void,
-  faults: string[],
-  place: string,
-): void {
+  take: TakeWord,
+): boolean {
+  const option = name.slice(owner.length + 1);
   if (option === "container") take(name, option, check(commandSchema.shape.container, value), into, option);
   else if (option === "user") take(name, option, check(commandSchema.shape.user, value), into, option);
   else if (option === "timeout") take(name, option, check(commandSchema.shape.timeout, value), into, option);
-  else if (option === "on-error" && isHook) take(name, option, check(hookSchema.shape.onError, value), into, "onError");
-  else faults.push(`there is no label ${prefix}${name}, as ${place} has it`);
+  else if (option === "on-error" && owner.startsWith("hook."))
+    take(name, option, check(hookSchema.shape.onError, value), into, "onError");
+  else return false;
+  return true;
+}
+
+function unknownLabel(label: string, place: string): string {
+  return `there is no label ${label}, as ${place} has it`;
+}
+
+/** Of a label's name without its prefix: `hook.pre.timeout` is of `hook`. */
+function wordOf(name: string): VolumeWord | null {
+  const [first = ""] = name.split(".");
+  return first in volumeWordsSchema.shape ? (first as VolumeWord) : null;
 }
 
 /** Undefined for what does not fit. */
@@ -146,39 +166,4 @@ function listOr(value: string): unknown {
   } catch {
     return null;
   }
-}
-
-export interface WordSources {
-  rules: readonly VolumeRule[];
-  services: readonly ServiceLabels[];
-}
-export const noWords: WordSources = { rules: [], services: [] };
-
-/** The nearer to the data, the more a label counts: container, service, volume; the policy's rules, in order, most. */
-export function wordsFor(
-  { facts, users }: FoundVolume,
-  hostname: string,
-  { rules, services }: WordSources,
-): { words: VolumeWords; faults: string[] } {
-  const found: { words: VolumeWords; faults: string[] }[] = [];
-  for (const user of users) found.push(wordsOfLabels(user.labels, `container ${user.container}`));
-  const ids = new Set(users.map(({ serviceId }) => serviceId));
-  for (const service of services) {
-    if (ids.has(service.id)) found.push(wordsOfLabels(service.labels, `service ${service.name}`));
-  }
-  found.push(wordsOfLabels(facts.labels, `volume ${hostname}/${facts.name}`));
-  const faults = found.flatMap((each) => each.faults);
-  const clashes = (["quiesce", "group"] as const).flatMap((word) => {
-    const said = new Set(found.slice(0, -1).flatMap(({ words }) => words[word] ?? []));
-    const settled = found.at(-1)?.words[word] !== undefined;
-    return said.size > 1 && !settled
-      ? [`those that use ${facts.name} say ${prefix}${word}=${[...said].join(" and ")}`]
-      : [];
-  });
-  let words: VolumeWords = {};
-  for (const each of found) words = { ...words, ...each.words };
-  for (const { match, ...rule } of rules) {
-    if (globFits(match, match.includes("/") ? `${hostname}/${facts.name}` : facts.name)) words = { ...words, ...rule };
-  }
-  return { words, faults: [...new Set([...faults, ...clashes])] };
 }

@@ -29,7 +29,11 @@ export class SkepError extends Error {
   }
 }
 
-/** What is left of an error after it crossed a queue, a pipe or a file: no stack, no cause. */
+/** Characters of a record's message and hint, as every schema of records has them. */
+export const longestMessage = 16_384;
+export const longestHint = 4096;
+
+/** What is left of an error after it crossed a queue, a pipe or a file: no stack, no cause, and what is too long is cut. */
 export interface ErrorRecord {
   code: ErrorCode;
   message: string;
@@ -41,10 +45,16 @@ export interface ErrorRecord {
 export function toErrorRecord(thrown: unknown): ErrorRecord {
   if (thrown instanceof SkepError) {
     const { code, message, permanent, hint } = thrown;
-    return hint === undefined ? { code, message, permanent } : { code, message, permanent, hint };
+    return bounded({ code, message, permanent, ...(hint === undefined ? {} : { hint }) });
   }
   const message = thrown instanceof Error ? thrown.message : String(thrown);
-  return { code: "SKEP_INTERNAL", message, permanent: false };
+  return bounded({ code: "SKEP_INTERNAL", message, permanent: false });
+}
+
+/** A message of a library, an engine or whoever wrote to the queue: a run object that quotes it must still be one. */
+function bounded({ code, message, permanent, hint }: ErrorRecord): ErrorRecord {
+  const cut = { code, message: message.slice(0, longestMessage), permanent };
+  return hint === undefined ? cut : { ...cut, hint: hint.slice(0, longestHint) };
 }
 
 export function fromErrorRecord(record: ErrorRecord): SkepError {
@@ -63,12 +73,12 @@ export function decodeErrorMessage(message: string): ErrorRecord {
   if (message.startsWith(queuePrefix)) {
     try {
       const parsed: unknown = JSON.parse(message.slice(queuePrefix.length));
-      if (isErrorRecord(parsed)) return parsed;
+      if (isErrorRecord(parsed)) return bounded(parsed);
     } catch (error) {
       if (!(error instanceof SyntaxError)) throw error;
     }
   }
-  return { code: "SKEP_QUEUE_JOB_FAILED", message, permanent: false };
+  return bounded({ code: "SKEP_QUEUE_JOB_FAILED", message, permanent: false });
 }
 
 function isErrorRecord(value: unknown): value is ErrorRecord {

@@ -5,9 +5,12 @@ import type { CommandRecord } from "../../shared/repository/run.ts";
 import type { Docker } from "../docker.ts";
 import type { Container } from "../docker-objects.ts";
 import { containerName } from "../docker-objects.ts";
+import { findPlace, useOf, type Use } from "../volume-place.ts";
 
 const stderrBytes = 4096;
 const stdoutBytes = 1024;
+/** Above it a signal ended the command, as shells and engines tell it. */
+const mostOwnExitCode = 128;
 
 export interface Ran {
   record: CommandRecord;
@@ -32,7 +35,7 @@ export async function runInContainer(
 ): Promise<Ran> {
   const container = await findContainer(command, docker, signal);
   if (container === null) {
-    const record = { step, container: command.container ?? "none", exitCode: null, stderr: "" };
+    const record = { step, container: command.container ?? command.saidBy ?? "none", exitCode: null, stderr: "" };
     return { record, fault: noContainer(step, command) };
   }
   const name = containerName(container);
@@ -81,33 +84,51 @@ function recordOf(
   stderr: Tail,
   stdout: Tail,
 ): CommandRecord {
-  const record = { step, container, exitCode, stderr: redact(stderr.text()) };
+  const record = { step, container, exitCode, stderr: stderr.redacted() };
   const tellsNothing = exitCode !== 0 && record.stderr.trim() === "";
-  // A dump's own bytes are data, and stay out of the run.
-  return tellsNothing && step !== "dump" ? { ...record, stdout: redact(stdout.text()) } : record;
+  // What a dump put out until it was broken off are rows, and says nothing of why.
+  const isData = step === "dump" && (exitCode === null || exitCode > mostOwnExitCode);
+  return tellsNothing && !isData ? { ...record, stdout: stdout.redacted() } : record;
 }
 
-/** By name of container or service; else the first one that runs and uses the volume. Null where there is none. */
+type Place = Pick<ContainerCommand, "container" | "saidBy" | "volume">;
+
+/**
+ * By name of container or service; else, of those whose label it is or of all, the first one that runs and uses the
+ * volume. One that uses only a folder in it is meant by nobody but its own label. Null where there is none.
+ */
 export async function findContainer(
-  { container, volume }: ContainerCommand,
+  { container, saidBy, volume }: Place,
   docker: Docker,
   signal: AbortSignal,
 ): Promise<Container | null> {
   const running = await docker.containers({ status: ["running"] }, signal);
-  const found = running.filter((each) =>
-    container === null
-      ? each.Mounts?.some(({ Type, Name }) => Type === "volume" && Name === volume)
-      : containerName(each) === container || each.Labels?.["com.docker.swarm.service.name"] === container,
-  );
-  return found.sort((a, b) => (containerName(a) < containerName(b) ? -1 : 1))[0] ?? null;
+  const name = container ?? saidBy;
+  const named = running
+    .filter((each) => name === undefined || isCalled(each, name))
+    .sort((a, b) => (containerName(a) < containerName(b) ? -1 : 1));
+  if (container !== null || named.length === 0) return named[0] ?? null;
+  const place = await findPlace([volume], docker, signal);
+  const using = (use: Use): Container | undefined => named.find((each) => useOf(each, place) === use);
+  return using("all") ?? (saidBy === undefined ? undefined : using("part")) ?? null;
 }
 
-export function noContainer(step: CommandRecord["step"], { container, volume }: ContainerCommand): SkepError {
-  const what =
-    container === null ? `no running container uses volume ${volume}` : `no container ${container} runs here`;
+function isCalled(container: Container, name: string): boolean {
+  return containerName(container) === name || container.Labels?.["com.docker.swarm.service.name"] === name;
+}
+
+/** What is missing where there is none. */
+export function describePlace({ container, saidBy, volume }: Place): string {
+  if (container !== null) return `no container ${container} runs here`;
+  return saidBy === undefined
+    ? `no running container uses volume ${volume}`
+    : `no running container of ${saidBy}, whose label it is, uses volume ${volume}`;
+}
+
+export function noContainer(step: CommandRecord["step"], command: ContainerCommand): SkepError {
   return new SkepError({
     code: "SKEP_COMMAND_NO_CONTAINER",
-    message: `${step} had nowhere to run: ${what}`,
+    message: `${step} had nowhere to run: ${describePlace(command)}`,
     permanent: true,
     hint: "start it, or name another container for this command",
   });
@@ -134,6 +155,9 @@ function failed(
   });
 }
 
+/** More than is told is looked at: cut off from its name, a secret would not look like one. */
+const lookBackBytes = 8192;
+
 /** The last bytes of what came. */
 class Tail {
   readonly #most: number;
@@ -143,16 +167,20 @@ class Tail {
     this.#most = most;
   }
   add(bytes: Buffer): void {
-    this.#bytes = Buffer.concat([this.#bytes, bytes.subarray(-this.#most)]).subarray(-this.#most);
+    const kept = this.#most + lookBackBytes;
+    this.#bytes = Buffer.concat([this.#bytes, bytes.subarray(-kept)]).subarray(-kept);
   }
-  text(): string {
-    return this.#bytes.toString("utf8");
+  /** No more characters than bytes are to be told. */
+  redacted(): string {
+    return redact(this.#bytes.toString("utf8")).slice(-this.#most);
   }
 }
 
 const secretName = String.raw`[\w.-]*(?:pass(?:word|wd|phrase)?|pwd|secret|token|credential|api[_-]?key|private[_-]?key|access[_-]?key|authorization)[\w.-]*`;
 const redactions: readonly [RegExp, string][] = [
   [/-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)/g, "[redacted]"],
+  // One whose begin was cut off.
+  [/^[\s\S]*-----END [A-Z ]*PRIVATE KEY-----/, "[redacted]"],
   [/\b(AGE-SECRET-KEY-|SWMKEY-|SWMTKN-)[\w+/=-]+/g, "[redacted]"],
   // scheme://user:password@host
   [/(\b[a-z][a-z0-9+.-]*:\/\/[^\s:/@]*:)[^\s@]+@/gi, "$1[redacted]@"],

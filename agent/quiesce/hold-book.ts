@@ -5,6 +5,7 @@ import {
   decodeHoldRecord,
   encodeHoldRecord,
   holdLabels,
+  holdOverName,
   holdRecordName,
   type HoldRecord,
 } from "../../shared/contract/hold-record.ts";
@@ -79,10 +80,37 @@ export async function writeRecord(docker: Docker, record: HoldRecord, signal?: A
   const { holdId, serviceId, serviceVersion } = record;
   const name = holdRecordName(holdId, serviceId, serviceVersion);
   const labels = { [holdLabels.hold]: holdId, [holdLabels.service]: serviceId };
+  await createOnce(docker, { name, labels, data: encodeHoldRecord(record) }, signal);
+}
+
+async function createOnce(
+  docker: Docker,
+  config: Parameters<Docker["createConfig"]>[0],
+  signal?: AbortSignal,
+): Promise<void> {
   try {
-    await docker.createConfig({ name, labels, data: encodeHoldRecord(record) }, signal);
+    await docker.createConfig(config, signal);
   } catch (error) {
     if ((error as SkepError).code !== "SKEP_DOCKER_CONFLICT") throw error;
+  }
+}
+
+/** Durable in the swarm when it resolves: a hold that writes its record after that finds it, and one before is found by its record. */
+export async function writeOver(docker: Docker, holdId: string): Promise<void> {
+  const labels = { [holdLabels.hold]: holdId, [holdLabels.releasedAt]: new Date().toISOString() };
+  await createOnce(docker, { name: holdOverName(holdId), labels, data: Buffer.from("{}") });
+}
+
+export async function isOver(docker: Docker, holdId: string, signal?: AbortSignal): Promise<boolean> {
+  const found = await docker.configs({ label: [`${holdLabels.hold}=${holdId}`] }, signal);
+  return found.some(({ Spec }) => Spec.Name === holdOverName(holdId));
+}
+
+/** Those that were written before `time`, ms since 1970. */
+export async function dropOver(docker: Docker, time: number, signal?: AbortSignal): Promise<void> {
+  for (const { ID, Spec } of await docker.configs({ label: [holdLabels.hold] }, signal)) {
+    const { [holdLabels.hold]: holdId = "", [holdLabels.releasedAt]: writtenAt = "" } = Spec.Labels ?? {};
+    if (Spec.Name === holdOverName(holdId) && Date.parse(writtenAt) < time) await docker.removeConfig(ID, signal);
   }
 }
 

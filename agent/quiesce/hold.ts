@@ -1,15 +1,19 @@
 // Holding services: a replicated one gets no replicas, a global one a constraint that no node meets, for as long as
-// something needs their volumes quiet; and giving them back. What is done is written down before (hold-book.ts), so
-// that whoever comes next can undo it. Whoever changes a held service meanwhile wins (verdict.ts).
+// something needs their volumes quiet; release.ts gives them back. What is done is written down before (hold-book.ts), so
+// that whoever comes next can undo it. Whoever changes a held service meanwhile wins (verdict.ts). A service is in one
+// hold at a time: what a second one would write down as its former spec is what the first one made of it.
+import { randomInt } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { heldSpec, sameSpec, type HoldRecord, type SpecJson } from "../../shared/contract/hold-record.ts";
-import type { TaskOf, TaskResultOf } from "../../shared/contract/job.ts";
+import type { TaskOf } from "../../shared/contract/job.ts";
+import type { TaskResultOf } from "../../shared/contract/task-result.ts";
 import { SkepError } from "../../shared/errors.ts";
+import { heldSpec, type SpecJson } from "../../shared/held-spec.ts";
 import type { Docker } from "../docker.ts";
 import type { SwarmService } from "../docker-objects.ts";
-import { dropRecords, findRecords, markRecord, newestOfEach, writeRecord, type KeptRecord } from "./hold-book.ts";
+import { dropRecords, findRecords, isOver, markRecord, writeRecord, type KeptRecord } from "./hold-book.ts";
 import { refusalOf, type Refusal } from "./refusal.ts";
-import { previousOf, verdictOn, type Spec } from "./verdict.ts";
+import { emptyRelease, release, releaseOne } from "./release.ts";
+import { isAsReleased, recordOf, verdictOn, type Spec } from "./verdict.ts";
 
 /** States of a task whose container is, or may be, there (swarmkit's task states up to `running`). */
 const livingStates = new Set([
@@ -24,58 +28,63 @@ const livingStates = new Set([
   "running",
 ]);
 const pollMs = 250;
-/** Longer than Docker's default of 10 s for a container to stop, and any that is usual. */
-const defaultGoneTimeoutMs = 180_000;
-const triesOnConflict = 10;
+/** Characters, as taskResultSchema takes them. */
+const mostMessage = 4096;
+
+/** ms. */
+export interface HoldTimings {
+  /** How long tasks may take to go: longer than Docker's default of 10 s for a container to stop, and any that is usual. */
+  goneMs: number;
+  /** How long the end of another hold is waited for, while what this one's unit paused stands still. */
+  othersMs: number;
+  /** The same where nothing stands still yet: before a restore. */
+  othersOfAllMs: number;
+}
+const defaultTimings: HoldTimings = { goneMs: 180_000, othersMs: 15_000, othersOfAllMs: 120_000 };
 
 type HoldResult = TaskResultOf<"hold">;
-type ReleaseResult = TaskResultOf<"release">;
 
 /**
  * Resolves once no task of the held services is left on any node. A service that can't be held is in `skipped`; with
  * `allOrNone` it is an error, SKEP_HOLD_REFUSED, and none is held. Throws SKEP_HOLD_OVER where the deadline has
- * passed or the hold was released before, SKEP_HOLD_TIMEOUT where tasks stay; then all that was held is released again.
+ * passed or the hold was released, SKEP_HOLD_TIMEOUT where tasks stay; then all that was held is released again.
  */
 export async function hold(
   task: TaskOf<"hold">,
   docker: Docker,
   signal: AbortSignal,
-  goneTimeoutMs = defaultGoneTimeoutMs,
+  timings: Partial<HoldTimings> = {},
 ): Promise<HoldResult> {
+  const { goneMs, othersMs, othersOfAllMs } = { ...defaultTimings, ...timings };
   const { holdId, deadlineAt } = task;
-  if (Date.parse(deadlineAt) <= Date.now()) throw over(holdId, "its deadline has passed");
+  refuseLate(task);
   const earlier = await findRecords(docker, { holdId }, signal);
   if (earlier.some(({ releasedAt }) => releasedAt !== null)) throw over(holdId, "it was released before");
   const skipped: HoldResult["skipped"] = [];
-  const shared = new Set(task.sharedVolumes);
-  const nodes = await docker.nodes(signal);
-  const refuse = (service: SwarmService, refusal: Refusal): void => {
-    const { ID: serviceId, Spec } = service;
+  const refuse = ({ ID: serviceId, Spec }: SwarmService, refusal: Refusal): void => {
     if (task.allOrNone) throw refused(Spec.Name, refusal);
-    skipped.push({ serviceId, name: Spec.Name, reason: refusal.reason, message: refusal.message });
+    const message = refusal.message.slice(0, mostMessage);
+    skipped.push({ serviceId, name: Spec.Name, reason: refusal.reason, message });
   };
-  const services: SwarmService[] = [];
+  const claimed: SwarmService[] = [];
   const held: HoldResult["held"] = [];
-  for (const id of task.serviceIds) {
-    const service = await docker.service(id, signal);
-    if (service === null) continue;
-    const known = earlier.some(({ record }) => record.serviceId === id);
-    const refusal = known ? null : refusalOf(service, nodes, shared);
-    if (refusal !== null) refuse(service, refusal);
-    // Nothing to stop: an update would only cost it its previous spec.
-    else if (!known && replicasOf(service.Spec) === 0)
-      held.push({ serviceId: id, name: service.Spec.Name, replicas: 0 });
-    else services.push(service);
-  }
+  const othersUntil = Date.now() + (task.allOrNone ? othersOfAllMs : othersMs);
   try {
-    for (const service of services) await record(service, task, docker, signal);
-    for (const service of services) {
+    for (const id of task.serviceIds) {
+      const claim = await claimService(id, task, docker, signal, othersUntil);
+      if (claim === null) continue;
+      const { service } = claim;
+      if (claim.kind === "refused") refuse(service, claim.refusal);
+      else if (claim.kind === "idle") held.push({ serviceId: id, name: service.Spec.Name, replicas: 0 });
+      else claimed.push(service);
+    }
+    for (const service of claimed) {
+      signal.throwIfAborted();
       const kept = await stop(service.ID, task, docker, signal);
       if (kept === null) refuse(service, changedMeanwhile);
       else held.push({ serviceId: service.ID, name: service.Spec.Name, replicas: replicasOf(kept.record.former) });
     }
-    const goneMs = Math.min(goneTimeoutMs, Date.parse(deadlineAt) - Date.now());
-    await untilGone(docker, held, signal, goneMs);
+    await untilGone(docker, held, signal, Math.min(goneMs, Date.parse(deadlineAt) - Date.now()));
     return { kind: "hold", held, skipped };
   } catch (error) {
     // An agent that stops gives the job back: the next one goes on with it, or the deadline ends it.
@@ -87,43 +96,103 @@ export async function hold(
 
 const changedMeanwhile: Refusal = { reason: "changed", message: "its owner changed it just now", hint: "try again" };
 
-async function record(service: SwarmService, task: TaskOf<"hold">, docker: Docker, signal: AbortSignal): Promise<void> {
-  const { ID: serviceId, Version } = service;
-  const all = await findRecords(docker, { serviceId }, signal);
-  if (all.some(({ record: { holdId } }) => holdId === task.holdId)) return;
+type Claim =
+  /** Its record is this hold's. */
+  | { kind: "claimed"; service: SwarmService }
+  /** Nothing to stop: an update would only cost it its previous spec. */
+  | { kind: "idle"; service: SwarmService }
+  | { kind: "refused"; service: SwarmService; refusal: Refusal };
+
+/** Writes the record of a service that can be held, once no other hold of it is open. Null where there is no such service. */
+async function claimService(
+  serviceId: string,
+  task: TaskOf<"hold">,
+  docker: Docker,
+  signal: AbortSignal,
+  othersUntil: number,
+): Promise<Claim | null> {
   const { holdId, deadlineAt } = task;
-  await writeRecord(docker, recordOf(service, { holdId, deadlineAt }, all[0] ?? null, Version.Index), signal);
-  // What a rollback of this service means is in the new record.
-  await dropRecords(
-    docker,
-    all.filter(({ releasedAt }) => releasedAt !== null),
-    signal,
-  );
+  const shared = new Set(task.sharedVolumes);
+  for (;;) {
+    if (await isOver(docker, holdId, signal)) throw over(holdId, releasedMeanwhile);
+    const all = await findRecords(docker, { serviceId }, signal);
+    const service = await docker.service(serviceId, signal);
+    if (service === null) return null;
+    const own = all.find(({ record }) => record.holdId === holdId);
+    const other = otherOpen(all, holdId);
+    // An attempt before this stopped it: whoever wrote a record since steps back.
+    const isStopped = own !== undefined && verdictOn(service, own.record, own.leftAt).kind === "held";
+    if (own !== undefined && (isStopped || other === undefined)) return { kind: "claimed", service };
+    if (own !== undefined) await dropRecords(docker, [own], signal);
+    else if (other === undefined) {
+      const refusal = refusalOf(service, await docker.nodes(signal), shared);
+      const last = all[0]?.record ?? null;
+      // The engine's own work at Skep's last release soon ends.
+      const isStarting = refusal?.reason === "update" && isAsReleased(service, last) && Date.now() < othersUntil;
+      if (isStarting) {
+        await sleep(pollMs, undefined, { signal });
+        continue;
+      }
+      if (refusal !== null) return { kind: "refused", service, refusal };
+      if (replicasOf(service.Spec) === 0) return { kind: "idle", service };
+      refuseLate(task);
+      await writeRecord(docker, recordOf(service, { holdId, deadlineAt }, last, service.Version.Index), signal);
+      const now = await findRecords(docker, { serviceId }, signal);
+      if (otherOpen(now, holdId) === undefined) {
+        // What a rollback of this service means is in the new record.
+        const older = all.filter(({ releasedAt }) => releasedAt !== null);
+        await dropRecords(docker, older, signal);
+        return { kind: "claimed", service };
+      }
+      // Two at once: each that sees the other steps back, and tries again at another moment.
+      const mine = now.filter(({ record }) => record.holdId === holdId);
+      await dropRecords(docker, mine, signal);
+    }
+    if (other !== undefined && Date.parse(other.record.deadlineAt) <= Date.now()) {
+      const fault = await endOverdue(other, docker);
+      const still = otherOpen(await findRecords(docker, { serviceId }, signal), holdId);
+      if (fault === null || still?.record.holdId !== other.record.holdId) continue;
+      if (fault.permanent || Date.now() >= othersUntil)
+        return { kind: "refused", service, refusal: heldByStuck(other, fault) };
+    } else if (Date.now() >= othersUntil) return { kind: "refused", service, refusal: heldByOther(other) };
+    await sleep(pollMs + randomInt(pollMs), undefined, { signal });
+  }
 }
 
-function recordOf(
-  service: SwarmService,
-  hold: Pick<HoldRecord, "holdId" | "deadlineAt">,
-  last: KeptRecord | null,
-  serviceVersion: number,
-): HoldRecord {
-  const { ID: serviceId, Spec, PreviousSpec, UpdateStatus } = service;
-  const earlier = last?.record ?? null;
-  // Then the present status is that of the release, and tells nothing of its owner's last update.
-  const asReleased =
-    earlier !== null && sameSpec(Spec, earlier.former) && sameSpec(PreviousSpec, heldSpec(earlier.former));
+function otherOpen(records: readonly KeptRecord[], holdId: string): KeptRecord | undefined {
+  return records.find(({ record, releasedAt }) => releasedAt === null && record.holdId !== holdId);
+}
+
+/** Null where all of it was given back. */
+async function endOverdue({ record }: KeptRecord, docker: Docker): Promise<SkepError | null> {
+  try {
+    await release(record.holdId, docker);
+    return null;
+  } catch (error) {
+    if (error instanceof SkepError && error.code === "SKEP_HOLD_STUCK") return error;
+    throw error;
+  }
+}
+
+function heldByStuck({ record, heldAt }: KeptRecord, { message, hint }: SkepError): Refusal {
+  const since = heldAt === null ? "" : ` since ${heldAt}`;
   return {
-    version: 1,
-    ...hold,
-    serviceId,
-    former: Spec,
-    previous: previousOf(service, earlier),
-    updateStatus: (asReleased ? earlier.updateStatus : UpdateStatus) ?? null,
-    serviceVersion,
+    reason: "held",
+    message: `hold ${record.holdId}, which is over, has it stopped${since}, and it can't be given back: ${message}`,
+    hint: hint ?? "give it back by hand",
   };
 }
 
-/** Null where somebody changed the service after it was recorded. */
+function heldByOther(other: KeptRecord | undefined): Refusal {
+  const until = other === undefined ? "" : ` until ${other.record.deadlineAt} at the latest`;
+  return {
+    reason: "held",
+    message: `another run or restore has it stopped${until}`,
+    hint: "wait for the end of that: `skep runs` and `skep restore list` show what is under way",
+  };
+}
+
+/** Null where somebody changed the service after it was recorded. Throws SKEP_HOLD_OVER where the hold was released meanwhile. */
 async function stop(
   serviceId: string,
   task: TaskOf<"hold">,
@@ -133,6 +202,9 @@ async function stop(
   const [kept] = await findRecords(docker, { holdId: task.holdId, serviceId }, signal);
   if (kept === undefined) return null;
   const { record, leftAt } = kept;
+  // A release that found no record left word of itself before it looked.
+  const isReleased = kept.releasedAt !== null || (await isOver(docker, record.holdId, signal));
+  if (isReleased) throw over(record.holdId, releasedMeanwhile);
   const service = await docker.service(serviceId, signal);
   if (service === null) return null;
   if (verdictOn(service, record, leftAt).kind === "held") return kept;
@@ -140,9 +212,12 @@ async function stop(
     await dropRecords(docker, [kept], signal);
     return null;
   }
+  // Who releases what is overdue may have been here already.
+  refuseLate(task);
   const heldAt = new Date().toISOString();
   try {
-    await docker.updateService(serviceId, record.serviceVersion, heldSpec(record.former) as Spec, signal);
+    // Not aborted: one that is on its way would stop the service after its release.
+    await docker.updateService(serviceId, record.serviceVersion, heldSpec(record.former) as Spec);
   } catch (error) {
     if ((error as SkepError).code !== "SKEP_DOCKER_CONFLICT") throw error;
     // The update may have been carried out although its answer was lost.
@@ -154,8 +229,14 @@ async function stop(
   }
   const version = (await docker.service(serviceId, signal))?.Version.Index;
   await markRecord(docker, kept, { heldAt, ...(version === undefined ? {} : { version }) });
-  return kept;
+  // A release that came in between found it as it was, and nobody would come again.
+  const [marked] = await findRecords(docker, { holdId: task.holdId, serviceId });
+  if (marked === undefined || marked.releasedAt === null) return kept;
+  await releaseOne(marked, docker, emptyRelease());
+  throw over(record.holdId, releasedMeanwhile);
 }
+
+export const releasedMeanwhile = "it was released meanwhile";
 
 function replicasOf({ Mode }: SpecJson): number | null {
   return Mode.Replicated ? (Mode.Replicated.Replicas ?? 1) : null;
@@ -186,82 +267,6 @@ async function untilGone(
   }
 }
 
-/** Whatever is still held by this hold is given back. Not aborted by anything: services must run again. */
-export async function release(holdId: string, docker: Docker): Promise<ReleaseResult> {
-  const result: ReleaseResult = { kind: "release", released: [], leftAlone: [], rolledBack: [], quiet: [] };
-  const records = await findRecords(docker, { holdId });
-  for (const kept of newestOfEach(records)) {
-    if (kept.releasedAt === null) await releaseOne(kept, docker, result);
-  }
-  return result;
-}
-
-async function releaseOne(kept: KeptRecord, docker: Docker, result: ReleaseResult): Promise<void> {
-  const { record, leftAt } = kept;
-  const { serviceId, former } = record;
-  const name = former.Name;
-  for (let tries = 1; ; tries++) {
-    const service = await docker.service(serviceId);
-    if (service === null) {
-      await dropRecords(docker, [kept]);
-      result.leftAlone.push(name);
-      return;
-    }
-    const verdict = verdictOn(service, record, leftAt);
-    try {
-      switch (verdict.kind) {
-        case "held":
-          await docker.updateService(serviceId, service.Version.Index, former);
-          result.released.push(name);
-          break;
-        case "as-before":
-          result.released.push(name);
-          break;
-        case "rolled-back":
-          if (verdict.to !== null) await docker.updateService(serviceId, service.Version.Index, verdict.to);
-          result.rolledBack.push(name);
-          break;
-        case "changed":
-          if (verdict.without !== null) await keepChange(kept, service, verdict.without, docker);
-          result.leftAlone.push(name);
-          break;
-      }
-      await noteRelease(kept, docker, result);
-      return;
-    } catch (error) {
-      const { code } = error as SkepError;
-      const again = code === "SKEP_DOCKER_CONFLICT" || code === "SKEP_DOCKER_NOT_FOUND";
-      if (!again || tries >= triesOnConflict) throw error;
-      await sleep(50 * tries);
-    }
-  }
-}
-
-/** Its owner's change stays, without what it took over from the held spec; what a rollback means then is recorded first. */
-async function keepChange(kept: KeptRecord, service: SwarmService, spec: Spec, docker: Docker): Promise<void> {
-  const { record } = kept;
-  const { holdId, deadlineAt, former } = record;
-  const next: HoldRecord = {
-    ...recordOf(service, { holdId, deadlineAt }, null, service.Version.Index),
-    former: spec,
-    previous: former,
-  };
-  await writeRecord(docker, next);
-  await docker.updateService(record.serviceId, service.Version.Index, spec);
-  const [newest] = await findRecords(docker, { holdId, serviceId: record.serviceId });
-  if (newest !== undefined) await noteRelease(newest, docker, null);
-}
-
-async function noteRelease(kept: KeptRecord, docker: Docker, result: ReleaseResult | null): Promise<void> {
-  const { record, heldAt } = kept;
-  const releasedAt = new Date().toISOString();
-  const version = (await docker.service(record.serviceId))?.Version.Index;
-  await markRecord(docker, kept, { releasedAt, ...(version === undefined ? {} : { version }) });
-  if (result === null || heldAt === null) return;
-  const quietMs = Math.max(0, Date.parse(releasedAt) - Date.parse(heldAt));
-  result.quiet.push({ service: record.former.Name, quietMs });
-}
-
 function refused(name: string, { message, hint }: Refusal): SkepError {
   return new SkepError({
     code: "SKEP_HOLD_REFUSED",
@@ -271,7 +276,12 @@ function refused(name: string, { message, hint }: Refusal): SkepError {
   });
 }
 
-function over(holdId: string, why: string): SkepError {
+function refuseLate({ holdId, deadlineAt }: TaskOf<"hold">): void {
+  if (Date.parse(deadlineAt) <= Date.now()) throw over(holdId, "its deadline has passed");
+}
+
+/** SKEP_HOLD_OVER. */
+export function over(holdId: string, why: string): SkepError {
   return new SkepError({
     code: "SKEP_HOLD_OVER",
     message: `hold ${holdId} is not taken up: ${why}`,

@@ -1,7 +1,7 @@
 // The end of a quiet: what was paused goes on, what was stopped is started. Not aborted by anything, a full disk
 // neither: the engine is told first, then the journal. What can't be done now stays in the journal and is due again:
 // whoever looks there next tries anew.
-import type { TaskResultOf } from "../../shared/contract/job.ts";
+import type { TaskResultOf } from "../../shared/contract/task-result.ts";
 import { fromErrorRecord, SkepError, toErrorRecord } from "../../shared/errors.ts";
 import type { Docker } from "../docker.ts";
 import type { Journal } from "../journal.ts";
@@ -49,8 +49,9 @@ export async function letGo(record: PauseRecord, docker: Docker, journal: Journa
     }
   });
   faults.push(...again.faults);
+  const quiet = quietTimes({ ...known, stops: again.stops }, Date.now());
   try {
-    if (faults.length === 0 && !again.isWaiting) journal.removePause(pauseId);
+    if (faults.length === 0 && !again.isWaiting) journal.endPause(pauseId, JSON.stringify(quiet), Date.now());
     else {
       // What the engine refuses to start it will refuse a second later.
       const isRefused = faults.length > 0 && faults.every(({ code }) => code === "SKEP_START_FAILED");
@@ -62,13 +63,20 @@ export async function letGo(record: PauseRecord, docker: Docker, journal: Journa
     if (!again.isWaiting) faults.push(notNoted(pauseId, error));
   }
   if (faults.length > 0) throw faults[0] as SkepError;
-  const { quietMs = 0 } = known;
-  const quiet: LetGo["quiet"] = [
-    ...containers.map(({ name }) => ({ name, how: "pause" as const, quietMs })),
-    ...again.stops.map((each) => ({ name: each.name, how: "stop" as const, quietMs: each.quietMs ?? 0 })),
-  ];
   const woken = isPaused ? containers.map(({ name }) => name) : [];
   return { quiet, wentOn: [...woken, ...again.started], isWaiting: again.isWaiting };
+}
+
+/** So far, of those that still stand still. `now`: ms since 1970. */
+export function quietTimes({ containers, stops, pausedAt, quietMs }: PauseRecord, now: number): LetGo["quiet"] {
+  const since = (time: string): number => Math.max(0, now - Date.parse(time));
+  return [
+    ...containers.map(({ name }) => ({ name, how: "pause" as const, quietMs: quietMs ?? since(pausedAt) })),
+    ...stops.map(({ name, sentAt, quietMs: stoodMs }) => ({
+      ...{ name, how: "stop" as const },
+      quietMs: stoodMs ?? (sentAt === undefined ? 0 : since(sentAt)),
+    })),
+  ];
 }
 
 /** Those whose deadline has passed: names of containers that went on, and what could not be let go. `now`: ms since 1970; Infinity: all. */
@@ -90,7 +98,7 @@ export async function letGoDue(
   return { wentOn, faults };
 }
 
-function notNoted(pauseId: string, thrown: unknown): SkepError {
+export function notNoted(pauseId: string, thrown: unknown): SkepError {
   return new SkepError({
     code: isStateFull(thrown) ? "SKEP_STATE_FULL" : "SKEP_STATE_UNWRITABLE",
     message: `pause ${pauseId}: what became of it could not be written to the agent's journal: ${(thrown as Error).message}`,

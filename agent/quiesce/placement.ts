@@ -1,6 +1,8 @@
 // Where a service may run, by its constraints and platforms: the swarm's own rules (swarmkit's constraint package), so
 // that a service that was stopped for its data is sure to start where that data is.
-import { sharedIdOf, volumeKind } from "../source/volume-kind.ts";
+import { heldConstraint } from "../../shared/held-spec.ts";
+import { volumeKind } from "../../shared/volume-kind.ts";
+import { sharedIdOf } from "../source/volume-kind.ts";
 import type { SpecMount, SwarmNode, SwarmService } from "../docker-objects.ts";
 
 /** `node.labels.disk!=slow`: key, whether equal is wanted, value. Null for what Docker would not have taken. */
@@ -40,11 +42,25 @@ const architecture = (name: string): string => sameArchitecture[name] ?? name;
 
 /** Nodes that may run the service's tasks, now or when they are back. A drained one may not. */
 export function eligibleNodes(service: Pick<SwarmService, "Spec">, nodes: readonly SwarmNode[]): SwarmNode[] {
-  const { Placement } = service.Spec.TaskTemplate;
-  const constraints = Placement?.Constraints ?? [];
-  const platforms = Placement?.Platforms ?? [];
+  const active = nodes.filter(({ Spec }) => Spec.Availability === "active");
+  return allowedNodes(active, service, service.Spec.TaskTemplate.Placement?.Constraints ?? []);
+}
+
+/** Nodes for which the service is meant: whatever their availability, and though Skep or its owner holds it. Null: any. */
+export function meantNodes(service: Pick<SwarmService, "Spec">, nodes: readonly SwarmNode[]): SwarmNode[] | null {
+  const constraints = service.Spec.TaskTemplate.Placement?.Constraints ?? [];
+  const own = constraints.filter((constraint) => constraint !== heldConstraint);
+  const allowed = allowedNodes(nodes, service, own);
+  return allowed.length === 0 || allowed.length === nodes.length ? null : allowed;
+}
+
+function allowedNodes(
+  nodes: readonly SwarmNode[],
+  service: Pick<SwarmService, "Spec">,
+  constraints: readonly string[],
+): SwarmNode[] {
+  const platforms = service.Spec.TaskTemplate.Placement?.Platforms ?? [];
   return nodes.filter((node) => {
-    if (node.Spec.Availability !== "active") return false;
     const { OS = "", Architecture = "" } = node.Description.Platform ?? {};
     const fits = platforms.some(
       (wanted) =>

@@ -5,6 +5,8 @@ import type { TaskOf } from "../../shared/contract/job.ts";
 import { helperLabel, type Docker } from "../docker.ts";
 import type { Journal } from "../journal.ts";
 import { containerName } from "../docker-objects.ts";
+import { unlessAborted } from "../unless-aborted.ts";
+import { findPlace, usesPlace, type VolumePlace } from "../volume-place.ts";
 import { readPauses } from "./pause-record.ts";
 
 type Quiet = NonNullable<TaskOf<"volume">["quiet"]>;
@@ -12,36 +14,50 @@ type Quiet = NonNullable<TaskOf<"volume">["quiet"]>;
 export class QuietWatch {
   readonly #docker: Docker;
   readonly #journal: Journal;
-  readonly #volume: string;
+  readonly #place: VolumePlace;
   readonly #quiet: Quiet;
   readonly #stop = new AbortController();
   /** Ids of containers: that the pause froze, and that began to use the volume. */
   readonly #frozen: ReadonlySet<string>;
   readonly #mounting = new Set<string>();
+  /** Skep's own. */
+  readonly #helpers = new Set<string>();
+  /** Of containers that came: by id, whether one uses the volume; null for one that was gone before it was seen. */
+  readonly #coming = new Map<string, Promise<boolean | null>>();
+  readonly #starting: Promise<void>[] = [];
   #broken: string | null = null;
   #hasEnded: () => boolean = () => true;
 
-  private constructor(docker: Docker, journal: Journal, volume: string, quiet: Quiet) {
+  private constructor(docker: Docker, journal: Journal, place: VolumePlace, quiet: Quiet) {
     this.#docker = docker;
     this.#journal = journal;
-    this.#volume = volume;
+    this.#place = place;
     this.#quiet = quiet;
     this.#frozen = new Set(this.#record()?.containers.map(({ id }) => id));
   }
 
   /** close() it. Where it was not quiet to begin with, prove() says so. */
   static async begin(docker: Docker, journal: Journal, volume: string, quiet: Quiet): Promise<QuietWatch> {
-    const watch = new QuietWatch(docker, journal, volume, quiet);
-    const events = { type: ["container", "volume"], event: ["mount", "unpause"] };
+    const place = await findPlace([volume], docker);
+    const watch = new QuietWatch(docker, journal, place, quiet);
+    const events = { type: ["container", "volume"], event: ["mount", "unpause", "create", "start"] };
     const { hasEnded } = await docker.watch(
       events,
       ({ Type, Action, Actor }) => {
-        if (Type === "volume" && Action === "mount" && Actor.ID === volume) {
+        if (Type === "volume" && Action === "mount" && place.names.has(Actor.ID)) {
           watch.#suspect(Actor.Attributes?.["container"] ?? null);
         }
         if (Type === "container" && Action === "unpause" && watch.#frozen.has(Actor.ID)) {
           watch.#broken ??= `container ${Actor.Attributes?.["name"] ?? Actor.ID} went on`;
         }
+        // Of a folder that is bound from the host the engine tells no mount.
+        if (Type !== "container") return;
+        if (Actor.Attributes?.[helperLabel] !== undefined) {
+          watch.#helpers.add(Actor.ID);
+          return;
+        }
+        if (Action === "create") void watch.#uses(Actor.ID);
+        if (Action === "start") watch.#starting.push(watch.#start(Actor.ID, Actor.Attributes?.["name"] ?? Actor.ID));
       },
       watch.#stop.signal,
     );
@@ -57,6 +73,7 @@ export class QuietWatch {
 
   /** Null where the quiet held until now; else what broke it. */
   async prove(signal: AbortSignal): Promise<string | null> {
+    await unlessAborted(Promise.all(this.#starting), signal);
     this.#broken ??= await this.#look(signal);
     if (this.#hasEnded()) this.#broken ??= "the engine stopped telling its events";
     return this.#broken;
@@ -72,6 +89,24 @@ export class QuietWatch {
     else this.#mounting.add(containerId);
   }
 
+  /** Never rejects. */
+  #uses(id: string): Promise<boolean | null> {
+    const look = this.#docker.containers({ id: [id] }, this.#stop.signal).then(
+      ([found]) => (found === undefined ? null : usesPlace(found, this.#place)),
+      () => null,
+    );
+    const known = this.#coming.get(id);
+    const uses = known === undefined ? look : known.then(async (before) => before ?? (await look));
+    this.#coming.set(id, uses);
+    return uses;
+  }
+
+  async #start(id: string, name: string): Promise<void> {
+    const uses = await this.#uses(id);
+    if (uses === true) this.#mounting.add(id);
+    if (uses === null) this.#broken ??= `container ${name} started and was gone before it was seen what it uses`;
+  }
+
   #record(): ReturnType<typeof readPauses>[number] | undefined {
     return readPauses(this.#journal).find(({ pauseId }) => pauseId === this.#quiet.id);
   }
@@ -80,7 +115,7 @@ export class QuietWatch {
     if (this.#quiet.how === "pause" && this.#record() === undefined) return "its containers are not paused any more";
     const containers = await this.#docker.containers({}, signal);
     const isSkeps = (id: string): boolean =>
-      containers.some(({ Id, Labels }) => Id === id && Labels?.[helperLabel] !== undefined);
+      this.#helpers.has(id) || containers.some(({ Id, Labels }) => Id === id && Labels?.[helperLabel] !== undefined);
     for (const id of this.#mounting) {
       const name = containers.find(({ Id }) => Id === id);
       if (!isSkeps(id))
@@ -90,7 +125,7 @@ export class QuietWatch {
       ({ State, Mounts, Labels }) =>
         ["running", "restarting"].includes(State) &&
         Labels?.[helperLabel] === undefined &&
-        Mounts?.some(({ Type, Name }) => Type === "volume" && Name === this.#volume) === true,
+        usesPlace({ Mounts }, this.#place),
     );
     return awake === undefined ? null : `container ${containerName(awake)} uses it and runs`;
   }

@@ -1,5 +1,5 @@
 // Which services are not stopped, because Skep could not be sure to give them back as they were.
-import type { TaskResultOf } from "../../shared/contract/job.ts";
+import type { TaskResultOf } from "../../shared/contract/task-result.ts";
 import type { SwarmNode, SwarmService } from "../docker-objects.ts";
 import { eligibleNodes, localVolumes } from "./placement.ts";
 

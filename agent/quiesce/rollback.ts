@@ -1,8 +1,9 @@
 // `skep service rollback`: what `docker service rollback` means, also where a hold lies between a service and its
 // previous spec: there the engine would go to the held spec, and the record of the hold has the real one.
-import { heldSpec, sameSpec } from "../../shared/contract/hold-record.ts";
-import type { TaskOf, TaskResultOf } from "../../shared/contract/job.ts";
+import type { TaskOf } from "../../shared/contract/job.ts";
+import type { TaskResultOf } from "../../shared/contract/task-result.ts";
 import { SkepError } from "../../shared/errors.ts";
+import { heldSpec, sameSpec } from "../../shared/held-spec.ts";
 import type { Docker } from "../docker.ts";
 import { findRecords, markRecord } from "./hold-book.ts";
 import { previousOf } from "./verdict.ts";

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { SkepError } from "../../shared/errors.ts";
 import type { Docker } from "../docker.ts";
 import { findOwnContainer } from "../own-container.ts";
+import { findPlace } from "../volume-place.ts";
 import { planStops, type RunningContainer } from "./stop-plan.ts";
 import { stopGraceMs, stopsEndBy, verdictOnStopped, type StoppedContainer } from "./stopped-container.ts";
 
@@ -24,7 +25,7 @@ export async function findStops(
     if (inspected !== null) running.push({ listed: each, inspected });
   }
   const own = await findOwnContainer(docker, signal);
-  const { stops, refusal } = planStops(running, volumes, own?.id ?? null);
+  const { stops, refusal } = planStops(running, await findPlace(volumes, docker, signal), own?.id ?? null);
   if (refusal === null) return stops;
   throw new SkepError({
     code: "SKEP_STOP_REFUSED",

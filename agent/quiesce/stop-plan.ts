@@ -2,6 +2,7 @@
 // service, and with each of them those that live in its namespaces, which would be cut off, or end, with it.
 import { helperLabel } from "../docker.ts";
 import { containerName, type Container, type InspectedContainer } from "../docker-objects.ts";
+import { usesPlace, type VolumePlace } from "../volume-place.ts";
 import { restartPolicyOf, type StoppedContainer } from "./stopped-container.ts";
 
 /** One that runs: as the engine lists it, and as it tells of it. */
@@ -23,13 +24,9 @@ export type StopPlan = { stops: StoppedContainer[]; refusal: null } | { stops: [
 const defaultStopSeconds = 10;
 
 /** `ownId`: of the container that this process runs in. The first of `stops` are in layer 0, and are stopped first. */
-export function planStops(
-  running: readonly RunningContainer[],
-  volumes: readonly string[],
-  ownId: string | null,
-): StopPlan {
+export function planStops(running: readonly RunningContainer[], place: VolumePlace, ownId: string | null): StopPlan {
   const usable = running.filter(({ listed }) => !isSkeps(listed) && !isTask(listed));
-  const chosen = new Set(usable.filter(({ listed }) => usesAny(listed, volumes)));
+  const chosen = new Set(usable.filter(({ listed }) => usesPlace(listed, place)));
   // A set that grows is walked to its end, so those that depend on a dependent come too.
   for (const owner of chosen) {
     for (const other of usable) if (livesIn(other.inspected, owner)) chosen.add(other);
@@ -58,10 +55,6 @@ function isSkeps({ Labels }: Container): boolean {
 /** Of a service: its manager would only start another one. */
 function isTask({ Labels }: Container): boolean {
   return Labels?.["com.docker.swarm.task.id"] !== undefined || Labels?.["com.docker.swarm.service.id"] !== undefined;
-}
-
-function usesAny({ Mounts }: Container, volumes: readonly string[]): boolean {
-  return Mounts?.some(({ Type, Name = "" }) => Type === "volume" && volumes.includes(Name)) === true;
 }
 
 function livesIn({ HostConfig }: InspectedContainer, owner: RunningContainer): boolean {

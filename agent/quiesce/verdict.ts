@@ -7,13 +7,8 @@
 //
 // The engine has no way to put `previous` back without running it for a moment. So the record keeps it, and whoever
 // sees that a rollback came out at `held` takes it on to where it was meant to go.
-import {
-  heldConstraint,
-  heldSpec,
-  sameSpec,
-  type HoldRecord,
-  type SpecJson,
-} from "../../shared/contract/hold-record.ts";
+import type { HoldRecord } from "../../shared/contract/hold-record.ts";
+import { heldSpec, sameSpec, withoutHold, type SpecJson } from "../../shared/held-spec.ts";
 import type { SwarmService } from "../docker-objects.ts";
 
 export type Spec = SwarmService["Spec"];
@@ -39,8 +34,10 @@ export function verdictOn(service: Seen, record: HoldRecord, leftAt: number | nu
   if (sameSpec(Spec, held)) {
     if (service.Version.Index === leftAt) return { kind: "held" };
     if (isRollback) return { kind: "rolled-back", to: meantFromHeld(PreviousSpec, record) };
-    // Told to have no tasks while it had none: another update, whose previous spec is what the hold made.
-    return sameSpec(PreviousSpec, former) ? { kind: "held" } : { kind: "changed", without: null };
+    // Told to have no replicas while it had none: another update, whose previous spec is what the hold made. The
+    // constraint of a global one is nobody else's.
+    const isHold = former.Mode.Global != null || sameSpec(PreviousSpec, former);
+    return isHold ? { kind: "held" } : { kind: "changed", without: null };
   }
   if (sameSpec(Spec, former)) {
     const fromHeld = sameSpec(PreviousSpec, held);
@@ -64,22 +61,6 @@ function meantFromHeld(before: Spec | null | undefined, record: HoldRecord): Spe
   return previous !== null && sameSpec(before, former) ? previous : former;
 }
 
-/** An update that began from the held spec carries the hold on, unless it said otherwise. Null where nothing of it is left. */
-export function withoutHold(spec: Spec, former: Spec): Spec | null {
-  const { Mode, TaskTemplate } = spec;
-  const constraints = TaskTemplate.Placement?.Constraints ?? [];
-  if (constraints.includes(heldConstraint)) {
-    const Placement = {
-      ...TaskTemplate.Placement,
-      Constraints: constraints.filter((constraint) => constraint !== heldConstraint),
-    };
-    return { ...spec, TaskTemplate: { ...TaskTemplate, Placement } };
-  }
-  const replicas = former.Mode.Replicated?.Replicas ?? 1;
-  if (!Mode.Replicated || Mode.Replicated.Replicas !== 0 || replicas === 0) return null;
-  return { ...spec, Mode: { ...Mode, Replicated: { ...Mode.Replicated, Replicas: replicas } } };
-}
-
 /**
  * What a rollback of the service means: Docker's previous spec, unless that is what a hold left there. `earlier`: the
  * record of the service's last hold, null where there is none. Null where the service has no previous spec.
@@ -89,4 +70,28 @@ export function previousOf(service: Pick<Seen, "Spec" | "PreviousSpec">, earlier
   if (PreviousSpec === undefined || PreviousSpec === null) return null;
   if (earlier === null || !sameSpec(PreviousSpec, heldSpec(earlier.former))) return PreviousSpec;
   return sameSpec(Spec, earlier.former) ? earlier.previous : earlier.former;
+}
+
+/** Then its update status is that of the release, and tells nothing of its owner's last update. */
+export function isAsReleased({ Spec, PreviousSpec }: SwarmService, last: HoldRecord | null): boolean {
+  return last !== null && sameSpec(Spec, last.former) && sameSpec(PreviousSpec, heldSpec(last.former));
+}
+
+/** What is to be written down of a service before it is held. `last`: the record of its hold before this. */
+export function recordOf(
+  service: SwarmService,
+  hold: Pick<HoldRecord, "holdId" | "deadlineAt">,
+  last: HoldRecord | null,
+  serviceVersion: number,
+): HoldRecord {
+  const { ID: serviceId, Spec, UpdateStatus } = service;
+  return {
+    version: 1,
+    ...hold,
+    serviceId,
+    former: Spec,
+    previous: previousOf(service, last),
+    updateStatus: (last !== null && isAsReleased(service, last) ? last.updateStatus : UpdateStatus) ?? null,
+    serviceVersion,
+  };
 }

@@ -1,10 +1,11 @@
 // The swarm's definitions as the API tells them, one JSON file for each object: what a rebuild re-creates, and
 // what a person reads. Secrets come without their data, which only the Raft copy holds.
-import type { TaskResultOf } from "../../shared/contract/job.ts";
+import type { TaskResultOf } from "../../shared/contract/task-result.ts";
 import type { ArchiveFile } from "../../shared/repository/archive-writer.ts";
 import type { RunNode } from "../../shared/repository/run.ts";
 import type { Docker } from "../docker.ts";
 import type { SwarmNode, SwarmService } from "../docker-objects.ts";
+import { meantNodes } from "../quiesce/placement.ts";
 import { jsonFile } from "./archive-file.ts";
 import { skepLabels } from "./skep-labels.ts";
 
@@ -39,7 +40,12 @@ export async function readDefinitions(docker: Docker, clusterId: string, signal:
       .filter((network) => network.Scope === "swarm")
       .map((network) => jsonFile(fileName("networks", network.Name, network.Id), network)),
   ];
-  return { files, clusterId, nodes: nodes.map(runNodeOf), services: services.map(serviceBriefOf) };
+  return {
+    files,
+    clusterId,
+    nodes: nodes.map(runNodeOf),
+    services: services.map((service) => serviceBriefOf(service, nodes)),
+  };
 }
 
 /** Readable, unique and safe: names are cut to what every filesystem takes, the id tells twins apart. */
@@ -87,7 +93,10 @@ export function runNodeOf(node: SwarmNode): RunNode {
   };
 }
 
-export function serviceBriefOf(service: SwarmService): TaskResultOf<"definitions">["services"][number] {
+export function serviceBriefOf(
+  service: SwarmService,
+  nodes: readonly SwarmNode[],
+): TaskResultOf<"definitions">["services"][number] {
   const { Mode, TaskTemplate, Name } = service.Spec;
   const mounts = TaskTemplate.ContainerSpec?.Mounts ?? [];
   const sources = (type: string): string[] => [
@@ -100,6 +109,9 @@ export function serviceBriefOf(service: SwarmService): TaskResultOf<"definitions
       : Mode.ReplicatedJob
         ? "replicated-job"
         : "global-job";
+  const labels = skepLabels(service.Spec.Labels);
+  const containerLabels = skepLabels(TaskTemplate.ContainerSpec?.Labels);
+  const isAsked = Object.keys({ ...labels, ...containerLabels }).length > 0;
   return {
     id: service.ID,
     name: Name,
@@ -108,6 +120,8 @@ export function serviceBriefOf(service: SwarmService): TaskResultOf<"definitions
     volumes: sources("volume"),
     binds: sources("bind"),
     image: (TaskTemplate.ContainerSpec?.Image ?? "").slice(0, 1024),
-    labels: skepLabels(service.Spec.Labels),
+    labels,
+    containerLabels,
+    mayRunOn: isAsked ? (meantNodes(service, nodes)?.map(({ ID }) => ID) ?? null) : null,
   };
 }

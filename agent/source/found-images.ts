@@ -1,5 +1,5 @@
 // The images of this node's engine, and who runs them now.
-import type { TaskResultOf } from "../../shared/contract/job.ts";
+import type { TaskResultOf } from "../../shared/contract/task-result.ts";
 import { containerName, type Container, type ListedImage } from "../docker-objects.ts";
 
 type FoundImage = TaskResultOf<"node">["images"][number];

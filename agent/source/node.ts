@@ -2,7 +2,7 @@
 // host's files; and the list of what this node's containers mount.
 import { readdir, readFile, stat } from "node:fs/promises";
 import path from "node:path";
-import type { TaskResultOf } from "../../shared/contract/job.ts";
+import type { TaskResultOf } from "../../shared/contract/task-result.ts";
 import type { ArchiveFile } from "../../shared/repository/archive-writer.ts";
 import type { NotCovered, Warning } from "../../shared/repository/run.ts";
 import type { Docker } from "../docker.ts";
@@ -15,11 +15,13 @@ import {
   type Volume,
 } from "../docker-objects.ts";
 import { resolveHostPath } from "../host-path.ts";
+import { isWithinAny, placeAmong, useOf } from "../volume-place.ts";
 import { bytesFile, jsonFile } from "./archive-file.ts";
 import { foundImages } from "./found-images.ts";
 import { hostAddresses } from "./host-addresses.ts";
 import { skepLabels } from "./skep-labels.ts";
-import { sharedIdOf, volumeFacts, volumeKind } from "./volume-kind.ts";
+import { volumeKind } from "../../shared/volume-kind.ts";
+import { sharedIdOf, volumeFacts } from "./volume-kind.ts";
 
 type FoundVolume = TaskResultOf<"node">["volumes"][number];
 
@@ -89,21 +91,21 @@ export async function readNodeFacts(
     ...read.files,
   ];
   const own = ownStateVolume(containers, host);
+  // Only of these can one have the bytes of another.
+  const twins = volumes.filter((volume) => volumeKind(volume).kind !== "plain");
   const reasons = new Map(volumes.map((volume) => [volume, uncoverable(volume, host, own, info.Name)]));
+  const covered = volumes.filter((volume) => reasons.get(volume) === null);
   return {
     files,
-    volumes: volumes
-      .filter((volume) => reasons.get(volume) === null)
-      .map((volume) => ({
-        facts: volumeFacts(volume),
-        sharedId: sharedIdOf(volume),
-        usedBy: usersOf(volume.Name, containers),
-        users: runningUsersOf(volume.Name, containers),
-      })),
+    volumes: covered.map((volume) => ({
+      facts: volumeFacts(volume),
+      sharedId: sharedIdOf(volume),
+      ...usersOf(volume, twins, containers),
+    })),
     images: foundImages(images, containers),
     notCovered: [
       ...[...reasons.values()].filter((reason) => reason !== null),
-      ...mountsNotCovered(containers, services, info.Name),
+      ...mountsNotCovered(containers, services, covered, info.Name),
     ],
     warnings: read.warnings,
   };
@@ -136,24 +138,30 @@ function ownStateVolume(containers: readonly Container[], host: HostView): strin
   return own?.Mounts?.find(({ Type, Destination }) => Type === "volume" && Destination === host.stateDir)?.Name ?? null;
 }
 
-/** Names of the services and containers that mount it now. */
-function usersOf(volume: string, containers: readonly Container[]): string[] {
-  const users = containers
-    .filter((container) => container.Mounts?.some((mount) => mount.Type === "volume" && mount.Name === volume))
-    .map((container) => container.Labels?.["com.docker.swarm.service.name"] ?? containerName(container));
-  return [...new Set(users)].slice(0, 1000);
-}
-
-function runningUsersOf(volume: string, containers: readonly Container[]): FoundVolume["users"] {
-  return containers
-    .filter(({ State }) => State === "running" || State === "paused")
-    .filter(({ Mounts }) => Mounts?.some(({ Type, Name }) => Type === "volume" && Name === volume))
-    .slice(0, 1000)
-    .map((container) => ({
+/** What ended of a service was replaced, and says nothing any more: the service does. */
+function usersOf(
+  volume: Volume,
+  twins: readonly Volume[],
+  containers: readonly Container[],
+): Pick<FoundVolume, "usedBy" | "users"> {
+  const place = placeAmong([volume.Name], [volume, ...twins]);
+  const found = containers.flatMap((container) => {
+    const uses = useOf(container, place);
+    return uses === null ? [] : [{ container, uses }];
+  });
+  const names = found.map(
+    ({ container }) => container.Labels?.["com.docker.swarm.service.name"] ?? containerName(container),
+  );
+  const users = found
+    .map(({ container, uses }) => ({
       container: containerName(container),
+      uses,
       serviceId: container.Labels?.["com.docker.swarm.service.id"] ?? null,
+      runs: container.State === "running" || container.State === "paused",
       labels: skepLabels(container.Labels),
-    }));
+    }))
+    .filter(({ runs, serviceId, labels }) => runs || (serviceId === null && Object.keys(labels).length > 0));
+  return { usedBy: [...new Set(names)].slice(0, 1000), users: users.slice(0, 1000) };
 }
 
 function containerFacts(container: Container): object {
@@ -167,14 +175,16 @@ const machinePaths = /^\/(?:(?:proc|sys|dev|run|var\/run)(?:\/.*)?|)$/;
 function mountsNotCovered(
   containers: readonly Container[],
   services: readonly SwarmService[],
+  covered: readonly Volume[],
   hostname: string,
 ): NotCovered[] {
   const found = new Map<string, NotCovered>();
   for (const container of containers) {
     const user = container.Labels?.["com.docker.swarm.service.name"] ?? containerName(container);
     for (const mount of container.Mounts ?? []) {
-      if (mount.Type === "bind" && mount.Source !== undefined && !machinePaths.test(mount.Source)) {
-        const name = `${hostname}:${mount.Source}`;
+      const { Type, Source = "" } = mount;
+      if (Type === "bind" && Source !== "" && !machinePaths.test(Source) && !isWithinAny(Source, covered)) {
+        const name = `${hostname}:${Source}`;
         found.set(name, {
           kind: "bind",
           name,

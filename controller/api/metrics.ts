@@ -20,7 +20,12 @@ export interface MetricFacts {
   successes: readonly { kind: Part["kind"]; name: string; at: number }[];
   agents: readonly (Pick<Agent, "hostname" | "state" | "lastSeenAt"> & { silent: boolean })[];
   /** Null while Redis is away. */
-  queue: { runsOpen: number; jobs: Readonly<Record<"waiting" | "running", number>> } | null;
+  queue: {
+    runsOpen: number;
+    jobs: Readonly<Record<"waiting" | "running", number>>;
+    /** Of the jobs that run: plain bytes that they have read or restored so far. */
+    doneBytes: number;
+  } | null;
 }
 
 type Series = readonly [labels: Readonly<Record<string, string>>, value: number];
@@ -68,6 +73,11 @@ export async function renderMetrics(facts: MetricFacts): Promise<string> {
     "Jobs of open runs and restores, by state.",
     ["state"],
     Object.entries(facts.queue?.jobs ?? {}).map(([state, count]) => [{ state }, count]),
+  );
+  one(
+    "skep_jobs_done_bytes",
+    "Plain bytes that the jobs that run now have read or restored so far.",
+    facts.queue?.doneBytes,
   );
   one("skep_runs_open", "Runs that have begun and are not written yet.", facts.queue?.runsOpen);
   gauge("skep_series_left_out", "Series of a metric beyond the thousandth, which are not told.", ["metric"], leftOut);

@@ -23,7 +23,8 @@
 // is shown the plan) → POST keys → `restoring` (services are held where `stop` says so, released at the end) → `done`.
 import { z } from "zod";
 import { chosenFilesSchema } from "../../shared/contract/chosen-files.ts";
-import { restoreIdSchema, taskResultSchema, volumeNameSchema } from "../../shared/contract/job.ts";
+import { restoreIdSchema, volumeNameSchema } from "../../shared/contract/job.ts";
+import { taskResultSchema } from "../../shared/contract/task-result.ts";
 import { jobProgressSchema } from "../../shared/contract/job-progress.ts";
 import { sealedResultSchema } from "../../shared/contract/signed-job.ts";
 import { runIdPattern, writerIdPattern } from "../../shared/repository/layout.ts";

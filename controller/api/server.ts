@@ -4,6 +4,7 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import fastify, { type FastifyInstance } from "fastify";
 import { z } from "zod";
 import { SkepError, toErrorRecord, type ErrorRecord } from "../../shared/errors.ts";
+import { shapeFaults } from "../../shared/fault-list.ts";
 import type { Logger } from "../../shared/log.ts";
 import { skepVersion } from "../../shared/version.ts";
 import type { Backend } from "./backend.ts";
@@ -84,7 +85,7 @@ function notAuthorized(): SkepError {
 function recordOf(thrown: unknown): ErrorRecord {
   if (thrown instanceof SkepError) return toErrorRecord(thrown);
   if (thrown instanceof z.ZodError) {
-    const message = `the request has another shape: ${z.prettifyError(thrown)}`;
+    const message = `the request has another shape: ${shapeFaults(thrown)}`;
     return { code: "SKEP_API_REQUEST_INVALID", message, permanent: true };
   }
   const status = (thrown as { statusCode?: unknown }).statusCode;

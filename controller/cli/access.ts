@@ -1,6 +1,5 @@
 // What a command may use, from its flags and the kit folder: the store, the identity, the controller key, the API.
 // Secrets come from files, standard input or a hidden prompt; never from argv.
-import password from "@inquirer/password";
 import { InvalidArgumentError, type Command } from "commander";
 import { decodeClusterFile, type ClusterFile } from "../../shared/contract/cluster-file.ts";
 import { SkepError } from "../../shared/errors.ts";
@@ -18,6 +17,7 @@ import { makeApiClient, maxApiAddresses, type ApiClient } from "./api-client.ts"
 import { readIdentityFile } from "./identity-access.ts";
 import { readInputFile } from "./input-file.ts";
 import { findKit, type Kit } from "./kit.ts";
+import { askSecret } from "./secret-question.ts";
 import type { Session } from "./session.ts";
 
 export interface KitOptions {
@@ -151,10 +151,9 @@ export async function credentialsFor(
       'give --credentials FILE with {"accessKeyId": "…", "secretAccessKey": "…"}, or - for standard input',
     );
   }
-  const context = { signal: session.signal, output: process.stderr };
   return parseCredentials({
-    accessKeyId: await password({ message: "Access key id of the store" }, context),
-    secretAccessKey: await password({ message: "Secret access key" }, context),
+    accessKeyId: await askSecret("Access key id of the store", session.signal),
+    secretAccessKey: await askSecret("Secret access key", session.signal),
   });
 }
 

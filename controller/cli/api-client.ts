@@ -206,7 +206,8 @@ function parseUrl(text: string): URL {
   });
 }
 
-function parseCertificate(pem: string): X509Certificate {
+/** Throws SKEP_API_CERTIFICATE. */
+export function parseCertificate(pem: string): X509Certificate {
   try {
     return new X509Certificate(pem);
   } catch (error) {

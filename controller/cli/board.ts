@@ -1,6 +1,7 @@
 // Live progress: on a terminal a block of lines that is redrawn in place, elsewhere a plain line whenever a line
 // changes its state, and every 30 s for what is still running, so that a log shows that it lives.
-import { createLogUpdate } from "log-update";
+import { createRequire } from "node:module";
+import type * as LogUpdate from "log-update";
 import type { JobProgress } from "../../shared/contract/job-progress.ts";
 import * as format from "./format.ts";
 import type { Output } from "./output.ts";
@@ -29,6 +30,7 @@ const colours = { waiting: "dim", running: "cyan", done: "green", partial: "yell
 const plainEveryMs = 30_000;
 const drawEveryMs = 100;
 const barWidth = 20;
+const require = createRequire(import.meta.url);
 
 export function makeBoard(output: Output, now: () => number = Date.now, everyMs = plainEveryMs): Board {
   return output.live ? liveBoard(output, now) : plainBoard(output, now, everyMs);
@@ -64,6 +66,8 @@ function plainBoard(output: Output, now: () => number, everyMs: number): Board {
 }
 
 function liveBoard(output: Output, now: () => number): Board {
+  // Only here: it prepares to measure emoji, which takes an eighth of a command's start.
+  const { createLogUpdate } = require("log-update") as typeof LogUpdate;
   const draw = createLogUpdate(process.stderr, { showCursor: true });
   let drawnAt = 0;
   let last: string | null = null;

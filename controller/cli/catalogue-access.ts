@@ -3,6 +3,7 @@
 import { SkepError } from "../../shared/errors.ts";
 import { catalogueOfController, type Catalogue } from "../../shared/repository/catalogue.ts";
 import type { ControllerKey } from "../../shared/repository/controller-key.ts";
+import { ForeignObjects, type OnFault } from "../../shared/repository/foreign.ts";
 import type { IdentityFile } from "../../shared/repository/identity-file.ts";
 import { deriveWriterKey, deriveWriterKeys, type KeyBytes } from "../../shared/repository/keys.ts";
 import { openAsOperator, type Operator } from "../../shared/repository/open/operator.ts";
@@ -25,6 +26,8 @@ import type { Session } from "./session.ts";
 
 export interface OpenedCatalogue {
   access: StoreAccess;
+  /** Of which was warned: above the repository object that counts. */
+  foreign: ForeignObjects;
   store: Store;
   repository: RepositoryObject;
   repositoryKey: KeyBytes;
@@ -67,9 +70,10 @@ export async function withOperatorOf<T>(
   use: (opened: OpenedCatalogue & { operator: Operator }) => Promise<T>,
 ): Promise<T> {
   return await withStore(session, options, async (access, store) => {
-    const operator = await openAsOperator(store, identity, readingOptions(session));
+    const foreign = new ForeignObjects();
+    const operator = await openAsOperator(store, identity, readingOptions(session, foreign));
     const { repositoryObject: repository, repositoryKey, catalogue } = operator;
-    return await use({ access, store, repository, repositoryKey, catalogue, operator });
+    return await use({ access, foreign, store, repository, repositoryKey, catalogue, operator });
   });
 }
 
@@ -81,10 +85,11 @@ export async function withControllerKey<T>(
   use: (opened: OpenedCatalogue) => Promise<T>,
 ): Promise<T> {
   return await withStore(session, options, async (access, store) => {
-    const repository = await readWithControllerKey(store, key, readingOptions(session));
+    const foreign = new ForeignObjects();
+    const repository = await readWithControllerKey(store, key, readingOptions(session, foreign));
     const repositoryKey = Buffer.from(key.repositoryKey, "base64");
     const catalogue = catalogueOfController(store, key, repository.formerControllerKeys);
-    return await use({ access, store, repository, repositoryKey, catalogue });
+    return await use({ access, foreign, store, repository, repositoryKey, catalogue });
   });
 }
 
@@ -104,12 +109,17 @@ export async function withStore<T>(
 }
 
 /** Objects that somebody else put beside the repository object are named, and passed over. */
-export function readingOptions({ output, signal }: Session): ReadRepositoryOptions {
-  return {
-    signal,
-    onForeign: (fault, key) => {
-      output.warn(`${key} does not count: ${format.visible(fault.message)}`);
-    },
+export function readingOptions(session: Session, foreign = new ForeignObjects()): ReadRepositoryOptions {
+  return { signal: session.signal, onForeign: warnOfForeign(session, foreign) };
+}
+
+/** Those that `foreign` names; of the others that there are more. */
+export function warnOfForeign({ output }: Session, foreign = new ForeignObjects()): OnFault {
+  return (fault, key) => {
+    if (foreign.add(fault, key))
+      output.warn(`what lies at ${key} now does not count: ${format.visible(fault.message)}`);
+    else if (foreign.leftOut === 1)
+      output.warn("nor do more objects, which are not named here: `skep check` counts them");
   };
 }
 

@@ -1,12 +1,10 @@
-// Every command of `skep --help`, in its order, and the file that has it. Only the one that is asked for is loaded: a health
-// check loads no S3 client, and the list of commands none of them.
+// Every command of `skep --help`, in its order, and the file that has it. Only the one that is asked for is loaded:
+// `skep version` loads no S3 client, and the list of commands none of them.
 import type { Command } from "commander";
 
 export interface CommandEntry {
   /** As in the command's own help. */
   description: string;
-  /** For programs, not for people. */
-  hidden?: true;
   load: () => Promise<{ register: (program: Command) => void }>;
 }
 
@@ -119,13 +117,5 @@ export const commandList: ReadonlyMap<string, CommandEntry> = new Map<string, Co
   [
     "version",
     { description: "show the versions of the CLI and of the controller", load: () => import("./command/version.ts") },
-  ],
-  [
-    "healthy",
-    {
-      description: "tell whether the agent or controller that touches this file is alive",
-      hidden: true,
-      load: () => import("./command/healthy.ts"),
-    },
   ],
 ]);

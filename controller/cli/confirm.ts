@@ -1,5 +1,4 @@
 // The question before something is changed. Without a terminal nobody can be asked: then --yes must have been given.
-import confirm from "@inquirer/confirm";
 import { SkepError } from "../../shared/errors.ts";
 import type { Session } from "./session.ts";
 
@@ -14,6 +13,8 @@ export async function agree({ output, signal }: Session, yes: boolean, question:
       hint: "add --yes to do it without being asked",
     });
   }
+  // Loaded only where somebody is asked.
+  const { default: confirm } = await import("@inquirer/confirm");
   try {
     return await confirm({ message: question, default: false }, { signal, output: process.stderr });
   } catch (error) {

@@ -1,11 +1,11 @@
 // What `skep doctor` looks at from where the operator sits: kit, store and keys; the controller tells the rest. Each check gives findings; what it throws becomes one.
-import { X509Certificate } from "node:crypto";
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { toErrorRecord } from "../../shared/errors.ts";
 import type { CheckedPromise } from "../../shared/store/conformance.ts";
 import type { StoreAbilities } from "../../shared/store/store.ts";
 import type { Finding } from "../api/schemas.ts";
+import { parseCertificate } from "./api-client.ts";
 import * as format from "./format.ts";
 import { readInputFile } from "./input-file.ts";
 import type { Kit } from "./kit.ts";
@@ -54,7 +54,7 @@ export async function checkKit(kit: Kit, now: number): Promise<Finding[]> {
       hint: "move it offline, in two copies, and name it with --identity when it is needed",
     });
   }
-  const certificate = new X509Certificate(await readInputFile(kit.path("certificateFile"), "the API certificate"));
+  const certificate = parseCertificate(await readInputFile(kit.path("certificateFile"), "the API certificate"));
   const leftMs = Date.parse(certificate.validTo) - now;
   if (leftMs < 60 * daysMs) {
     findings.push({

@@ -49,12 +49,10 @@ export type VersionDocument = z.infer<typeof versionDocument>;
 export const policyCheckDocument = z.strictObject({ valid: z.literal(true), policy: policySchema });
 export type PolicyCheckDocument = z.infer<typeof policyCheckDocument>;
 
-export const healthyDocument = z.strictObject({ healthy: z.literal(true) });
-export type HealthyDocument = z.infer<typeof healthyDocument>;
-
-/** skep runs. `faults`: objects under runs/ that do not open or do not fit the chain; exit code 3 then. */
+/** skep runs. `faults`: objects under runs/ that do not open or do not fit the chain; exit code 3 then. `faultsLeftOut`: so many more. */
 export const runsDocument = runsSchema.extend({
   faults: z.array(z.strictObject({ key: z.string(), code: z.string(), message: z.string() })),
+  faultsLeftOut: z.int(),
 });
 export type RunsDocument = z.infer<typeof runsDocument>;
 
@@ -256,6 +254,15 @@ export const recoveryPlanDocument = z.strictObject({
     z.strictObject({ name: z.string(), address: z.string(), role: z.string(), replaces: z.array(z.string()) }),
   ),
   gone: z.array(z.string()),
+  /** When the state last changed; what was made later it does not know. */
+  stateChangedAt: z.string().nullable(),
+  /** Tasks that run now, and end since the state has them not. */
+  newerTasks: z.array(
+    z.strictObject({
+      ...{ machine: z.string(), node: z.string(), taskId: z.string(), serviceId: z.string(), service: z.string() },
+      startedAt: z.string(),
+    }),
+  ),
   findings: z.array(
     z.strictObject({ severity: z.enum(["error", "warning", "note"]), code: z.string(), text: z.string() }),
   ),
@@ -266,8 +273,12 @@ export const recoveryPlanDocument = z.strictObject({
       title: z.string(),
       after: z.array(z.string()),
       sizeBytes: z.int().nullable(),
+      /** Rough. */
+      estimatedMs: z.int(),
     }),
   ),
+  /** From the first step to the last. */
+  estimatedMs: z.int(),
 });
 export type RecoveryPlanDocument = z.infer<typeof recoveryPlanDocument>;
 

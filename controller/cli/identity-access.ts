@@ -1,11 +1,11 @@
 // Identity files where they lie: in clear, or encrypted with a passphrase (`age -p`, armoured or not).
-import password from "@inquirer/password";
 import { open, readFile, unlink } from "node:fs/promises";
 import { encryptWithPassphrase } from "../../shared/repository/age.ts";
 import { SkepError } from "../../shared/errors.ts";
 import { decodeIdentityFile, encodeIdentityFile, type IdentityFile } from "../../shared/repository/identity-file.ts";
 import { decryptWithPassphrase, isAgeFile, recipientOf } from "../../shared/repository/open/age.ts";
 import { readInputBytes, readInputFile } from "./input-file.ts";
+import { askSecret } from "./secret-question.ts";
 import type { Session } from "./session.ts";
 
 export interface KeptIdentity {
@@ -81,7 +81,7 @@ async function askPassphrase(
     return (await readInputFile(passphraseFile, "the passphrase file")).replace(/\r?\n$/, "");
   }
   if (output.interactive) {
-    return await password({ message: `Passphrase of ${path}` }, { signal, output: process.stderr });
+    return await askSecret(`Passphrase of ${path}`, signal);
   }
   throw new SkepError({
     code: "SKEP_CLI_USAGE",
@@ -103,12 +103,11 @@ export async function askNewPassphrase({ output, signal }: Session): Promise<str
       hint: "do it on a terminal, or encrypt the identity file yourself: age -p -a -o FILE.age FILE",
     });
   }
-  const context = { signal, output: process.stderr };
   const validate = (text: string): true | string =>
     text.length >= leastPassphraseLength || `at least ${leastPassphraseLength} characters; five random words are good`;
-  const passphrase = await password({ message: "New passphrase of the identity file", validate }, context);
+  const passphrase = await askSecret("New passphrase of the identity file", signal, validate);
   const isSame = (text: string): true | string => text === passphrase || "that is another one";
-  await password({ message: "Once more", validate: isSame }, context);
+  await askSecret("Once more", signal, isSame);
   return passphrase;
 }
 

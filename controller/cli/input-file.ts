@@ -2,6 +2,7 @@
 import { open } from "node:fs/promises";
 import type { z } from "zod";
 import { SkepError } from "../../shared/errors.ts";
+import { faultPlaces } from "../../shared/fault-list.ts";
 
 const maxInputBytes = 1024 * 1024;
 
@@ -70,10 +71,9 @@ export async function readJsonFile<T>(path: string, what: string, schema: z.ZodT
   }
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
-  const places = parsed.error.issues.map(({ path: at }) => at.join(".") || "the top");
   throw new SkepError({
     code: "SKEP_CLI_FILE_INVALID",
-    message: `${what} ${path} has another shape: wrong at ${[...new Set(places)].join(", ")}`,
+    message: `${what} ${path} has another shape: wrong at ${faultPlaces(parsed.error)}`,
     permanent: true,
     hint: "give the file as `skep init` wrote it",
   });

@@ -20,8 +20,8 @@ const [first = "", second = ""] = process.argv.slice(2);
 const asked = commandList.get(first === "help" ? second : first);
 if (asked !== undefined) (await asked.load()).register(program);
 else {
-  for (const [name, { description, hidden = false }] of commandList) {
-    program.command(name, { hidden }).description(description);
+  for (const [name, { description }] of commandList) {
+    program.command(name).description(description);
   }
 }
 

@@ -19,5 +19,5 @@ export async function openEngine(docker: string | undefined): Promise<Engine> {
       });
     }
   };
-  return connectEngine(await parseEngineAddress(docker, process.env, read));
+  return await connectEngine(await parseEngineAddress(docker, process.env, read));
 }

@@ -3,9 +3,10 @@ import { mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { SkepError } from "../../shared/errors.ts";
-import { openRaftArchive } from "../../shared/raft/archive-layout.ts";
+import { openRaftArchive, type OpenedArchive } from "../../shared/raft/archive-layout.ts";
 import { copiedFiles } from "../../shared/raft/copied-file.ts";
 import { copySwarmDirectory } from "../../shared/raft/copy.ts";
+import { chooseUnlockKey } from "../../shared/raft/fitting-key.ts";
 import { openSwarm, type OpenedSwarm } from "../../shared/raft/open-swarm.ts";
 import { directoryFiles } from "../../shared/raft/swarm-files.ts";
 import { decodeUnlockKey } from "../../shared/raft/unlock-key.ts";
@@ -15,8 +16,10 @@ import type { Catalogue } from "../../shared/repository/catalogue.ts";
 import { readRuns, type ReadRun, type ReadRunsOptions } from "../../shared/repository/run-chain.ts";
 import type { IdentityOptions, StoreOptions } from "./access.ts";
 import { withOperator } from "./catalogue-access.ts";
+import { passingOver } from "./run-address.ts";
 import { readInputFile } from "./input-file.ts";
 import type { Session } from "./session.ts";
+import { readPassphrase } from "./swarm/file-keys.ts";
 import { openSwarmFile } from "./swarm/open-file.ts";
 
 export interface RaftSourceOptions extends StoreOptions, IdentityOptions {
@@ -30,19 +33,52 @@ export async function openRaftSource(
   source: string,
   options: RaftSourceOptions,
 ): Promise<OpenedSwarm> {
-  const unlockKey =
-    options.unlockKeyFile === undefined
-      ? null
-      : decodeUnlockKey(await readInputFile(options.unlockKeyFile, "the unlock key file"));
+  return await openSource(session, source, await readSecrets(options));
+}
+
+/** Two sources with what was given for either: a key, a passphrase, also from standard input. */
+export async function openTwoRaftSources(
+  session: Session,
+  sources: readonly [string, string],
+  options: RaftSourceOptions,
+): Promise<[OpenedSwarm, OpenedSwarm]> {
+  const secrets = await readSecrets(options);
+  const [first, second] = sources;
+  return [await openSource(session, first, secrets), await openSource(session, second, secrets)];
+}
+
+interface ReadOptions extends RaftSourceOptions {
+  /** The key that was given. */
+  given: Uint8Array | null;
+}
+
+/** Throws SKEP_CLI_USAGE where both are to be read from standard input. */
+async function readSecrets(options: RaftSourceOptions): Promise<ReadOptions> {
+  const { unlockKeyFile, passphraseFile } = options;
+  if (unlockKeyFile === "-" && passphraseFile === "-") {
+    throw new SkepError({
+      code: "SKEP_CLI_USAGE",
+      message: "unlock key and passphrase cannot both be read from standard input",
+      permanent: true,
+      hint: "give one of them in a file",
+    });
+  }
+  const given =
+    unlockKeyFile === undefined ? null : decodeUnlockKey(await readInputFile(unlockKeyFile, "the unlock key file"));
+  const passphrase = passphraseFile === undefined ? {} : { passphrase: await readPassphrase(passphraseFile) };
+  return { ...options, ...passphrase, given };
+}
+
+async function openSource(session: Session, source: string, options: ReadOptions): Promise<OpenedSwarm> {
   const found = await stat(source).catch(() => null);
-  if (found?.isDirectory() === true) return await openDirectory(session, source, unlockKey);
-  if (found?.isFile() === true) return await openFile(session, source, options, unlockKey);
-  if (source === "latest" || runIdPattern.test(source)) return await openRun(session, source, options, unlockKey);
+  if (found?.isDirectory() === true) return await openDirectory(session, source, options.given);
+  if (found?.isFile() === true) return await openFile(session, source, options);
+  if (source === "latest" || runIdPattern.test(source)) return await openRun(session, source, options);
   throw new SkepError({
     code: "SKEP_RAFT_SOURCE",
     message: `${source} is no folder, no file and no run`,
     permanent: true,
-    hint: "name a swarm directory such as /var/lib/docker/swarm, a file of `skep swarm backup`, a tar, or a run (`skep runs`)",
+    hint: "name a swarm directory such as /var/lib/docker/swarm, a file of `skep swarm backup`, a tar, or a run's whole id (`skep runs`)",
   });
 }
 
@@ -81,14 +117,22 @@ async function openCopy(
   }
 }
 
-async function openFile(
-  session: Session,
-  path: string,
-  options: RaftSourceOptions,
+async function openFile(session: Session, path: string, options: ReadOptions): Promise<OpenedSwarm> {
+  return await openArchive(await openSwarmFile(session, path, options), options.given, session.signal);
+}
+
+/** The archive's own key fits its copy; one that is given may be of another time, or of the other source. */
+async function openArchive(
+  archive: OpenedArchive,
   given: Uint8Array | null,
+  signal: AbortSignal,
 ): Promise<OpenedSwarm> {
-  const { files, unlockKey } = await openSwarmFile(session, path, options);
-  return await openSwarm(files, { unlockKey: given ?? unlockKey, signal: session.signal });
+  const { files, unlockKey: own } = archive;
+  try {
+    return await openSwarm(files, { unlockKey: await chooseUnlockKey(files, [own, given]), signal });
+  } finally {
+    await archive.close();
+  }
 }
 
 function missingRun(id: string): string {
@@ -104,20 +148,10 @@ async function runWithRaft(catalogue: Catalogue, id: string, options: ReadRunsOp
   return null;
 }
 
-async function openRun(
-  session: Session,
-  id: string,
-  options: RaftSourceOptions,
-  given: Uint8Array | null,
-): Promise<OpenedSwarm> {
-  const { signal, output } = session;
+async function openRun(session: Session, id: string, options: ReadOptions): Promise<OpenedSwarm> {
+  const { signal } = session;
   return await withOperator(session, options, async ({ store, catalogue, operator }) => {
-    const found = await runWithRaft(catalogue, id, {
-      signal,
-      onFault: (fault, key) => {
-        output.warn(`${key} is passed over: ${fault.message}`);
-      },
-    });
+    const found = await runWithRaft(catalogue, id, passingOver(session));
     const part = found?.run.parts.find(({ kind, archive }) => kind === "raft" && archive !== undefined);
     if (part?.archive === undefined || part.epoch === undefined) {
       throw new SkepError({
@@ -129,7 +163,6 @@ async function openRun(
     }
     const identity = await operator.epochIdentity(part.epoch);
     const entries = readArchive({ store, archive: part.archive, identity, signal });
-    const { files, unlockKey } = await openRaftArchive(entries);
-    return await openSwarm(files, { unlockKey: given ?? unlockKey, signal });
+    return await openArchive(await openRaftArchive(entries), options.given, signal);
   });
 }

@@ -1,14 +1,15 @@
 // Mode quorum: the swarm's state comes from a manager that survived, not from the run; the run gives volumes.
 import { openSwarm } from "../../shared/raft/open-swarm.ts";
+import { undoHolds } from "../../shared/raft/undo-holds.ts";
 import { decodeUnlockKey } from "../../shared/raft/unlock-key.ts";
 import type { JournalEvent } from "../recovery/journal.ts";
 import { lastEvents, resultIn } from "../recovery/journal.ts";
 import type { MachineFacts } from "../recovery/machine-facts.ts";
 import { stepIds } from "../recovery/plan-steps.ts";
-import type { NewerChoice } from "../recovery/quorum/planned-survivor.ts";
+import { wayOf, type NewerChoice } from "../recovery/quorum/planned-survivor.ts";
 import { openSavedCopy, savedPlace } from "../recovery/quorum/saved-copy.ts";
 import { stoppedEngine } from "../recovery/quorum/stopped-engine.ts";
-import { findSurvivors, type SurvivorChoice } from "../recovery/quorum/survivor.ts";
+import { findSurvivors, type Survivor, type SurvivorChoice } from "../recovery/quorum/survivor.ts";
 import type { RecoverySource } from "../recovery/recovery-source.ts";
 import type { RemoteMachine } from "../recovery/remote-machine.ts";
 import { hostOf } from "../recovery/swarm-steps.ts";
@@ -27,6 +28,8 @@ export interface SurvivorTools {
   events: readonly JournalEvent[];
   /** `AGE-SECRET-KEY-…`: opens what a call before saved. */
   identity: string;
+  /** Ms since 1970. */
+  now: number;
   signal: AbortSignal;
 }
 
@@ -34,7 +37,7 @@ export interface SurvivorTools {
 export async function openSurvivors(
   source: RecoverySource,
   options: SurvivorOptions,
-  { machines, facts, folder, events, identity, signal }: SurvivorTools,
+  { machines, facts, folder, events, identity, now, signal }: SurvivorTools,
 ): Promise<{ source: RecoverySource; survivors: SurvivorChoice }> {
   const saved = resultIn(events, stepIds.save);
   const unlockKeys = [
@@ -48,11 +51,26 @@ export async function openSurvivors(
     saved === null
       ? await findSurvivors({ machines, facts, clusterId, unlockKeys, signal })
       : await openSavedCopy(folder, saved, identity, signal);
-  const { archive, swarm, knownCommit } = survivors.chosen;
-  if (options.newerEntries !== "keep") return { source: { ...source, archive, swarm }, survivors };
+  return {
+    source: await withSurvivor(source, survivors.chosen, options.newerEntries ?? null, { now, signal }),
+    survivors,
+  };
+}
+
+/**
+ * `now` in ms since 1970: one that is laid down with its newer entries is laid down with holds undone, while one that goes
+ * on as it is has agents that end them.
+ */
+export async function withSurvivor(
+  source: RecoverySource,
+  { archive, swarm, knownCommit }: Pick<Survivor, "archive" | "swarm" | "knownCommit">,
+  choice: NewerChoice | null,
+  { now, signal }: Pick<SurvivorTools, "now" | "signal">,
+): Promise<RecoverySource> {
+  if (wayOf({ newer: swarm.state.newer, choice }) === "force") return { ...source, archive, swarm, undone: [] };
   const reading = { unlockKey: archive.unlockKey, knownCommit, includeNewer: true, signal };
   const whole = await openSwarm(archive.files, reading);
-  return { source: { ...source, archive, swarm: whole }, survivors };
+  return { ...source, archive, swarm: whole, undone: undoHolds(whole.state.store, now) };
 }
 
 /** What is to be thrown where the machines could not be asked: SKEP_RECOVERY_ENGINE_STOPPED where that is why, else `fault`. */

@@ -1,6 +1,6 @@
 // A plan of a recovery for people and for scripts.
-import { assumedBytesPerSecond } from "../recovery/plan.ts";
 import type { Finding, RecoveryPlan } from "../recovery/recovery-plan.ts";
+import { planMs, stepMs } from "../recovery/step-times.ts";
 import type { RecoveryPlanDocument } from "./documents.ts";
 import * as format from "./format.ts";
 import type { Output } from "./output.ts";
@@ -19,24 +19,22 @@ export function planDocumentOf(plan: RecoveryPlan): RecoveryPlanDocument {
       replaces: replaces.map(({ hostname }) => hostname),
     })),
     gone: plan.gone.map(({ hostname }) => hostname),
+    stateChangedAt: plan.stateChangedAt,
+    newerTasks: plan.newerTasks,
     findings: plan.findings,
-    steps: plan.steps.map(({ id, phase, title, after, sizeBytes }) => ({
-      id,
-      phase,
-      title,
-      after: [...after],
-      sizeBytes: sizeBytes ?? null,
+    steps: plan.steps.map((step) => ({
+      ...{ id: step.id, phase: step.phase, title: step.title, after: [...step.after] },
+      sizeBytes: step.sizeBytes ?? null,
+      estimatedMs: Math.round(stepMs(step)),
     })),
+    estimatedMs: Math.round(planMs(plan.steps)),
   };
 }
 
 /** `now` in ms since 1970. */
 export function renderRecoveryPlan(style: Output["style"], plan: RecoveryPlan, now: number): string {
-  const bytes = plan.volumes.reduce((sum, { source }) => sum + source.sizeBytes, 0);
-  const perMachine = plan.machines.map(({ name }) =>
-    plan.volumes.reduce((sum, { source, machine }) => sum + (machine === name ? source.sizeBytes : 0), 0),
-  );
-  const estimateMs = (Math.max(0, ...perMachine) / assumedBytesPerSecond) * 1000;
+  const moved = [...plan.volumes.filter(({ how }) => how !== "make"), ...plan.dumps];
+  const bytes = moved.reduce((sum, { source }) => sum + source.sizeBytes, 0);
   const lines = [
     style("bold", `Recovery, mode ${plan.mode}, from run ${plan.runId} (${format.age(plan.takenAt, now)})`),
     "",
@@ -46,12 +44,14 @@ export function renderRecoveryPlan(style: Output["style"], plan: RecoveryPlan, n
     }),
     ...plan.gone.map(({ hostname }) => `  ${hostname} is gone`),
     "",
-    ...plan.steps.map(({ id, title, sizeBytes }, index) => {
+    ...plan.steps.map((step, index) => {
+      const { id, title, sizeBytes } = step;
       const size = sizeBytes === undefined ? "" : `, ${format.bytes(sizeBytes)}`;
-      return `  ${String(index + 1).padStart(3)}. ${title}${size}  ${style("dim", `[${id}]`)}`;
+      const time = `about ${format.duration(stepMs(step))}`;
+      return `  ${String(index + 1).padStart(3)}. ${title}${size}, ${time}  ${style("dim", `[${id}]`)}`;
     }),
     "",
-    `  ${format.bytes(bytes)} in ${format.plural(plan.volumes.length, "volume")}, about ${format.duration(estimateMs)} for them`,
+    `  ${format.bytes(bytes)} in ${format.plural(moved.length, "volume")}; about ${format.duration(planMs(plan.steps))} in all, services that are slow to start not counted`,
   ];
   if (plan.findings.length > 0) lines.push("");
   for (const { severity, code, text } of plan.findings) {

@@ -100,7 +100,7 @@ export const restorePlanDocument = z.strictObject({
 });
 export type RestorePlanDocument = z.infer<typeof restorePlanDocument>;
 
-/** skep restore volume, and skep restore files --into. `result` is null where the plan was declined. */
+/** skep restore volume, and skep restore files --into. `result` is null where the plan was declined, and where it was lost. */
 export const restoreDocument = z.strictObject({
   restoreId: z.string(),
   plan: restorePlanDocument,
@@ -120,6 +120,8 @@ export const restoreDocument = z.strictObject({
       z.strictObject({ kind: z.literal("restore-load"), loadedBytes: z.int(), command: commandRecordSchema }),
     ])
     .nullable(),
+  /** What was restored is in place, and what its agent counted was lost; the exit code is 3 then. */
+  inPlace: z.literal(true).optional(),
 });
 export type RestoreDocument = z.infer<typeof restoreDocument>;
 

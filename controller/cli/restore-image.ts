@@ -1,18 +1,15 @@
 // skep restore image: an image that a run holds, back into an engine: this machine's, or over SSH that of a machine of the
 // inventory. Its bytes pass through here, from the store into the engine, and touch no disk on the way.
-import password from "@inquirer/password";
 import { Option, type Command } from "commander";
 import { Readable } from "node:stream";
 import { SkepError } from "../../shared/errors.ts";
-import { imageContent } from "../../shared/repository/open/image-content.ts";
+import { imageContent, imageEntry } from "../../shared/repository/open/image-content.ts";
 import { readRuns } from "../../shared/repository/run-chain.ts";
 import { connectEngine } from "../engine/docker.ts";
 import type { Engine } from "../engine/engine.ts";
-import { streamAgent } from "../engine/stream-agent.ts";
 import { namesToAsk, planImage, splitName, type ExistingName, type ReturningImage } from "../images/returning-image.ts";
 import { imageSources, sourceFor, type ImageSource } from "../recovery/images/image-sources.ts";
 import { decodeInventory } from "../recovery/inventory.ts";
-import { defaultDockerSocket, RemoteMachine } from "../recovery/remote-machine.ts";
 import { inventoryFolder, sshAccesses } from "../recovery/ssh-access.ts";
 import { addIdentityOption, addKitOption, addStoreOptions, type IdentityOptions, type StoreOptions } from "./access.ts";
 import { makeBoard } from "./board.ts";
@@ -24,7 +21,8 @@ import * as format from "./format.ts";
 import { readInputFile } from "./input-file.ts";
 import { openEngine } from "./named-engine.ts";
 import { withSnapshot, type OpenedOperator } from "./operator-snapshot.ts";
-import { resolveRun } from "./run-address.ts";
+import { passingOver, resolveRun } from "./run-address.ts";
+import { askSecret } from "./secret-question.ts";
 import { describe, run, type Session } from "./session.ts";
 import { facts } from "./table.ts";
 
@@ -102,17 +100,17 @@ async function withEngine<T>(
     { ...inventory, machines: { [name]: listed } },
     {
       folder: inventoryFolder(options.inventory),
-      askPassword: output.interactive
-        ? (question) => password({ message: question }, { signal, output: process.stderr })
-        : null,
+      askPassword: output.interactive ? (question) => askSecret(question, signal) : null,
     },
   );
   const access = accesses.get(name);
   if (access === undefined) throw new TypeError(`no way to ${name}`);
+  // Only here: restoring anything else needs no SSH.
+  const { defaultDockerSocket, RemoteMachine } = await import("../recovery/remote-machine.ts");
   const machine = new RemoteMachine(access, listed.dockerSocket ?? defaultDockerSocket);
   try {
-    const agent = streamAgent(() => machine.openEngine(signal));
-    return await use(connectEngine({ kind: "agent", agent, name: `ssh://${name}` }));
+    const agent = await machine.engineAgent(signal);
+    return await use(await connectEngine({ kind: "agent", agent, name: `ssh://${name}` }));
   } finally {
     await machine.close();
   }
@@ -120,16 +118,11 @@ async function withEngine<T>(
 
 /** The newest run that has it, for `architecture` (the engine's word). Throws SKEP_RESTORE_IMAGE_UNKNOWN, SKEP_RUN_UNKNOWN. */
 async function findImage(
-  { output, signal }: Session,
+  session: Session,
   { catalogue }: OpenedCatalogue,
   { run: wanted, name, architecture }: { run: string; name: string; architecture: string },
 ): Promise<ImageSource> {
-  const reading = {
-    signal,
-    onFault: (fault: SkepError, key: string): void => {
-      output.warn(`${key} is passed over: ${format.visible(fault.message)}`);
-    },
-  };
+  const reading = passingOver(session);
   const runs =
     wanted === "latest" ? readRuns(catalogue, reading) : [await resolveRun(catalogue, wanted, reading)].values();
   let seen = 0;
@@ -241,7 +234,8 @@ async function load(session: Session, { engine, opened, source }: Returning): Pr
   let done = 0;
   try {
     const names = await withSnapshot(opened, source, signal, async (snapshot) => {
-      const content = imageContent(snapshot, (doneBytes) => {
+      const entry = await imageEntry(snapshot, part.manifest.key);
+      const content = imageContent(snapshot, entry, (doneBytes) => {
         done = doneBytes;
         show("running", done);
       });

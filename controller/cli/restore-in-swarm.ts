@@ -1,7 +1,8 @@
 // A restore on a living swarm. The controller passes the jobs on, and could read no key: the agent makes a one-time
 // recipient, proves with its MAC that it is its own, and what the identity opens is encrypted to that recipient.
 import { openResult } from "../../shared/contract/signed-job.ts";
-import type { ContainerCommand, RestoreKeys, TaskResultOf } from "../../shared/contract/job.ts";
+import type { ContainerCommand, RestoreKeys } from "../../shared/contract/job.ts";
+import type { TaskResultOf } from "../../shared/contract/task-result.ts";
 import { fromErrorRecord, SkepError } from "../../shared/errors.ts";
 import { encryptAge } from "../../shared/repository/age.ts";
 import { collectRestoreKeys } from "../../shared/repository/open/file-keys.ts";
@@ -19,6 +20,7 @@ import { loadOf } from "../restore-order.ts";
 import { accessApi, readCredentials as readCredentialsFile } from "./access.ts";
 import type { ApiClient } from "./api-client.ts";
 import { withOperator, type OpenedCatalogue } from "./catalogue-access.ts";
+import { passingOver } from "./run-address.ts";
 import type { RestorePlanDocument } from "./restore-documents.ts";
 import type { EndOptions, RestoreOptions } from "./restore-options.ts";
 import { agree } from "./confirm.ts";
@@ -26,7 +28,7 @@ import { exitCodes, type ExitCode } from "./exit-code.ts";
 import * as format from "./format.ts";
 import { followRestore } from "./follow.ts";
 import { findNode } from "./nodes.ts";
-import { reportEnd, reportRestore } from "./restore-report.ts";
+import { reportEnd, reportInPlace, reportRestore } from "./restore-report.ts";
 import {
   findSnapshot,
   planDocument,
@@ -124,13 +126,9 @@ async function restoreOnce(session: Session, api: ApiClient, wanted: Wanted, agr
   }
   const under = { title: `Restore ${restoreId}`, states: ["prepared", "restoring"] as const };
   const ended = await followRestore(session, api, restoreId, under);
-  const exitCode = reportRestore(
-    output,
-    restoreId,
-    plan,
-    resultOf(ended, load === null ? "restore-volume" : "restore-load"),
-    "",
-  );
+  if (ended.state === "done" && ended.result === undefined) return reportInPlace(output, restoreId, plan, ended.error);
+  const result = resultOf(ended, load === null ? "restore-volume" : "restore-load");
+  const exitCode = reportRestore(output, restoreId, plan, result, "");
   if (ended.error === undefined) return exitCode;
   // The volume is in place; what was held could not be released.
   output.warn(format.visible(ended.error.message));
@@ -151,19 +149,14 @@ async function drop({ output }: Session, api: ApiClient, restoreId: string): Pro
 
 /** The snapshot that was asked for; says so where newer runs had to be passed over. */
 export async function snapshotOf(
-  { output, signal }: Session,
+  session: Session,
   { catalogue }: OpenedCatalogue,
   { run }: Pick<RestoreOptions, "run">,
   address: VolumeAddress,
 ): Promise<Snapshot> {
-  const snapshot = await findSnapshot(catalogue, address, run === "latest" ? null : run, {
-    signal,
-    onFault: (fault, key) => {
-      output.warn(`${key} is passed over: ${format.visible(fault.message)}`);
-    },
-  });
+  const snapshot = await findSnapshot(catalogue, address, run === "latest" ? null : run, passingOver(session));
   for (const newer of snapshot.passedOver) {
-    output.warn(`run ${newer.id} is newer, but has no snapshot of ${address.node}/${address.volume}`);
+    session.output.warn(`run ${newer.id} is newer, but has no snapshot of ${address.node}/${address.volume}`);
   }
   return snapshot;
 }

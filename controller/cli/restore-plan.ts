@@ -2,7 +2,8 @@
 import type { ExistingFiles } from "../../shared/contract/chosen-files.ts";
 import { SkepError } from "../../shared/errors.ts";
 import type { Catalogue } from "../../shared/repository/catalogue.ts";
-import { volumeNameSchema, type ContainerCommand, type TaskResultOf } from "../../shared/contract/job.ts";
+import { volumeNameSchema, type ContainerCommand } from "../../shared/contract/job.ts";
+import type { TaskResultOf } from "../../shared/contract/task-result.ts";
 import { readRuns } from "../../shared/repository/run-chain.ts";
 import type { Part, Run, VolumeFacts } from "../../shared/repository/run.ts";
 import type { RestorePlanDocument } from "./restore-documents.ts";

@@ -1,5 +1,6 @@
 // The last words of a restore: what was done, and how to undo it or to make it final.
-import type { TaskResultOf } from "../../shared/contract/job.ts";
+import type { TaskResultOf } from "../../shared/contract/task-result.ts";
+import type { Restore } from "../api/schemas.ts";
 import type { RestoreDocument, RestoreEndDocument, RestorePlanDocument } from "./restore-documents.ts";
 import { exitCodes, type ExitCode } from "./exit-code.ts";
 import * as format from "./format.ts";
@@ -39,14 +40,33 @@ export function reportRestore(
         `${format.bytes(result.restoredBytes)} in ${format.plural(result.files, "file")}`,
     );
   for (const { message } of result.warnings) output.warn(format.visible(message));
-  if (result.keptOld) {
-    output.say(`What was there before is kept.`);
-    output.say(`  put it back:     skep restore undo ${restoreId}${flags}`);
-    output.say(`  remove for good: skep restore discard ${restoreId}${flags}`);
-  }
+  if (result.keptOld) reportWays(output, restoreId, flags);
   if (plan.whole) return exitCodes.done;
   output.warn("the snapshot was not whole: `skep show` tells what it lacks");
   return exitCodes.partial;
+}
+
+/** Of one whose agent or Redis was lost before it could tell: it is done, and can be undone. */
+export function reportInPlace(
+  output: Output,
+  restoreId: string,
+  plan: RestorePlanDocument,
+  error: Restore["error"],
+): ExitCode {
+  const document: RestoreDocument = { restoreId, plan, result: null, inPlace: true };
+  output.document(document);
+  const { target, runId } = plan;
+  output.print(`what run ${runId} has is in place in ${target.hostname}/${target.targetName}`);
+  const why = error === undefined ? "Redis was lost meanwhile" : error.message;
+  output.warn(`what its agent counted is not known: ${format.visible(why)}`);
+  if (target.exists) reportWays(output, restoreId, "");
+  return exitCodes.partial;
+}
+
+function reportWays(output: Output, restoreId: string, flags: string): void {
+  output.say(`What was there before is kept.`);
+  output.say(`  put it back:     skep restore undo ${restoreId}${flags}`);
+  output.say(`  remove for good: skep restore discard ${restoreId}${flags}`);
 }
 
 function reportMerged(

@@ -9,7 +9,7 @@ import { dirname, join } from "node:path";
 import { SkepError } from "../../shared/errors.ts";
 import { generateAgeIdentity } from "../../shared/repository/age.ts";
 import type { IdentityFile } from "../../shared/repository/identity-file.ts";
-import { changeKeys, kindOf, planRootRotation } from "../../shared/repository/open/key-change.ts";
+import { changeKeys, kindOf, refuseUnchangeable, planRootRotation } from "../../shared/repository/open/key-change.ts";
 import { openAsOperator } from "../../shared/repository/open/operator.ts";
 import { checkRootKey, type RepositoryObject } from "../../shared/repository/repository-object.ts";
 import { readRepositoryObject } from "../../shared/repository/repository-reader.ts";
@@ -30,6 +30,7 @@ import { facts } from "./table.ts";
 
 interface RootOptions extends StoreOptions, IdentityOptions {
   newIdentity?: boolean;
+  acceptForeign?: boolean;
   yes?: boolean;
 }
 
@@ -44,7 +45,10 @@ export async function rotateRoot(session: Session, options: RootOptions): Promis
   return await withStore(session, options, async (_access, store) => {
     const before = await readRepositoryObject(store, kept.file.rootPublicKey, readingOptions(session));
     const isDone = waiting !== null && waiting.rootPublicKey === before.rootPublicKey;
-    if (!isDone) checkRootKey(before, rootPrivateKey);
+    if (!isDone) {
+      checkRootKey(before, rootPrivateKey);
+      await refuseUnchangeable(store, before, options.acceptForeign ?? false, session.signal);
+    }
     if (waiting !== null && options.newIdentity === true && waiting.recipient === kept.file.recipient) {
       throw unfit(
         `${nextPath} is of an interrupted rotation that keeps the age key`,
@@ -59,7 +63,9 @@ export async function rotateRoot(session: Session, options: RootOptions): Promis
       return exitCodes.done;
     }
     if (waiting === null) await writeWhole(nextPath, next, kept.passphrase);
-    const after = isDone ? before : await rotate(session, store, { ...kept.file, rootPrivateKey }, next);
+    const after = isDone
+      ? before
+      : await rotate(session, store, { ...kept.file, rootPrivateKey }, next, options.acceptForeign ?? false);
     const followed = kit === null ? [] : await letKitFollow(kit, kept.file.rootPublicKey, after.rootPublicKey);
     const present = await readIdentityIfThere(nextPath, kept.passphrase);
     if (present?.rootPublicKey !== after.rootPublicKey) throw underWay(nextPath);
@@ -124,12 +130,13 @@ async function rotate(
   store: Store,
   file: IdentityFile & { rootPrivateKey: string },
   next: IdentityFile,
+  acceptForeign: boolean,
 ): Promise<RepositoryObject> {
   const { signal } = session;
   const operator = await openAsOperator(store, file, readingOptions(session));
   const before = operator.repositoryObject;
   const by = { rootPrivateKey: needRootKey(next), recipient: next.recipient };
-  const change = planRootRotation(before, file, by);
+  const change = { ...planRootRotation(before, file, by), acceptForeign };
   // What a recovery runs as root: a list that the former key signs later must never count.
   await resignKits({ store, ...before }, { ...by, now: Date.now(), signal });
   return await changeKeys(store, operator, file.rootPrivateKey, change, signal);

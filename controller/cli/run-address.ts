@@ -5,6 +5,7 @@ import type { Catalogue } from "../../shared/repository/catalogue.ts";
 import { runIdPattern } from "../../shared/repository/layout.ts";
 import { readRuns, type ReadRun, type ReadRunsOptions } from "../../shared/repository/run-chain.ts";
 import { readName, showName } from "./entry-name.ts";
+import { warnOfForeign } from "./catalogue-access.ts";
 import * as format from "./format.ts";
 import { findSnapshot, parseVolumeAddress, type Snapshot, type VolumeAddress } from "./restore-plan.ts";
 import type { Session } from "./session.ts";
@@ -91,13 +92,8 @@ export async function resolveRun(catalogue: Catalogue, run: string, options: Rea
 }
 
 /** For readRuns: what does not open is named, and passed over. */
-export function passingOver({ output, signal }: Session): Required<ReadRunsOptions> {
-  return {
-    signal,
-    onFault: (fault, key) => {
-      output.warn(`${key} is passed over: ${format.visible(fault.message)}`);
-    },
-  };
+export function passingOver(session: Session): Required<Pick<ReadRunsOptions, "signal" | "onFault">> {
+  return { signal: session.signal, onFault: warnOfForeign(session) };
 }
 
 /** The volume's snapshot in that run; of `latest`, in the newest run that has one, and says so where that is not the newest. */

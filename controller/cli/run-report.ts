@@ -140,7 +140,8 @@ function describeRaft(run: Run): string {
     : raft.walked
       ? "walked, not decrypted: content unproven"
       : "unproven";
-  return `to index ${raft.commitIndex} from ${part.hostname}, ${proof}`;
+  const until = raft.certificateExpiresAt === undefined ? "" : `, certificate until ${raft.certificateExpiresAt}`;
+  return `to index ${raft.commitIndex} from ${part.hostname}, ${proof}${until}`;
 }
 
 function renderParts(output: Output, parts: readonly Part[]): string {

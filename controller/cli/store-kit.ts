@@ -6,7 +6,8 @@ import type { KitList } from "../../shared/repository/kit-list.ts";
 import { skepVersion } from "../../shared/version.ts";
 import { foreignParts } from "../recovery/foreign-parts.ts";
 import { ownParts, packRuntimeKit, type KitArchitecture } from "../recovery/runtime-kit.ts";
-import { storeKits, type KitPlace } from "../recovery/stored-kits.ts";
+import type { KitPlace } from "../../shared/repository/newest-kits.ts";
+import { storeKits } from "../recovery/stored-kits.ts";
 
 export async function packAndStore(
   place: KitPlace,

@@ -1,13 +1,11 @@
 // The one door of the operator's side to a Docker engine. Its errors leave as SkepErrors. Each call has a connection of
-// its own, so that an engine which restarted is simply asked again.
+// its own, so that an engine which restarted is simply asked again; but for those that an agent makes (stream-agent.ts).
 import type { Agent } from "node:http";
-import { createInterface } from "node:readline";
-import type { Readable } from "node:stream";
-import Dockerode from "dockerode";
+import type Dockerode from "dockerode";
 import { z } from "zod";
+import { engineRequests } from "../../shared/engine-requests.ts";
 import { SkepError, type ErrorCode } from "../../shared/errors.ts";
-import { readLoadAnswer } from "../../shared/image-load.ts";
-import type { Json } from "../../shared/raft/engine-api/values.ts";
+import { loadImage } from "../../shared/image-load.ts";
 import {
   imageSchema,
   infoSchema,
@@ -26,19 +24,6 @@ export type EngineAddress =
   | { kind: "tcp"; host: string; port: number; tls?: { ca: string; cert: string; key: string } }
   | { kind: "agent"; agent: Agent; name: string };
 
-interface Call {
-  method: "GET" | "POST" | "DELETE";
-  path: string;
-  query?: Record<string, unknown>;
-  body?: Json;
-  registryAuth?: string | null;
-  signal?: AbortSignal | undefined;
-}
-
-interface Modem {
-  dial(options: object, done: (error: unknown, answer: unknown) => void): void;
-}
-
 /** An engine that doesn't answer within it hangs. 2 min: a swarm of 1,000 services is listed in seconds. */
 const callTimeoutMs = 120_000;
 
@@ -49,7 +34,9 @@ export function nameOfAddress(address: EngineAddress): string {
   return `tcp://${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
-function dial(address: EngineAddress): Dockerode {
+async function dial(address: EngineAddress): Promise<Dockerode> {
+  // Only here, so that commands that could ask an engine and don't start in half the time.
+  const { default: Client } = await import("dockerode");
   // All fields: dockerode would fill those that are left out from DOCKER_HOST and DOCKER_CERT_PATH.
   const none = {
     host: undefined,
@@ -59,7 +46,7 @@ function dial(address: EngineAddress): Dockerode {
     cert: undefined,
     key: undefined,
   };
-  const client = (options: object): Dockerode => new Dockerode({ ...none, ...options });
+  const client = (options: object): Dockerode => new Client({ ...none, ...options });
   if (address.kind === "socket") return client({ protocol: "http", socketPath: address.path });
   // The host is never looked up: the agent knows the way.
   if (address.kind === "agent") return client({ protocol: "http", host: "engine", port: 80, agent: address.agent });
@@ -67,68 +54,19 @@ function dial(address: EngineAddress): Dockerode {
   return client({ protocol: tls === undefined ? "http" : "https", host, port, ...tls });
 }
 
-export function connectEngine(address: EngineAddress): Engine {
+export async function connectEngine(address: EngineAddress): Promise<Engine> {
   const name = nameOfAddress(address);
-  const modem = dial(address).modem as Modem;
-
-  async function call<T>(schema: z.ZodType<T>, request: Call): Promise<T> {
-    const { method, path, query, body, registryAuth, signal } = request;
-    signal?.throwIfAborted();
-    const timeout = AbortSignal.timeout(callTimeoutMs);
-    const answer = await new Promise<unknown>((resolve, reject) => {
-      const options = {
-        path: `${path}?`,
-        method,
-        options: { _query: query ?? {}, _body: body ?? {} },
-        abortSignal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
-        statusCodes: { 200: true, 201: true, 202: true, 204: true, 304: true },
-        ...(registryAuth == null ? {} : { authconfig: { key: registryAuth } }),
-      };
-      modem.dial(options, (error, json) => {
-        if (error === null || error === undefined) resolve(json);
-        else if (signal?.aborted) reject(signal.reason as Error);
-        else reject(toEngineError(error, `${method} ${path}`, name));
-      });
-    });
-    const parsed = schema.safeParse(answer);
-    if (parsed.success) return parsed.data;
-    throw new SkepError({
-      code: "SKEP_ENGINE_ANSWER_INVALID",
-      message: `the engine at ${name} answered ${method} ${path} in another shape: ${z.prettifyError(parsed.error)}`,
-      permanent: true,
-      hint: "is it older than Docker 20.10, or not Docker?",
-    });
-  }
-
-  const get = <T>(schema: z.ZodType<T>, path: string, signal?: AbortSignal, query?: Json): Promise<T> =>
-    call(schema, { method: "GET", path, signal, ...(query === undefined ? {} : { query }) });
-  async function load(content: Readable, signal: AbortSignal): Promise<string[]> {
-    // What the engine reads may fail at its source: then the request ends with it.
-    const stop = new AbortController();
-    content.once("error", (error) => {
-      stop.abort(error);
-    });
-    const path = "/images/load";
-    const abortSignal = AbortSignal.any([signal, stop.signal]);
-    const headers = { "Content-Type": "application/x-tar" };
-    const options = { path, method: "POST", isStream: true, headers, file: content, abortSignal };
-    try {
-      const answer = await new Promise<Readable>((resolve, reject) => {
-        modem.dial({ ...options, statusCodes: { 200: true } }, (error, stream) => {
-          if (error === null || error === undefined) resolve(stream as Readable);
-          else reject(toEngineError(error, `POST ${path}`, name));
-        });
-      });
-      const said = await readLoadAnswer(createInterface({ input: answer }));
-      if ("names" in said) return said.names;
-      throw notLoaded(name, said.why);
-    } catch (error) {
-      signal.throwIfAborted();
-      const first: unknown = content.errored ?? error;
-      throw first instanceof SkepError ? first : notLoaded(name, String(first), first);
-    }
-  }
-
+  const { modem } = await dial(address);
+  const { call, get, stream } = engineRequests(modem, callTimeoutMs, {
+    refused: (thrown, doing) => toEngineError(thrown, doing, name),
+    invalid: (doing, problem) =>
+      new SkepError({
+        code: "SKEP_ENGINE_ANSWER_INVALID",
+        message: `the engine at ${name} answered ${doing} in another shape: ${problem}`,
+        permanent: true,
+        hint: "is it older than Docker 20.10, or not Docker?",
+      }),
+  });
   const ignored = z.unknown();
   const at = encodeURIComponent;
   const identified = z.looseObject({ ID: z.string().optional(), Id: z.string().optional() });
@@ -171,7 +109,8 @@ export function connectEngine(address: EngineAddress): Engine {
         (tasks) => tasks ?? [],
       ),
     image: (idOrName, signal) => nullWhereMissing(get(imageSchema, `/images/${at(idOrName)}/json`, signal)),
-    loadImage: load,
+    loadImage: (content, signal) =>
+      loadImage(stream, content, { notLoaded: (why, cause) => notLoaded(name, why, cause), signal }),
     tagImage: async (id, { repository: repo, tag }, signal) => {
       await call(ignored, { method: "POST", path: `/images/${at(id)}/tag`, query: { repo, tag }, signal });
     },

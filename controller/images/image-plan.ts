@@ -1,6 +1,6 @@
 // Which images a run takes, and from which node: each image that a service names or runs once in the cluster, from the
 // first node that has it. Pure.
-import type { TaskResultOf } from "../../shared/contract/job.ts";
+import type { TaskResultOf } from "../../shared/contract/task-result.ts";
 import type { NotCovered } from "../../shared/repository/run.ts";
 import { namesImage, parseReference, shortName } from "../../shared/image-reference.ts";
 

@@ -3,7 +3,7 @@
 import { SkepError } from "../../shared/errors.ts";
 import type { Json } from "../../shared/raft/engine-api/values.ts";
 import type { Engine } from "../engine/engine.ts";
-import { heldForm } from "./held.ts";
+import { heldForm } from "../../shared/held-spec.ts";
 import { labelsWithMark, removeMarks } from "./marks.ts";
 import { createBody } from "./network-body.ts";
 import type { FileStep, NetworkStep, ObjectsPlan, PlanStep, ServiceStep } from "./plan.ts";

@@ -3,14 +3,13 @@
 import { createHmac, hkdfSync } from "node:crypto";
 import { SkepError } from "../../shared/errors.ts";
 import { config, secret } from "../../shared/raft/engine-api/cluster.ts";
-import { serviceSpec } from "../../shared/raft/engine-api/service.ts";
+import { registryAuthOf, serviceSpec } from "../../shared/raft/engine-api/service.ts";
 import type { Json } from "../../shared/raft/engine-api/values.ts";
-import { holdLabels } from "../../shared/contract/hold-record.ts";
 import type { SwarmState } from "../../shared/raft/read-swarm.ts";
 import { giveBack, openHolds } from "../../shared/raft/undo-holds.ts";
 import { decodeMessage, type Message } from "../../shared/raft/swarmkit/message-types.ts";
-import { marksRecordLabel } from "./marks.ts";
 import { networkBody, type NetworkBody } from "./network-body.ts";
+import { isOwnRecord } from "./own-records.ts";
 import { serviceSpecSchema, toPortable, type ServiceSpec } from "./portable.ts";
 
 /** Docker's own, on every object of a stack that `docker stack deploy` made. */
@@ -70,6 +69,10 @@ export function copiedObjects(state: SwarmState): CopiedObjects {
     names.network.set(id, name);
     // The swarm's side of a node's own network, such as `host`: every swarm has it.
     if (isPredefined(network)) continue;
+    if (network.pendingDelete) {
+      all.unsupported.push(beingRemoved("network", name));
+      continue;
+    }
     const subnetsAsked = (network.spec?.ipam?.configs ?? []).some(({ subnet }) => subnet !== "");
     all.networks.push({ ...headOf(id, network.spec), body: networkBody(network), subnetsAsked });
   }
@@ -84,11 +87,16 @@ export function copiedObjects(state: SwarmState): CopiedObjects {
     const message = decodeMessage("Config", bytes);
     const head = headOf(id, message.spec);
     names.config.set(id, head.name);
-    if (!isOwnRecord(message)) all.configs.push(copiedFile("config", head, config(message), markKey));
+    if (!isOwnRecord(message.spec?.annotations?.labels))
+      all.configs.push(copiedFile("config", head, config(message), markKey));
   }
   const holds = new Map(openHolds(state.store).map((record) => [record.serviceId, record]));
   for (const [id, bytes] of objects.service) {
     const service = decodeMessage("Service", bytes);
+    if (service.pendingDelete) {
+      all.unsupported.push(beingRemoved("service", service.spec?.annotations?.name ?? ""));
+      continue;
+    }
     const hold = holds.get(id);
     const wasHeld = hold !== undefined && giveBack(service, hold.former);
     all.services.push({ ...copiedService(id, service.spec, names), wasHeld });
@@ -99,6 +107,11 @@ export function copiedObjects(state: SwarmState): CopiedObjects {
   }
   for (const list of [all.networks, all.secrets, all.configs, all.services]) list.sort(byName);
   return all;
+}
+
+/** The swarm removes such an object when its last task is gone; moby/swarmkit, Service.pending_delete. */
+function beingRemoved(kind: string, name: string): string {
+  return `${kind} ${name} was being removed when the copy was taken`;
 }
 
 type NamesById = Record<"network" | "secret" | "config", ReadonlyMap<string, string>>;
@@ -120,9 +133,7 @@ function copiedService(
       hint: "was the Raft copy proven? `skep raft verify`",
     });
   });
-  const runtime = message?.task?.runtime;
-  const auth = runtime?.case === "container" ? (runtime.value.pullOptions?.registryAuth ?? "") : "";
-  return { ...head, spec, registryAuth: auth === "" ? null : auth };
+  return { ...head, spec, registryAuth: registryAuthOf(message?.task) };
 }
 
 function copiedFile(kind: "secret" | "config", head: Copied, shown: Json, markKey: Buffer): CopiedFile {
@@ -150,12 +161,6 @@ function markKeyOf(state: SwarmState): Buffer {
 function headOf(id: string, spec: { annotations?: Message<"Annotations"> | undefined } | undefined): Copied {
   const { name = "", labels = {} } = spec?.annotations ?? {};
   return { id, name, stack: labels[stackLabel] ?? null };
-}
-
-/** What Skep writes down for itself in the swarm: of a hold, of a restore. */
-function isOwnRecord({ spec }: Message<"Config">): boolean {
-  const labels = spec?.annotations?.labels ?? {};
-  return holdLabels.hold in labels || marksRecordLabel in labels;
 }
 
 function isPredefined({ spec }: Message<"Network">): boolean {

@@ -3,6 +3,7 @@
 // long as they are being taken away one by one, a config keeps them.
 import { createHash } from "node:crypto";
 import { z } from "zod";
+import { parseJsonText } from "../../shared/json-text.ts";
 import type { Json } from "../../shared/raft/engine-api/values.ts";
 import type { Engine, EngineObject } from "../engine/engine.ts";
 
@@ -31,12 +32,7 @@ export function isMarksRecord({ spec }: Pick<EngineObject, "spec">): boolean {
 /** Marks that such a config keeps; none where somebody else labelled it so. */
 export function decodeMarksRecord({ spec }: Pick<EngineObject, "spec">): MarksRecord {
   const data = typeof spec["Data"] === "string" ? spec["Data"] : "";
-  try {
-    return recordSchema.safeParse(JSON.parse(Buffer.from(data, "base64").toString("utf8"))).data ?? {};
-  } catch (error) {
-    if (error instanceof SyntaxError) return {};
-    throw error;
-  }
+  return recordSchema.safeParse(parseJsonText(Buffer.from(data, "base64"))).data ?? {};
 }
 
 export function encodeMarksRecord(marks: MarksRecord): Json {

@@ -8,7 +8,7 @@ import { isDeepStrictEqual } from "node:util";
 import { fieldChanges, type FieldChange } from "../../shared/raft/diff.ts";
 import type { Json } from "../../shared/raft/engine-api/values.ts";
 import type { CopiedFile, CopiedNetwork, CopiedService } from "./copied-objects.ts";
-import { heldForm } from "./held.ts";
+import { heldForm } from "../../shared/held-spec.ts";
 import { overlap, withChosenAddresses, type NetworkBody } from "./network-body.ts";
 import {
   comparable,

@@ -1,6 +1,6 @@
 // What a living swarm has, in the forms in which copied objects can be compared with it.
-import { z } from "zod";
 import { SkepError } from "../../shared/errors.ts";
+import { shapeFaults } from "../../shared/fault-list.ts";
 import type { Json } from "../../shared/raft/engine-api/values.ts";
 import type { Engine, EngineObject } from "../engine/engine.ts";
 import { decodeMarksRecord, isMarksRecord, splitMark } from "./marks.ts";
@@ -77,7 +77,7 @@ function checkedSpec(engine: Engine, { name, spec }: EngineObject): ServiceSpec 
   if (data !== undefined) return data;
   throw new SkepError({
     code: "SKEP_ENGINE_ANSWER_INVALID",
-    message: `the engine at ${engine.address} shows service ${name} in another shape: ${z.prettifyError(error)}`,
+    message: `the engine at ${engine.address} shows service ${name} in another shape: ${shapeFaults(error)}`,
     permanent: true,
   });
 }

@@ -1,16 +1,21 @@
 // What is to be said about a recovery before it begins: errors stop it, warnings are for the operator to judge, notes are
 // good to know. Pure functions over what was gathered.
 import { BlockList, isIP } from "node:net";
-import { nodeGone, nodeSurvives } from "./inventory.ts";
+import * as format from "../cli/format.ts";
+import { nodeSurvives } from "./inventory.ts";
 import { examineSetup } from "./engine-setup/setup-findings.ts";
 import type { MachineFacts } from "./machine-facts.ts";
 import { examineImages, loadedBytes } from "./images/planned-image.ts";
+import { examineNewerTasks } from "./newer-task-checks.ts";
 import { examineNeeds } from "./machine-needs.ts";
 import { stepIds } from "./plan-steps.ts";
 import { mayMeet, parseConstraint, placesFor } from "./placement.ts";
 import { examineQuorum } from "./quorum/quorum-checks.ts";
 import type { ExaminedPlan, Finding } from "./recovery-plan.ts";
+import { examineRotations } from "./rotation/rotations.ts";
 import { kitArchitecture } from "./runtime-kit.ts";
+import { usualDataPathPort } from "./swarm-view.ts";
+import { examineVolumes } from "./volume-checks.ts";
 
 /** Docker's ports between nodes (docs.docker.com, "Open protocols and ports between the hosts"). */
 const gossipPort = 7946;
@@ -19,6 +24,8 @@ const mostClockOffsetMs = 30_000;
 /** Room for folders, inodes, the filesystem's reserve. */
 const roomFactor = 1.05;
 const roomBytes = 64 * 1024 * 1024;
+/** The kit as it comes and unpacked. */
+const kitBytes = 300 * 1024 * 1024;
 /** swarmkit's mathematics: an even number of managers bears no more failures than the odd one below. */
 const mostManagers = 7;
 
@@ -29,6 +36,7 @@ export function examine(plan: ExaminedPlan): Finding[] {
   const say: Say = (severity, code, text) => findings.push({ severity, code, text });
   if (plan.mode === "rebuild") examineRebuild(plan, say);
   if (plan.mode === "quorum") examineQuorum(plan, say);
+  examineNewerTasks(plan, say);
   examineNodes(plan, say);
   // One that survived is left as it is.
   for (const machine of plan.machines) if (!machine.stays) examineMachine(plan, machine.facts, say);
@@ -37,6 +45,9 @@ export function examine(plan: ExaminedPlan): Finding[] {
   examineServices(plan, say);
   examineNeeds(plan, say);
   examineNetworks(plan, say);
+  examineAuthority(plan, say);
+  const surviving = plan.surviving.map(({ hostname }) => hostname);
+  examineRotations(plan.rotate, plan.view, surviving, say);
   findings.push(...examineImages(plan.images, plan.allowMissingImages));
   findings.push(...examineSetup(plan.setup ?? new Map(), plan));
   const order = ["error", "warning", "note"];
@@ -166,15 +177,36 @@ function examineMachine(plan: ExaminedPlan, facts: MachineFacts, say: Say): void
 }
 
 /** What this recovery brought before has its room already; of what it was about to bring nobody knows how much. */
-function examineRoom(plan: ExaminedPlan, { name, freeBytes, dataRoot }: MachineFacts, say: Say): void {
+function examineRoom(plan: ExaminedPlan, { name, freeBytes, dataRoot, kit }: MachineFacts, say: Say): void {
   const wanted = [
     ...plan.volumes
+      .filter(({ machine, how }) => machine === name && how !== "make")
+      .map(({ source, how }) => ({
+        step: stepIds.volume(name, source.id),
+        bytes: source.sizeBytes * (how === "folder" ? 2 : 1) * roomFactor,
+      })),
+    // Of rows a server makes about as many bytes as their dump has.
+    ...plan.dumps
       .filter(({ machine }) => machine === name)
-      .map(({ source }) => ({ step: stepIds.volume(name, source.id), bytes: source.sizeBytes * roomFactor })),
+      .map(({ source }) => ({ step: stepIds.load(name, source.id), bytes: source.sizeBytes * roomFactor })),
     { step: stepIds.images(name), bytes: loadedBytes(plan.images, name) },
   ].map(({ step, bytes }) => ({ bytes, event: plan.begunSteps?.get(step) }));
   const left = wanted.filter(({ event }) => event !== "done");
-  const needed = left.reduce((sum, { bytes }) => sum + bytes, roomBytes);
+  const isKitThere = plan.begunSteps?.get(stepIds.kit(name)) === "done";
+  const comes =
+    plan.mode !== "quorum" || [...plan.volumes, ...plan.dumps, ...plan.images].some((one) => one.machine === name);
+  if (comes && !isKitThere && kit.freeBytes < kitBytes) {
+    say("error", "kit-room", `${name} has ${kit.freeBytes} bytes free in /var/lib, Skep's kit needs ${kitBytes} there`);
+  }
+  const pulled = plan.images.filter(({ machine, how }) => machine === name && how === "pull").length;
+  if (pulled > 0) {
+    const images = format.plural(pulled, "image");
+    say("note", "image-room", `${images} of registries come to ${name}, whose size is not counted`);
+  }
+  const needed = left.reduce(
+    (sum, { bytes }) => sum + bytes,
+    roomBytes + (isKitThere || !kit.isDataRoots ? 0 : kitBytes),
+  );
   if (freeBytes >= needed) return;
   const underWay = left.some(({ event }) => event !== undefined);
   const text = `${name} has ${freeBytes} bytes free in ${dataRoot}, its volumes and images need ${Math.ceil(needed)}`;
@@ -194,51 +226,10 @@ function examineClocks(plan: ExaminedPlan, say: Say): void {
   }
 }
 
-function examineVolumes(plan: ExaminedPlan, say: Say): void {
-  for (const { part, id } of plan.sources) {
-    if (plan.homes.get(part.nodeId) === nodeGone)
-      say("warning", "volume-homeless", `${id} has no home: its node is gone`);
-  }
-  const taken = new Map<string, string>();
-  for (const { source, machine } of plan.volumes) {
-    const { name } = source.part.volume;
-    const key = `${machine} ${name}`;
-    const other = taken.get(key);
-    if (other !== undefined) {
-      say(
-        "error",
-        "volume-twice",
-        `${other} and ${source.id} would both become volume ${name} of ${machine}: map one node elsewhere`,
-      );
-    }
-    taken.set(key, source.id);
-    if (plan.facts.get(machine)?.volumes.includes(name) === true) {
-      say("warning", "volume-exists", `${machine} has a volume ${name} already: its content is set aside beside it`);
-    }
-    if (source.run.id !== plan.runId) {
-      say(
-        "warning",
-        "volume-older",
-        `${source.id} is not in run ${plan.runId}; it is taken from ${source.run.id} of ${source.run.startedAt}`,
-      );
-    }
-    if (source.shrankFromBytes !== null) {
-      say(
-        "warning",
-        "volume-shrank",
-        `${source.id} has ${source.sizeBytes} bytes, and had ${source.shrankFromBytes} in the run before: was it emptied before it was backed up?`,
-      );
-    }
-    if (source.part.status === "partial") {
-      say("warning", "volume-incomplete", `${source.id} was not taken whole: ${source.part.error?.message ?? ""}`);
-    }
-  }
-}
-
 function examineServices(plan: ExaminedPlan, say: Say): void {
   const { view, machines } = plan;
   const hostnameOf = (name: string): string => machines.find((one) => one.name === name)?.facts.hostname ?? name;
-  const restored = new Set(plan.volumes.map(({ source }) => source.part.volume.name));
+  const restored = new Set([...plan.volumes, ...plan.dumps].map(({ source }) => source.part.volume.name));
   for (const service of view.services) {
     const possible = placesFor(service, plan);
     const elsewhere = plan.surviving.filter((place) => mayMeet(place, service.constraints));
@@ -281,6 +272,30 @@ function examineServices(plan: ExaminedPlan, say: Say): void {
   }
 }
 
+/** Certificates of nodes: an expired one is made anew, but not by a swarm that has no key of its CA. */
+function examineAuthority({ mode, view, takenAt }: ExaminedPlan, say: Say): void {
+  const { externalCas = [], certificateExpiresAt = null } = view;
+  if (mode === "rebuild") {
+    if (externalCas.length > 0)
+      say("warning", "external-ca", `the new swarm has a CA of its own, not ${externalCas[0]}`);
+    return;
+  }
+  if (externalCas.length > 0) {
+    const ca = externalCas.join(", ");
+    say(
+      "warning",
+      "external-ca",
+      `each machine asks the external CA ${ca} for its certificate: is it reached from there?`,
+    );
+  }
+  if (certificateExpiresAt === null || mode === "quorum") return;
+  const leftMs = Date.parse(certificateExpiresAt) - Date.parse(takenAt);
+  const until = `the certificate of the copied manager counts until ${certificateExpiresAt}`;
+  if (externalCas.length > 0) {
+    say("warning", "certificate", `${until}; once it has ended mode raft can't make it anew, and it is --mode rebuild`);
+  } else say("note", "certificate", `${until}, ${format.duration(leftMs)} from the copy on; an ended one is made anew`);
+}
+
 function examineNetworks(plan: ExaminedPlan, say: Say): void {
   for (const { name, driver, subnets } of plan.view.networks) {
     if (driver !== "overlay") continue;
@@ -298,6 +313,10 @@ function examineNetworks(plan: ExaminedPlan, say: Say): void {
       }
     }
   }
+  if (plan.view.dataPathPort !== usualDataPathPort) {
+    const port = `UDP port ${plan.view.dataPathPort}`;
+    say("note", "data-path-port", `traffic of overlays has ${port}: open it between the machines in place of 4789`);
+  }
   const drivers = new Set(plan.view.networks.map(({ driver }) => driver));
   for (const driver of drivers) {
     if (["overlay", "bridge", "host", "null", ""].includes(driver)) continue;
@@ -308,19 +327,23 @@ function examineNetworks(plan: ExaminedPlan, say: Say): void {
   }
 }
 
-/** Of two IPv4 networks as CIDR. */
+/** Of two networks as CIDR, IPv4 or IPv6. */
 export function overlap(a: string, b: string): boolean {
   const [first, second] = [parseCidr(a), parseCidr(b)];
   if (first === null || second === null) return false;
+  if (first.family !== second.family) return false;
+  const { family } = first;
   const contains = (outer: { address: string; bits: number }, address: string): boolean => {
     const list = new BlockList();
-    list.addSubnet(outer.address, outer.bits, "ipv4");
-    return list.check(address, "ipv4");
+    list.addSubnet(outer.address, outer.bits, family);
+    return list.check(address, family);
   };
   return contains(first, second.address) || contains(second, first.address);
 }
 
-function parseCidr(text: string): { address: string; bits: number } | null {
+function parseCidr(text: string): { address: string; bits: number; family: "ipv4" | "ipv6" } | null {
   const [address = "", bits = ""] = text.split("/");
-  return isIP(address) === 4 && /^\d{1,2}$/.test(bits) && Number(bits) <= 32 ? { address, bits: Number(bits) } : null;
+  const version = isIP(address);
+  if (version === 0 || !/^\d{1,3}$/.test(bits) || Number(bits) > (version === 4 ? 32 : 128)) return null;
+  return { address, bits: Number(bits), family: version === 4 ? "ipv4" : "ipv6" };
 }

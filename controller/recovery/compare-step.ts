@@ -1,6 +1,10 @@
 // At the end, every object of the copy is compared with what the new swarm's API says: equal, equal but for what the plan
-// maps, different, missing. Nothing is called restored that was not looked at.
+// maps, different, missing. Nothing is called restored that was not looked at. Left out are Skep's own records of holds and
+// restores, which are closed and removed as time goes by.
 import { z } from "zod";
+import { openHolds } from "../../shared/raft/undo-holds.ts";
+import { networkFields } from "../objects/network-fields.ts";
+import { isOwnRecord } from "../objects/own-records.ts";
 import type { StepResult } from "./journal.ts";
 import { stepIds } from "./plan-steps.ts";
 import { mappedSpec, renamingOf, sameSpec } from "./release-steps.ts";
@@ -10,7 +14,7 @@ import type { StepContext } from "./steps.ts";
 import { nodeIdsOf } from "./swarm-steps.ts";
 
 export interface ComparedObject {
-  kind: "node" | "service" | "network" | "secret" | "config" | "cluster";
+  kind: "node" | "service" | "network" | "secret" | "config" | "cluster" | "volume";
   name: string;
   state: "equal" | "mapped" | "held" | "different" | "missing";
   /** Fields that differ, or why it is mapped or held. */
@@ -19,18 +23,6 @@ export interface ComparedObject {
 
 const anyObject = z.looseObject({ ID: z.string().optional(), Id: z.string().optional() });
 type AnyObject = z.infer<typeof anyObject>;
-
-const networkFields = [
-  "Name",
-  "Driver",
-  "EnableIPv6",
-  "IPAM",
-  "Internal",
-  "Attachable",
-  "Ingress",
-  "Options",
-  "Labels",
-];
 
 export async function compareSwarm(tools: RecoveryTools, context: StepContext): Promise<StepResult> {
   const { signal } = context;
@@ -44,6 +36,7 @@ export async function compareSwarm(tools: RecoveryTools, context: StepContext): 
     for (const { id, name } of tools.source.swarm.list(kind)) {
       const old = asJson(tools.source.swarm.get(kind, id, false));
       if (kind === "network" && ["bridge", "host", "null"].includes(String(old["Driver"]))) continue;
+      if (kind === "config" && isOwnRecord(labelsOf(old))) continue;
       const found = listed.find((object) => (object.ID ?? object.Id) === id);
       compared.push({ kind, name, ...compareFields(kind === "network" ? networkFields : ["Spec"], old, found) });
     }
@@ -68,6 +61,8 @@ async function compareServices(
   const released = new Set(waves.flat().map(({ id }) => id));
   const ownIds = new Set(own.map(({ id }) => id));
   const ended = new Set(tools.plan.endedJobs);
+  // Of a survivor that goes on as it is; of a state that is laid down they were undone.
+  const holds = new Map(openHolds(tools.source.swarm.state.store).map((record) => [record.serviceId, record.former]));
   return tools.plan.services.map(({ id, name, spec: former }): ComparedObject => {
     const mapped = mappedSpec(former, renaming);
     const found = listed.find((object) => object.ID === id);
@@ -77,6 +72,9 @@ async function compareServices(
     if (sameSpec(present, former)) return { ...at, state: "equal", detail: "" };
     if (sameSpec(present, mapped)) return { ...at, state: "mapped", detail: whatIsMapped(former, mapped) };
     if (ownIds.has(id)) return { ...at, state: "mapped", detail: "Skep's own: a new controller key" };
+    if (holds.has(id) && sameSpec(present, holds.get(id))) {
+      return { ...at, state: "mapped", detail: "Skep held it, and has let it go since" };
+    }
     if (!released.has(id) && !ended.has(id)) return { ...at, state: "held", detail: "a job: --run-jobs" };
     return { ...at, state: "different", detail: differingFields(present, mapped).join(", ") };
   });
@@ -138,6 +136,10 @@ function differingFields(present: unknown, wanted: unknown, prefix = ""): string
 async function list(manager: RemoteMachine, path: string, signal: AbortSignal): Promise<AnyObject[]> {
   const answer = await manager.askEngine({ path }, signal);
   return z.array(anyObject).parse(Array.isArray(answer) ? answer : [answer]);
+}
+
+function labelsOf({ Spec }: Record<string, unknown>): Record<string, unknown> | undefined {
+  return (Spec as { Labels?: Record<string, unknown> } | undefined)?.Labels;
 }
 
 function asJson(value: unknown): Record<string, unknown> {

@@ -1,18 +1,25 @@
 // The fence: nothing begins while a manager of the old swarm answers, seen from here and from every new machine. A network
 // that is parted could hide one: --fence-command asks whoever can switch machines off.
 import { spawn } from "node:child_process";
-import type { Duplex } from "node:stream";
-import { setTimeout as sleep } from "node:timers/promises";
 import { SkepError } from "../../shared/errors.ts";
 import { findLivingManagers, oldManagers } from "../swarm-restore/fence.ts";
+import { connectInTime, isForbidden } from "./connect-in-time.ts";
 import type { StepResult } from "./journal.ts";
 import { machineOf, type RecoveryTools } from "./recovery-tools.ts";
 import type { StepContext } from "./steps.ts";
 
+/** Who answers at this address, with this node's certificate, is no old manager. */
+export interface OwnManager {
+  host: string;
+  nodeId: string;
+}
+
+/** `own`: what this recovery itself started, where a step before was cut off. Throws SKEP_RECOVERY_OLD_MANAGER_ALIVE, SKEP_RECOVERY_FENCE_COMMAND. */
 export async function raiseFence(
   tools: RecoveryTools,
   fenceCommand: string | null,
   { signal, onProgress }: StepContext,
+  own: OwnManager | null = null,
 ): Promise<StepResult> {
   if (fenceCommand !== null) {
     onProgress(`running ${fenceCommand}`, null);
@@ -32,8 +39,10 @@ export async function raiseFence(
       ...(openTcp !== undefined && { openTcp }),
       signal,
     });
-    for (const { hostname, host, port, nodeId } of found)
-      if (!surviving.has(nodeId)) living.set(`${host}:${port}`, `${hostname} (${host}:${port}, seen from ${from})`);
+    for (const { hostname, host, port, nodeId } of found) {
+      if (surviving.has(nodeId) || (host === own?.host && nodeId === own.nodeId)) continue;
+      living.set(`${host}:${port}`, `${hostname} (${host}:${port}, seen from ${from})`);
+    }
     seen.push(from);
   };
   onProgress(`asking ${managers.map(({ host }) => host).join(", ")}`, null);
@@ -42,9 +51,9 @@ export async function raiseFence(
     const blocked = { here: false };
     await look(name, async (host, port) => {
       try {
-        return (await inTime(machine.openTcp(host, port, signal))) as never;
+        return (await connectInTime(machine.openTcp(host, port, signal))) as never;
       } catch (error) {
-        if (error instanceof SkepError && /administratively prohibited/i.test(error.message)) blocked.here = true;
+        if (isForbidden(error)) blocked.here = true;
         throw error;
       }
     });
@@ -66,26 +75,6 @@ export async function raiseFence(
     notAskedFrom: unseen,
     fenceCommand: fenceCommand !== null,
   };
-}
-
-/** As long as a TCP connection to a living machine may take; sshd itself waits for minutes for a dead one. */
-const connectTimeoutMs = 6_000;
-
-async function inTime(opening: Promise<Duplex>): Promise<Duplex> {
-  const stop = new AbortController();
-  const late = sleep(connectTimeoutMs, undefined, { signal: stop.signal }).then(() => null);
-  try {
-    const opened = await Promise.race([opening, late]);
-    if (opened !== null) return opened;
-    opening.then(
-      (channel) => channel.destroy(),
-      () => undefined,
-    );
-    throw new Error("nobody answers in time");
-  } finally {
-    late.catch(() => undefined);
-    stop.abort();
-  }
 }
 
 /** A program of the operator's, without arguments; the old managers' addresses are on its standard input, a line each. */

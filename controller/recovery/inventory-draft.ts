@@ -31,7 +31,7 @@ ssh:
 machines:
 ${machines.join("\n")}
 
-# What became of each node: the machine that takes its place, or gone.
+# What became of each node: the machine that takes its place, gone, or (mode quorum) survives.
 nodes:
 ${nodes.join("\n")}
 `;

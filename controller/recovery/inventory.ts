@@ -2,9 +2,10 @@
 // `skep recover inventory`, completed by a person. Secrets are named by file. All faults are told at once.
 import { createHash } from "node:crypto";
 import { isIP } from "node:net";
-import { parse, YAMLParseError } from "yaml";
 import { z } from "zod";
 import { SkepError } from "../../shared/errors.ts";
+import { listFaults } from "../../shared/fault-list.ts";
+import { isNestedTooDeep, parseYaml } from "../../shared/yaml-text.ts";
 
 const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, "a name of letters, digits, dots and dashes");
 const filePath = z.string().min(1).max(4096);
@@ -85,17 +86,17 @@ export function decodeInventory(text: string, place: string): ReadInventory {
   const invalid = (faults: readonly string[]): SkepError =>
     new SkepError({
       code: "SKEP_INVENTORY_INVALID",
-      message: `the inventory ${place} is not valid:\n${faults.map((fault) => `  ${fault}`).join("\n")}`,
+      message: `the inventory ${place} is not valid:\n${listFaults(faults)}`,
       permanent: true,
       hint: "correct these lines; docs/RUNBOOK.md tells every field, `skep recover inventory` writes a first one",
     });
+  if (isNestedTooDeep(text)) throw invalid(["it is nested too deep"]);
   let json: unknown;
   try {
-    json = parse(text, { maxAliasCount: 0 });
+    json = parseYaml(text);
   } catch (error) {
-    // The parser refuses aliases with a ReferenceError.
-    if (error instanceof YAMLParseError || error instanceof ReferenceError) throw invalid([error.message]);
-    throw error;
+    // Besides its own errors the parser throws a ReferenceError for an alias.
+    throw invalid([error instanceof Error ? error.message : String(error)]);
   }
   const parsed = inventorySchema.safeParse(json);
   if (!parsed.success) throw invalid(parsed.error.issues.flatMap(faultsOf));

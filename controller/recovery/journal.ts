@@ -5,6 +5,7 @@ import { closeSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readFileSync,
 import { join } from "node:path";
 import { z } from "zod";
 import { SkepError } from "../../shared/errors.ts";
+import { shapeFaults } from "../../shared/fault-list.ts";
 import { flushFolder } from "../../shared/store/durable-file.ts";
 import { errorRecordSchema } from "../../shared/repository/run.ts";
 
@@ -153,7 +154,7 @@ function parse<T>(schema: z.ZodType<T>, line: string, path: string, number: numb
   if (parsed.success) return parsed.data;
   throw new SkepError({
     code: "SKEP_RECOVERY_JOURNAL_INVALID",
-    message: `line ${number} of ${path} is no line of a recovery's journal: ${z.prettifyError(parsed.error)}`,
+    message: `line ${number} of ${path} is no line of a recovery's journal: ${shapeFaults(parsed.error)}`,
     permanent: true,
     hint: "was it edited, or written by another version? Begin anew in another folder: --journal FOLDER",
   });

@@ -1,6 +1,7 @@
 // Which keys a machine may show: OpenSSH's known_hosts (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"), read only. Names may be
 // hashed; `@revoked` keys are refused wherever they turn up; certificates (`@cert-authority`) are not taken.
 import { createHash, createHmac } from "node:crypto";
+import { globFits } from "../name-glob.ts";
 
 export interface KnownHosts {
   /** Base64 of the keys that count for the host. */
@@ -39,19 +40,11 @@ function namesHost(patterns: string, name: string): boolean {
   let named = false;
   for (const pattern of patterns.toLowerCase().split(",")) {
     const negated = pattern.startsWith("!");
-    if (!matches(negated ? pattern.slice(1) : pattern, name)) continue;
+    if (!globFits(negated ? pattern.slice(1) : pattern, name)) continue;
     if (negated) return false;
     named = true;
   }
   return named;
-}
-
-function matches(pattern: string, name: string): boolean {
-  const source = pattern
-    .replaceAll(/[.+^${}()|[\]\\]/g, "\\$&")
-    .replaceAll("*", ".*")
-    .replaceAll("?", ".");
-  return new RegExp(`^${source}$`).test(name);
 }
 
 /** As `ssh-keygen -l` shows it: `SHA256:…`. */

@@ -3,6 +3,12 @@
 import { z } from "zod";
 import type { RemoteMachine } from "./remote-machine.ts";
 
+export interface PresentVolume {
+  name: string;
+  driver: string;
+  options: Record<string, string>;
+}
+
 export interface MachineFacts {
   name: string;
   hostname: string;
@@ -17,7 +23,10 @@ export interface MachineFacts {
   isManager: boolean;
   dataRoot: string;
   freeBytes: number;
-  volumes: string[];
+  /** Where the kit comes to, /var/lib, and whether that is on the data root's filesystem. */
+  kit: { freeBytes: number; isDataRoots: boolean };
+  /** Those that are there already. */
+  volumes: PresentVolume[];
   /** `TYPE NAME` of volume, network and log drivers. */
   drivers: string[];
   /** Repository tags and digests. */
@@ -55,14 +64,18 @@ const infoSchema = z.looseObject({
     Cluster: z.looseObject({ ID: z.string() }).nullish(),
   }),
 });
-const volumesSchema = z.looseObject({ Volumes: z.array(z.looseObject({ Name: z.string() })).nullish() });
+const volumesSchema = z.looseObject({
+  Volumes: z
+    .array(z.looseObject({ Name: z.string(), Driver: z.string(), Options: z.record(z.string(), z.string()).nullish() }))
+    .nullish(),
+});
 const imagesSchema = z.array(
   z.looseObject({ RepoTags: z.array(z.string()).nullish(), RepoDigests: z.array(z.string()).nullish() }),
 );
 
 const mark = "--8<--";
 /** One round trip; fixed text, the data root is its argument. */
-const script = `date -u +%s; echo '${mark}'; stat -f -c '%a %S' "$1"; echo '${mark}'; cat /proc/net/tcp /proc/net/tcp6 2>/dev/null; echo '${mark}'; cat /proc/net/route; echo '${mark}'; cat /proc/net/udp /proc/net/udp6 2>/dev/null`;
+const script = `date -u +%s; echo '${mark}'; stat -f -c '%a %S %i' "$1" /var/lib; echo '${mark}'; cat /proc/net/tcp /proc/net/tcp6 2>/dev/null; echo '${mark}'; cat /proc/net/route; echo '${mark}'; cat /proc/net/ipv6_route 2>/dev/null; echo '${mark}'; cat /proc/net/udp /proc/net/udp6 2>/dev/null`;
 
 /** Throws what SSH and the engine throw, SKEP_RECOVERY_COMMAND. `now` in ms since 1970. */
 export async function readMachineFacts(
@@ -75,8 +88,8 @@ export async function readMachineFacts(
   const images = await machine.engine(imagesSchema, { path: "/images/json" }, signal);
   const asked = now();
   const said = await machine.mustRun(["/bin/sh", "-c", script, "facts", info.DockerRootDir], { signal });
-  const [date = "", disk = "", tcp = "", route = "", udp = ""] = said.split(`${mark}\n`);
-  const [blocks, blockBytes] = disk.trim().split(" ").map(Number);
+  const [date = "", disks = "", tcp = "", route = "", route6 = "", udp = ""] = said.split(`${mark}\n`);
+  const [data, kit] = parseDisks(disks);
   return {
     name: machine.name,
     hostname: info.Name,
@@ -87,8 +100,11 @@ export async function readMachineFacts(
     nodeId: info.Swarm.NodeID,
     isManager: info.Swarm.ControlAvailable,
     dataRoot: info.DockerRootDir,
-    freeBytes: (blocks ?? 0) * (blockBytes ?? 0),
-    volumes: (Volumes ?? []).map(({ Name }) => Name),
+    freeBytes: data?.freeBytes ?? 0,
+    kit: { freeBytes: kit?.freeBytes ?? 0, isDataRoots: kit?.id === data?.id },
+    volumes: (Volumes ?? []).map(({ Name, Driver, Options }) => ({
+      ...{ name: Name, driver: Driver, options: Options ?? {} },
+    })),
     drivers: [
       ...(info.Plugins?.Volume ?? []).map((driver) => `volume ${driver}`),
       ...(info.Plugins?.Network ?? []).map((driver) => `network ${driver}`),
@@ -100,7 +116,7 @@ export async function readMachineFacts(
     listeningUdp: parseBound(udp),
     memoryBytes: info.MemTotal,
     cpus: info.NCPU,
-    routes: parseRoutes(route),
+    routes: [...parseRoutes(route), ...parseRoutes6(route6)],
   };
 }
 
@@ -135,6 +151,29 @@ export function parseRoutes(text: string): string[] {
       const bits = Number.parseInt(mask, 16).toString(2).replaceAll("0", "").length;
       return [`${dotted(destination)}/${bits}`];
     });
+}
+
+/** stat(1): free blocks, the size of one, and the filesystem's id; a line for each folder. */
+function parseDisks(text: string): { freeBytes: number; id: string }[] {
+  return text
+    .trim()
+    .split("\n")
+    .map((line) => {
+      const [blocks, blockBytes, id = ""] = line.split(" ");
+      return { freeBytes: Number(blocks) * Number(blockBytes), id };
+    });
+}
+
+/** proc(5), /proc/net/ipv6_route: destination and prefix length in hex; not what every interface has by itself. */
+export function parseRoutes6(text: string): string[] {
+  const routes = text.split("\n").flatMap((line) => {
+    const [destination, prefix, , , , , , , , interfaceName] = line.trim().split(/\s+/);
+    if (destination?.length !== 32 || prefix === undefined || interfaceName === undefined) return [];
+    if (prefix === "00" || /^(fe[89ab]|ff)/.test(destination) || /^(lo$|docker|br-|veth)/.test(interfaceName))
+      return [];
+    return [`${(destination.match(/.{4}/g) ?? []).join(":")}/${Number.parseInt(prefix, 16)}`];
+  });
+  return [...new Set(routes)];
 }
 
 function dotted(littleEndian: string): string {

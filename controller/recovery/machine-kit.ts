@@ -1,18 +1,21 @@
 // Skep on a machine that has Docker and sshd and nothing else: the kit comes over SSH into a folder of root's own, is
 // verified by its hash, and is taken away at the end. Jobs go to agent/once.ts on standard input, with all their secrets.
 import { createReadStream } from "node:fs";
-import type { TaskKind, TaskResultOf } from "../../shared/contract/job.ts";
+import type { TaskKind } from "../../shared/contract/job.ts";
+import type { TaskResultOf } from "../../shared/contract/task-result.ts";
 import type { JobProgress } from "../../shared/contract/job-progress.ts";
 import type { OnceInput } from "../../shared/contract/once.ts";
 import { SkepError } from "../../shared/errors.ts";
 import { nodeFlags } from "../../shared/node-flags.ts";
 import { OnceOutcome } from "../cli/standalone/once-outcome.ts";
+import type { CommandResult } from "./ssh.ts";
 import type { RemoteMachine } from "./remote-machine.ts";
 import type { RuntimeKit } from "./runtime-kit.ts";
 
 /** Below it a folder for each recovery; nothing else of Skep's is there. */
 const recoveryRoot = "/var/lib/skep-recovery";
 const transferTimeoutMs = 3_600_000;
+const probeTimeoutMs = 20_000;
 const jobTimeoutMs = 7 * 24 * 3_600_000;
 
 const lookScript = 'test -x "$1/kit/bin/node" && cat "$1/kit.sha256" 2>/dev/null || true';
@@ -29,7 +32,7 @@ rm -f "$1/kit.tar.gz"
 mv "$1/kit.partial" "$1/kit"
 printf '%s' "$2" > "$1/kit.sha256"
 "$1/kit/bin/node" --version`;
-/** A job whose operator's end was killed may still be at work: two at one volume would spoil it. */
+/** A job whose operator's end was killed may still be at work: two at one volume would spoil it. What the first one compiled serves the others. */
 const onceScript = `set -eu
 umask 077
 mkdir -p "$1/jobs"
@@ -38,7 +41,29 @@ if [ -f "$1/jobs/$2" ]; then
   if [ "$(readlink "/proc/$former/exe" 2>/dev/null || true)" = "$1/kit/bin/node" ]; then kill -9 "$former" || true; fi
 fi
 echo $$ > "$1/jobs/$2"
+export NODE_COMPILE_CACHE="$1/compiled"
 exec "$1/kit/bin/node" ${nodeFlags.join(" ")} "$1/kit/agent/once.ts"`;
+
+/** $2: a job's name, or `*` for all. It may end its work by itself for 10 s. */
+const endScript = `set -eu
+node="$1/kit/bin/node"
+is_at_work() {
+  exe=$(readlink "/proc/$1/exe" 2>/dev/null || true)
+  [ "$exe" = "$node" ] || [ "$exe" = "$node (deleted)" ]
+}
+for file in "$1"/jobs/$2; do
+  [ -f "$file" ] || continue
+  job=$(cat "$file")
+  is_at_work "$job" || continue
+  kill -TERM "$job" 2>/dev/null || true
+  seconds=0
+  while is_at_work "$job"; do
+    if [ "$seconds" -ge 20 ]; then echo "process $job does not end" >&2; exit 1; fi
+    if [ "$seconds" -ge 10 ]; then kill -KILL "$job" 2>/dev/null || true; fi
+    sleep 1
+    seconds=$((seconds + 1))
+  done
+done`;
 
 export class MachineKit {
   readonly #machine: RemoteMachine;
@@ -103,8 +128,22 @@ export class MachineKit {
     return outcome.conclude(kind, { code, stderr }, options.signal);
   }
 
-  /** With all that jobs left beside it. */
+  /** A job that goes on without its operator's end, or nothing. Throws SKEP_RECOVERY_COMMAND where it can't be ended. */
+  async end(name: string, signal: AbortSignal): Promise<void> {
+    await this.#machine.mustRun(["/bin/sh", "-c", endScript, "end", this.#folder, name], { signal });
+  }
+
+  /** Runs a program of the kit in the network of a container's process, with JSON on its standard input. */
+  async inNetworkOf(pid: number, program: string, input: unknown, signal: AbortSignal): Promise<CommandResult> {
+    const kit = `${this.#folder}/kit`;
+    const argv = ["nsenter", `--net=/proc/${pid}/ns/net`, `${kit}/bin/node`, `${kit}/${program}`];
+    const timeoutMs = probeTimeoutMs;
+    return await this.#machine.run(argv, { signal, input: Buffer.from(JSON.stringify(input), "utf8"), timeoutMs });
+  }
+
+  /** With all that jobs left beside it; ends those that are at work. */
   async remove(signal: AbortSignal): Promise<void> {
+    await this.end("*", signal);
     const script = 'rm -rf "$1"; rmdir "$2" 2>/dev/null || true';
     await this.#machine.mustRun(["/bin/sh", "-c", script, "remove", this.#folder, recoveryRoot], { signal });
   }

@@ -93,7 +93,7 @@ export function examineNeeds(plan: NeedyPlan, say: Say): void {
     say(
       "error",
       "volume-driver",
-      `volume ${source.id} has the driver ${driver}, which ${machine} lacks: install the plugin first`,
+      `volume ${source.id} has the driver ${driver}, which ${machine} lacks: install the plugin first, or leave the volume out: --without-volume`,
     );
   }
   for (const { name, facts, replaces } of plan.machines) {

@@ -1,7 +1,10 @@
 // The steps of a recovery, in their order: volumes first, on machines that are in no swarm yet; then the swarm; then its
 // nodes; then its services, held before, wave by wave. Mode raft lays the old swarm down, mode rebuild makes and fills one.
 import { loadedBytes } from "./images/planned-image.ts";
-import type { PlannedVolume, RecoveryPlan } from "./recovery-plan.ts";
+import type { PlannedDump } from "./planned-dumps.ts";
+import type { PlannedVolume } from "./planned-volumes.ts";
+import { rotationSteps } from "./rotation/rotations.ts";
+import type { RecoveryPlan } from "./recovery-plan.ts";
 import type { PlannedStep } from "./steps.ts";
 
 export const stepIds = {
@@ -10,31 +13,57 @@ export const stepIds = {
   kit: (machine: string): string => `kit:${machine}`,
   images: (machine: string): string => `images:${machine}`,
   imageNames: "image-names",
+  /** With its data. */
   volume: (machine: string, id: string): string => `volume:${machine}:${id}`,
+  /** Without: what was only made must never pass for restored. */
+  make: (machine: string, id: string): string => `make:${machine}:${id}`,
   save: "save",
   takeOver: "take-over",
   swarm: "swarm",
   join: (machine: string): string => `join:${machine}`,
   nodes: "nodes",
+  load: (machine: string, id: string): string => `load:${machine}:${id}`,
   release: (wave: number): string => `release:${wave}`,
   own: "skep",
   compare: "compare",
+  probe: "probe",
   clean: (machine: string): string => `clean:${machine}`,
 } as const;
 
-export function volumeStep({ source, machine }: PlannedVolume): PlannedStep {
-  return {
-    id: stepIds.volume(machine, source.id),
-    phase: "volumes",
-    title: `restore volume ${source.id} on ${machine}`,
-    after: [stepIds.kit(machine)],
-    lane: machine,
-    sizeBytes: source.sizeBytes,
-  };
+export const probeTitle = "probe published ports, names and addresses of the overlays";
+
+export function volumeStepId({ source, machine, how }: PlannedVolume): string {
+  return how === "make" ? stepIds.make(machine, source.id) : stepIds.volume(machine, source.id);
+}
+
+export function volumeStep(volume: PlannedVolume): PlannedStep {
+  const { source, machine, how } = volume;
+  const step = { id: volumeStepId(volume), phase: "volumes", after: [stepIds.kit(machine)], lane: machine };
+  if (how === "make") return { ...step, title: `make volume ${source.id} on ${machine}, without data` };
+  return { ...step, title: `restore volume ${source.id} on ${machine}`, sizeBytes: source.sizeBytes };
+}
+
+/** The dumps of the services of one wave, once it is released. */
+export function loadSteps(
+  dumps: readonly PlannedDump[],
+  services: readonly { name: string }[],
+  released: string,
+): PlannedStep[] {
+  return dumps
+    .filter(({ service }) => services.some(({ name }) => name === service))
+    .map(({ source, machine, service, elsewhere }) => ({
+      id: stepIds.load(machine, source.id),
+      phase: "dumps",
+      title: `load the dump of ${source.id} into ${service}`,
+      after: [released],
+      // One container takes one at a time.
+      lane: elsewhere ? `into ${service}` : machine,
+      sizeBytes: source.sizeBytes,
+    }));
 }
 
 export function planSteps(plan: Omit<RecoveryPlan, "findings" | "steps">): PlannedStep[] {
-  const { mode, machines, volumes, waves, own, setUp } = plan;
+  const { mode, machines, volumes, dumps, waves, own, setUp } = plan;
   const [first, ...others] = machines;
   if (first === undefined) return [];
   const steps: PlannedStep[] = [
@@ -59,7 +88,7 @@ export function planSteps(plan: Omit<RecoveryPlan, "findings" | "steps">): Plann
   const bringImages = imageSteps(plan);
   steps.push(...bringImages);
   const imageIds = bringImages.map(({ id }) => id);
-  const volumeIds = volumes.map(({ source, machine }) => stepIds.volume(machine, source.id));
+  const volumeIds = volumes.map(volumeStepId);
   const takeOver = "take the repository over: the old swarm's controller may write to it no more";
   const ready = [...machines.map(({ name }) => stepIds.kit(name)), ...volumeIds, ...imageIds];
   steps.push({ id: stepIds.takeOver, phase: "swarm", title: takeOver, after: ready });
@@ -91,22 +120,29 @@ export function planSteps(plan: Omit<RecoveryPlan, "findings" | "steps">): Plann
         : "give nodes their labels and availability back, remove the dead",
     after: workers.length > 0 ? workers.map(({ name }) => stepIds.join(name)) : [before],
   });
-  let last: string = stepIds.nodes;
+  let last: string[] = [stepIds.nodes];
   for (const [index, services] of waves.entries()) {
     const title = `let go: ${services.map(({ name }) => name).join(", ")}`;
-    steps.push({ id: stepIds.release(index + 1), phase: "services", title, after: [last] });
-    last = stepIds.release(index + 1);
+    const release = stepIds.release(index + 1);
+    steps.push({ id: release, phase: "services", title, after: last });
+    // Those that need a database find its rows there.
+    const loads = loadSteps(dumps, services, release);
+    steps.push(...loads);
+    last = [release, ...loads.map(({ id }) => id)];
   }
   if (own.length > 0) {
     const title = "let Skep's own services go, with a new controller key";
-    steps.push({ id: stepIds.own, phase: "skep", title, after: [last] });
-    last = stepIds.own;
+    steps.push({ id: stepIds.own, phase: "skep", title, after: last });
+    last = [stepIds.own];
   }
-  steps.push({ id: stepIds.compare, phase: "compare", title: "compare every object with the copy", after: [last] });
+  steps.push({ id: stepIds.compare, phase: "compare", title: "compare every object with the copy", after: last });
+  steps.push({ id: stepIds.probe, phase: "probe", title: probeTitle, after: [stepIds.compare] });
   for (const { name } of machines) {
     const title = `take Skep's kit from ${name} again`;
-    steps.push({ id: stepIds.clean(name), phase: "clean", title, after: [stepIds.compare] });
+    steps.push({ id: stepIds.clean(name), phase: "clean", title, after: [stepIds.probe] });
   }
+  const cleaned = machines.map(({ name }) => stepIds.clean(name));
+  steps.push(...rotationSteps(plan.rotations, [stepIds.probe, ...cleaned]));
   return steps;
 }
 

@@ -5,20 +5,19 @@ import { imageNeeds, planImages } from "./images/planned-image.ts";
 import { advertisedAddress, nodeGone, nodeSurvives, type Inventory } from "./inventory.ts";
 import { mergedNode } from "./merged-node.ts";
 import { planSteps, stepIds } from "./plan-steps.ts";
+import { planVolumes } from "./planned-volumes.ts";
 import { quorumSteps } from "./quorum/quorum-steps.ts";
 import { defaultDockerSocket } from "./remote-machine.ts";
 import type { PlanInput, PlannedMachine, RecoveryPlan } from "./recovery-plan.ts";
+import { plannedRotations } from "./rotation/rotations.ts";
 import type { OldNode } from "./swarm-view.ts";
 import { releaseWaves } from "./rebuild/waves.ts";
-
-/** Rough, for the estimate alone: what one machine restores in a second. */
-export const assumedBytesPerSecond = 40_000_000;
 
 export function planRecovery(input: PlanInput): RecoveryPlan {
   const { inventory, view } = input;
   const homes = homesOf(inventory, view.nodes);
   const machines = planMachines(input, homes);
-  const volumes = input.volumes.flatMap((source) => {
+  const homed = input.volumes.flatMap((source) => {
     const home = homes.get(source.part.nodeId);
     if (home === undefined || home === nodeGone || home === nodeSurvives) return [];
     // A node that survived has its volumes, as they are now.
@@ -28,6 +27,31 @@ export function planRecovery(input: PlanInput): RecoveryPlan {
   const toRelease = released.filter(({ ended }) => !ended || input.runJobs);
   // Mode quorum held nothing: there it is only looked whether they run.
   const waves = input.mode === "quorum" ? (toRelease.length > 0 ? [toRelease] : []) : releaseWaves(toRelease);
+  const dumpsInto = waves.flat().filter(({ mode, replicas }) => mode === "global" || replicas > 0);
+  const { volumes, dumps, leftOut } = planVolumes({
+    homed,
+    services: dumpsInto,
+    withoutVolumes: input.withoutVolumes ?? [],
+    folders: input.folders ?? new Map(),
+    former: (what, machine, id) => {
+      const step = what === "load" ? stepIds.load(machine, id) : stepIds.volume(machine, id);
+      return input.begunSteps?.get(step) ?? null;
+    },
+    present: (machine, name) => input.facts.get(machine)?.volumes.find((volume) => volume.name === name) ?? null,
+    begun: input.begun,
+  });
+  const asked = (id: string): boolean => input.withoutVolumes?.includes(id) === true;
+  for (const source of input.volumes) {
+    if (homes.get(source.part.nodeId) !== nodeGone) continue;
+    const { id } = source;
+    leftOut.push({ id, source, machine: null, why: "its node is gone", asked: asked(id), mayLoad: false });
+  }
+  for (const { id, nodeId, why } of input.nowhere ?? []) {
+    const home = homes.get(nodeId);
+    const machine = machines.find(({ name, stays }) => name === home && !stays)?.name ?? null;
+    if (machine === null && home !== nodeGone) continue;
+    leftOut.push({ id, source: null, machine, why: `no run has it whole: ${why}`, asked: asked(id), mayLoad: false });
+  }
   const endedJobs = view.services.filter(({ ended }) => ended && !input.runJobs).map(({ id }) => id);
   const own = view.services.filter((service) => service.own);
   const gone = view.nodes.filter(({ id }) => homes.get(id) === nodeGone);
@@ -50,14 +74,22 @@ export function planRecovery(input: PlanInput): RecoveryPlan {
     takenAt: input.run.startedAt,
     clusterId: view.clusterId,
     survivor: input.survivor,
-    ...{ machines, gone, surviving, volumes, images, services: view.services, waves, own, endedJobs, renamed },
+    ...{ machines, gone, surviving, volumes, dumps, leftOut, images, services: view.services },
+    ...{ waves, own, endedJobs, renamed },
+    secrets: view.secrets ?? [],
     setUp: machinesSetUp(input),
+    rotations: plannedRotations(input.rotate ?? [], view, input.begunSteps ?? new Map()),
+    stateChangedAt: view.lastChangeAt ?? null,
+    // Once its swarm was begun, what the copy has not is the recovery's own.
+    newerTasks: input.begun ? [] : [...(input.newerTasks?.values() ?? [])].flat(),
   };
   return {
     ...plan,
     findings: examine({
       ...{ ...input, ...plan, sources: input.volumes, homes },
       allowMissingImages: input.allowMissingImages ?? false,
+      withoutVolumes: input.withoutVolumes ?? [],
+      rotate: input.rotate ?? [],
     }),
     steps: input.mode === "quorum" ? quorumSteps(plan) : planSteps(plan),
   };

@@ -4,12 +4,12 @@ import { createHash } from "node:crypto";
 import { connectEngine } from "../engine/docker.ts";
 import type { ComparedObject as ComparedOne } from "../objects/comparison.ts";
 import { renameReferences } from "../objects/portable.ts";
-import { streamAgent } from "../engine/stream-agent.ts";
 import { compareNodes, type ComparedObject } from "./compare-step.ts";
+import { raiseFence } from "./fence-step.ts";
 import { imageNamesOf } from "./images/image-names.ts";
 import type { StepResult } from "./journal.ts";
 import { keyReferences, newKeySecret } from "./own-step.ts";
-import { stepIds } from "./plan-steps.ts";
+import { stepIds, volumeStepId } from "./plan-steps.ts";
 import { copiedSwarm, pathsOf, type CopiedSwarm } from "./rebuild/rebuild-plan.ts";
 import { rebuildSteps } from "./rebuild/rebuild-steps.ts";
 import { firstMachine, machineOf, type RecoveryTools } from "./recovery-tools.ts";
@@ -24,26 +24,20 @@ export function rebuildActions(tools: RecoveryTools, healthMs: number): Map<stri
   const [, ...others] = plan.machines;
   const first = firstMachine(tools);
   const machine = machineOf(tools, first.name);
-  const copied = copiedSwarm(tools.source.swarm.state);
+  const copied = copiedSwarm(tools.source.swarm.state, tools.source.undone);
   const waves = [...plan.waves, ...(plan.own.length > 0 ? [plan.own] : [])];
   const steps = rebuildSteps({
     copied,
     amended: async (context) => withImageNames(tools, (await withNewKey(tools, copied, context)).copied, context),
-    engine: (signal) =>
-      Promise.resolve(
-        connectEngine({
-          kind: "agent",
-          agent: streamAgent(() => machine.openEngine(signal)),
-          name: `ssh://${first.name}`,
-        }),
-      ),
+    engine: async (signal) =>
+      await connectEngine({ kind: "agent", agent: await machine.engineAgent(signal), name: `ssh://${first.name}` }),
     addresses: first,
     mark: tools.recoveryId,
     nodes: (context) => renamingOf(tools, context).ids,
     subnets: tools.subnets,
     runJobs: tools.runJobs,
     joined: others.map(({ name }) => stepIds.join(name)),
-    volumes: plan.volumes.map((volume) => stepIds.volume(volume.machine, volume.source.id)),
+    volumes: plan.volumes.map(volumeStepId),
     waves: waves.map((services) => services.map(({ name }) => name)),
     release: { timeoutMs: healthMs, pollMs },
   });
@@ -52,7 +46,13 @@ export function rebuildActions(tools: RecoveryTools, healthMs: number): Map<stri
   if (swarm === undefined || fill === undefined || compare === undefined)
     throw new TypeError("a rebuild without steps");
   const actions = new Map<string, StepActions>([
-    [stepIds.swarm, actionsOf(swarm, (result) => result)],
+    [
+      stepIds.swarm,
+      fenced(
+        tools,
+        actionsOf(swarm, (result) => result),
+      ),
+    ],
     [
       stepIds.nodes,
       actionsOf(fill, (result, context) => ({ ...result, nodes: Object.fromEntries(nodeIdsOf(tools, context)) })),
@@ -70,6 +70,17 @@ export function rebuildActions(tools: RecoveryTools, healthMs: number): Map<stri
     }
   }
   return actions;
+}
+
+/** As laying down does: an old manager may have come back while volumes were restored, and its services with it. */
+function fenced(tools: RecoveryTools, actions: StepActions): StepActions {
+  return {
+    ...actions,
+    act: async (context) => {
+      await raiseFence(tools, null, context);
+      return await actions.act(context);
+    },
+  };
 }
 
 /** Its result in the words of the other modes, for the report. */

@@ -5,11 +5,15 @@ import type { ImageAnswer, PlannedImage } from "./images/planned-image.ts";
 import type { Inventory } from "./inventory.ts";
 import type { JournalEvent, RecoveryMode } from "./journal.ts";
 import type { MachineFacts } from "./machine-facts.ts";
+import type { NewerTask } from "./newer-tasks.ts";
 import type { MergedNode } from "./merged-node.ts";
-import type { VolumeSource } from "./recovery-source.ts";
 import type { PlannedSurvivor } from "./quorum/planned-survivor.ts";
+import type { Rotation } from "./rotation/rotations.ts";
 import type { PlannedStep } from "./steps.ts";
 import type { OldNode, OldService, SwarmView } from "./swarm-view.ts";
+import type { PlannedDump } from "./planned-dumps.ts";
+import type { FolderState, LeftOutVolume, PlannedVolume } from "./planned-volumes.ts";
+import type { MissingVolume, VolumeSource } from "./volume-sources.ts";
 
 export interface PlannedMachine {
   name: string;
@@ -26,11 +30,6 @@ export interface PlannedMachine {
   /** It is that node itself, which survived: nothing of it is stopped, held or overwritten. */
   stays: boolean;
   facts: MachineFacts;
-}
-
-export interface PlannedVolume {
-  source: VolumeSource;
-  machine: string;
 }
 
 export interface Finding {
@@ -53,6 +52,9 @@ export interface RecoveryPlan {
   /** Those that the inventory says to survive, and that are no machine of it. */
   surviving: OldNode[];
   volumes: PlannedVolume[];
+  dumps: PlannedDump[];
+  /** Data of the run that does not come back by itself, and why. */
+  leftOut: LeftOutVolume[];
   /** One for each machine and image. */
   images: PlannedImage[];
   /** All that the swarm had. */
@@ -63,6 +65,14 @@ export interface RecoveryPlan {
   own: OldService[];
   /** Ids of jobs that ended before the copy: never touched, or they would run again. */
   endedJobs: string[];
+  /** At the end, in this order. */
+  rotations: Rotation[];
+  /** When the newest object of the state was made or changed, ISO 8601; null where nobody looked. */
+  stateChangedAt: string | null;
+  /** Tasks that run, and end since the state has them not. */
+  newerTasks: NewerTask[];
+  /** Names of the copy's secrets. */
+  secrets: string[];
   /** Machines whose engine is set up as on the nodes whose place they take. */
   setUp: string[];
   /** Old hostname → new one, where they differ. */
@@ -80,6 +90,12 @@ export interface PlanInput {
   survivor: PlannedSurvivor | null;
   volumes: readonly VolumeSource[];
   /** Default: none. */
+  nowhere?: readonly MissingVolume[];
+  /** HOSTNAME/NAME of volumes whose data the operator leaves out. */
+  withoutVolumes?: readonly string[];
+  /** What is in folders of machines (folderKey); one that nobody looked into counts as empty. */
+  folders?: ReadonlyMap<string, FolderState>;
+  /** Default: none. */
   images?: readonly ImageSource[];
   /** What engines said of the images (answerKey); without it nobody was asked. */
   imageAnswers?: ReadonlyMap<string, ImageAnswer>;
@@ -87,6 +103,10 @@ export interface PlanInput {
   /** What machines lack of how the nodes' engines were set up, by machine; without it nobody was asked. */
   setup?: ReadonlyMap<string, SetupDifferences>;
   applyNodeFacts?: boolean;
+  /** What the operator wants rotated; default: nothing. */
+  rotate?: readonly Rotation[];
+  /** What runs on machines of the old swarm and is newer than the state; without it nobody was asked. */
+  newerTasks?: ReadonlyMap<string, NewerTask[]>;
   inventory: Inventory;
   facts: ReadonlyMap<string, MachineFacts>;
   mode: RecoveryMode;
@@ -103,8 +123,10 @@ export interface PlanInput {
 export type ExaminedPlan = Omit<RecoveryPlan, "findings" | "steps"> &
   Pick<PlanInput, "view" | "inventory" | "facts" | "runJobs" | "begun" | "begunSteps" | "subnets" | "setup"> & {
     allowMissingImages: boolean;
+    rotate: readonly Rotation[];
     /** All that the run has, also those without a home. */
     sources: readonly VolumeSource[];
+    withoutVolumes: readonly string[];
     /** Node id → machine, `gone` or `survives`. */
     homes: ReadonlyMap<string, string>;
   };

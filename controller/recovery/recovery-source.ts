@@ -1,45 +1,37 @@
-// What a recovery is made from: one run with proven Raft state, and for each volume the run that has it. Read with the
-// operator's identity.
+// What a recovery is made from: one run with proven Raft state, and for each volume the run that has it (volume-sources.ts). Read
+// with the operator's identity.
 import { SkepError } from "../../shared/errors.ts";
 import { openRaftArchive, type OpenedArchive } from "../../shared/raft/archive-layout.ts";
 import { openSwarm, type OpenedSwarm } from "../../shared/raft/open-swarm.ts";
-import { undoHolds } from "../../shared/raft/undo-holds.ts";
+import { undoHolds, type UndoneHold } from "../../shared/raft/undo-holds.ts";
 import { readArchive } from "../../shared/repository/open/archive-reader.ts";
 import type { Operator } from "../../shared/repository/open/operator.ts";
 import { readRuns } from "../../shared/repository/run-chain.ts";
-import type { Part, Run, StoredObject, VolumeFacts } from "../../shared/repository/run.ts";
+import type { Run, StoredObject } from "../../shared/repository/run.ts";
 import type { Store } from "../../shared/store/store.ts";
 import { readStoredSetups } from "./engine-setup/setup-sources.ts";
 import type { StoredSetup } from "./engine-setup/stored-setup.ts";
 import { imageSources, type ImageSource } from "./images/image-sources.ts";
-
-/** A volume as one run took it. */
-export interface VolumeSource {
-  /** HOSTNAME/NAME, as the run calls it. */
-  id: string;
-  run: Pick<Run, "id" | "startedAt">;
-  part: Part & { volume: VolumeFacts; manifest: StoredObject; refs: StoredObject };
-  sizeBytes: number;
-  /** Bytes in the run before, where it was much larger then; else null. */
-  shrankFromBytes: number | null;
-}
+import { missingVolumes, volumeSources, type MissingVolume, type VolumeSource } from "./volume-sources.ts";
 
 export interface RecoverySource {
   run: Run;
   /** Runs that are newer than the chosen one and have no proven Raft state. */
   passedOver: { id: string; status: Run["status"] }[];
   volumes: VolumeSource[];
+  /** What no run has whole. */
+  nowhere: MissingVolume[];
   images: ImageSource[];
   /** How the engines of its nodes were set up, by node id. */
   setups: ReadonlyMap<string, StoredSetup>;
   archive: OpenedArchive;
   swarm: OpenedSwarm;
+  /** Services that Skep held when the run's copy was taken; in `swarm` they are as they were before. None of a survivor's. */
+  undone: UndoneHold[];
 }
 
 /** Older runs are looked through for what the chosen one lacks. */
 const runsLookedAt = 200;
-/** A volume that lost more than half, and more than this, is pointed out. */
-const shrinkBytes = 1024 * 1024;
 
 /** `runId`: of one run, or "latest". Throws SKEP_RUN_UNKNOWN, SKEP_RECOVERY_NO_RAFT, and what reading throws. */
 export async function openRecoverySource(
@@ -66,15 +58,16 @@ export async function openRecoverySource(
   const archive = await openRaftArchive(entries);
   const swarm = await openArchivedSwarm(archive, options.signal);
   // What Skep had stopped when the copy was made is as it was before; rebasing does the same.
-  undoHolds(swarm.state.store);
+  const undone = undoHolds(swarm.state.store, Date.now());
+  const volumes = volumeSources(chosen, older);
   return {
-    run: chosen,
-    passedOver,
-    volumes: volumeSources(chosen, older),
+    ...{ run: chosen, passedOver, volumes },
+    nowhere: missingVolumes(chosen, volumes),
     images: imageSources(chosen, older),
     setups: await readStoredSetups(store, operator, chosen, options),
     archive,
     swarm,
+    undone,
   };
 }
 
@@ -83,59 +76,10 @@ export function openArchivedSwarm(archive: OpenedArchive, signal: AbortSignal): 
   return openSwarm(archive.files, { unlockKey: archive.unlockKey, signal });
 }
 
+/** Read to its last entry, as it was taken: one of a locked swarm without its key is none. */
 function provenRaft(run: Run): { archive: StoredObject[]; epoch: number } | null {
-  const part = run.parts.find(({ kind, raft }) => kind === "raft" && raft?.walked === true);
+  const part = run.parts.find(({ kind, raft }) => kind === "raft" && raft?.decrypted === true);
   return part?.archive === undefined || part.epoch === undefined ? null : { archive: part.archive, epoch: part.epoch };
-}
-
-/** `older`: newest first. */
-export function volumeSources(run: Run, older: readonly Run[]): VolumeSource[] {
-  const found = new Map<string, VolumeSource>();
-  for (const part of run.parts) {
-    const source = sourceOf(run, part, older);
-    if (source !== null) found.set(keyOf(part), source);
-  }
-  // What the run wanted and did not get; not what was removed before it.
-  const silentNodes = new Set(
-    run.notCovered.flatMap(({ reason, hostname }) =>
-      (reason === "node-down" || reason === "no-agent") && hostname !== undefined ? [hostname] : [],
-    ),
-  );
-  const failed = new Set(run.parts.filter(({ kind, manifest }) => kind === "volume" && !manifest).map(keyOf));
-  for (const [index, earlier] of older.entries()) {
-    for (const part of earlier.parts) {
-      const key = keyOf(part);
-      if (part.kind !== "volume" || found.has(key)) continue;
-      if (!failed.has(key) && !silentNodes.has(part.hostname)) continue;
-      const source = sourceOf(earlier, part, older.slice(index + 1));
-      if (source !== null) found.set(key, source);
-    }
-  }
-  return [...found.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
-}
-
-function keyOf({ nodeId, name }: Part): string {
-  return `${nodeId} ${name}`;
-}
-
-function sourceOf(run: Run, part: Part, older: readonly Run[]): VolumeSource | null {
-  const { volume, manifest, refs } = part;
-  if (part.kind !== "volume" || volume === undefined || manifest === undefined || refs === undefined) return null;
-  // What Skep keeps for itself is made anew: the agent's cache and key, the queue.
-  if (volume.labels["io.skep.own"] === "true") return null;
-  const sizeBytes = part.totals?.sourceBytes ?? 0;
-  const before = older
-    .flatMap(({ parts }) => parts.filter((other) => keyOf(other) === keyOf(part)))
-    .map(({ totals }) => totals?.sourceBytes)
-    .find((bytes) => bytes !== undefined);
-  const shrank = before !== undefined && before - sizeBytes > shrinkBytes && sizeBytes < before / 2;
-  return {
-    id: part.name,
-    run: { id: run.id, startedAt: run.startedAt },
-    part: { ...part, volume, manifest, refs },
-    sizeBytes,
-    shrankFromBytes: shrank ? before : null,
-  };
 }
 
 function noRun(store: Store, runId: string, seen: number): SkepError {

@@ -1,14 +1,19 @@
 // The steps of a plan, each with what it does: what all modes share is here, the rest is the mode's.
+import type { ComparedObject } from "./compare-step.ts";
+import { compareVolumes } from "./compare-volumes.ts";
 import { storedSetupsFor } from "./engine-setup/setup-sources.ts";
 import { setEngineUp } from "./engine-setup/setup-step.ts";
 import { raiseFence } from "./fence-step.ts";
 import { imageActions } from "./images/image-steps.ts";
-import { stepIds } from "./plan-steps.ts";
+import { loadActions } from "./load-step.ts";
+import { stepIds, volumeStepId } from "./plan-steps.ts";
 import type { StepResult } from "./journal.ts";
 import { quorumActions } from "./quorum/quorum-mode.ts";
 import { raftActions } from "./raft-mode.ts";
 import { rebuildActions } from "./rebuild-mode.ts";
 import { kitOn, machineOf, plannedMachine, type RecoveryTools } from "./recovery-tools.ts";
+import { probeSwarm } from "./probe/probe-step.ts";
+import { rotationActions } from "./rotation/rotate-steps.ts";
 import { kitArchitecture } from "./runtime-kit.ts";
 import type { PlannedStep, Step, StepActions, StepContext } from "./steps.ts";
 import { findJoined, joinMachine } from "./swarm-steps.ts";
@@ -21,19 +26,35 @@ export interface CarryOutOptions {
   healthMs: number;
 }
 
+/** What the mode compares, and the volumes on all machines. */
+function withVolumes(tools: RecoveryTools, compare: StepActions): StepActions {
+  return {
+    ...compare,
+    act: async (context) => {
+      const result = await compare.act(context);
+      return {
+        ...result,
+        compared: [...(result["compared"] as ComparedObject[]), ...(await compareVolumes(tools, context.signal))],
+      };
+    },
+  };
+}
+
 export function recoverySteps(tools: RecoveryTools, options: CarryOutOptions): Step[] {
   const ofMode = { raft: raftActions, quorum: quorumActions, rebuild: rebuildActions }[tools.plan.mode];
   const actions = new Map([...sharedActions(tools, options), ...ofMode(tools, options.healthMs)]);
   return tools.plan.steps.map((step: PlannedStep): Step => {
-    const known = actions.get(step.id);
-    if (known === undefined) throw new TypeError(`nobody knows how to do step ${step.id}`);
+    const action = actions.get(step.id);
+    if (action === undefined) throw new TypeError(`nobody knows how to do step ${step.id}`);
+    const known = step.id === stepIds.compare ? withVolumes(tools, action) : action;
     return { ...step, ...known };
   });
 }
 
-function sharedActions(tools: RecoveryTools, { fenceCommand }: CarryOutOptions): Map<string, StepActions> {
+function sharedActions(tools: RecoveryTools, { fenceCommand, healthMs }: CarryOutOptions): Map<string, StepActions> {
   const { plan } = tools;
   const actions = new Map<string, StepActions>([
+    [stepIds.probe, { act: (context) => probeSwarm(tools, healthMs, context) }],
     [stepIds.fence, { act: (context) => raiseFence(tools, fenceCommand, context) }],
     [
       stepIds.takeOver,
@@ -54,9 +75,12 @@ function sharedActions(tools: RecoveryTools, { fenceCommand }: CarryOutOptions):
       },
     });
   }
-  for (const [id, action] of imageActions(tools)) actions.set(id, action);
+  for (const [id, action] of [...imageActions(tools), ...rotationActions(tools)]) actions.set(id, action);
   for (const volume of plan.volumes) {
-    actions.set(stepIds.volume(volume.machine, volume.source.id), volumeActions(tools, volume));
+    actions.set(volumeStepId(volume), volumeActions(tools, volume));
+  }
+  for (const dump of plan.dumps) {
+    actions.set(stepIds.load(dump.machine, dump.source.id), loadActions(tools, dump, healthMs));
   }
   return actions;
 }

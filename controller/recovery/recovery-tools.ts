@@ -29,6 +29,8 @@ export interface RecoveryTools {
   registryAccess: RegistryAccess;
   /** What can be had nowhere stops nothing. */
   allowMissingImages: boolean;
+  /** A take-over goes on where a newer repository object may have been put over. */
+  acceptForeign?: boolean;
   runJobs: boolean;
   /** Old subnet → new one; mode rebuild alone. */
   subnets: ReadonlyMap<string, string>;

@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { SkepError } from "../../shared/errors.ts";
-import { looksHeld } from "../objects/held.ts";
+import { isJob, looksHeld } from "../objects/held.ts";
 import { isNewerDefault, serviceSpecSchema } from "../objects/portable.ts";
 import type { StepResult } from "./journal.ts";
 import { imageNamesOf } from "./images/image-names.ts";
@@ -109,7 +109,7 @@ export async function awaitHealth(
 
 /**
  * Twice: the swarm keeps the spec before the last update, and a rollback, also one that swarm makes itself where tasks fail,
- * would find the held one. The second update changes nothing, so no task starts anew.
+ * would find the held one. The second update changes nothing, so no task starts anew; but a job would run again, and is written once.
  */
 export async function writeSpec(
   manager: Pick<RemoteMachine, "engine" | "askEngine">,
@@ -119,6 +119,7 @@ export async function writeSpec(
 ): Promise<void> {
   // A newer engine may show fields that the copy's did not: what it was just given then reads otherwise.
   let written = false;
+  const wanted = serviceSpecSchema.parse(spec);
   for (let tries = 1; ; tries++) {
     const {
       Version,
@@ -126,7 +127,7 @@ export async function writeSpec(
       PreviousSpec,
     } = await manager.engine(serviceSchema, { path: `/services/${id}` }, signal);
     const free = written || sameSpec(present, spec);
-    if (free && (PreviousSpec == null || !looksHeld(PreviousSpec, serviceSpecSchema.parse(spec)))) return;
+    if (free && (isJob(wanted) || PreviousSpec == null || !looksHeld(PreviousSpec, wanted))) return;
     // The engine keeps the registry's credentials, which the API never shows.
     const query = { version: Version.Index, registryAuthFrom: "spec" };
     try {

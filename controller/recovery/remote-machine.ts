@@ -1,9 +1,11 @@
 // A machine of the inventory as the steps see it: commands as root, its Docker engine, and a connection that is made anew
 // when it was lost.
-import { request } from "node:http";
+import { request, type Agent } from "node:http";
 import type { Duplex } from "node:stream";
-import { z } from "zod";
+import type { z } from "zod";
 import { SkepError, type ErrorCode } from "../../shared/errors.ts";
+import { shapeFaults } from "../../shared/fault-list.ts";
+import { streamAgent } from "../engine/stream-agent.ts";
 import type { SshAccess } from "./ssh-access.ts";
 import { connectSsh, type CommandOptions, type CommandResult, type SshMachine } from "./ssh.ts";
 
@@ -12,8 +14,6 @@ export interface EngineCall {
   path: string;
   query?: Readonly<Record<string, string | number | boolean>>;
   body?: unknown;
-  /** A tar for `/images/load`, instead of `body`. */
-  tar?: AsyncIterable<Uint8Array>;
   /** Value of X-Registry-Auth, for calls that make the engine ask a registry. */
   registryAuth?: string | null;
   /** Default 120 s. */
@@ -29,6 +29,8 @@ export class RemoteMachine {
   readonly name: string;
   readonly #access: SshAccess;
   readonly #socketPath: string;
+  readonly #closing = new AbortController();
+  readonly #agent = streamAgent(() => this.#openEngine(this.#closing.signal));
   #connecting: Promise<SshMachine> | null = null;
   /** Set once sshd refused the way to the socket: then the docker command there carries the engine's API. */
   #byCommand: boolean;
@@ -75,10 +77,10 @@ export class RemoteMachine {
   /** The answer's JSON, null for none. Throws SKEP_DOCKER_UNREACHABLE, or what stands for a refusal. */
   async askEngine(call: EngineCall, signal: AbortSignal): Promise<unknown> {
     const doing = `${call.method ?? "GET"} ${call.path}`;
-    const channel = await this.openEngine(signal);
+    const agent = await this.engineAgent(signal);
     let answer: { status: number; text: string };
     try {
-      answer = await exchange(channel, call, signal);
+      answer = await exchange(agent, call, signal);
     } catch (error) {
       signal.throwIfAborted();
       const why = error instanceof Error ? error.message : String(error);
@@ -87,8 +89,6 @@ export class RemoteMachine {
         `the engine of ${this.name} does not answer ${doing}: ${why}`,
         error,
       );
-    } finally {
-      channel.destroy();
     }
     const { status, text } = answer;
     if (status >= 400) throw this.#refusal(doing, status, messageOf(text));
@@ -101,18 +101,23 @@ export class RemoteMachine {
     if (parsed.success) return parsed.data;
     throw new SkepError({
       code: "SKEP_DOCKER_ANSWER_INVALID",
-      message: `the engine of ${this.name} answered ${call.path} in another shape: ${z.prettifyError(parsed.error)}`,
+      message: `the engine of ${this.name} answered ${call.path} in another shape: ${shapeFaults(parsed.error)}`,
       permanent: true,
       hint: "is this engine older than 20.10, or not Docker?",
     });
   }
 
-  /** A stream to the engine, for one request or many; node:http takes it for a socket. */
-  async openEngine(signal: AbortSignal): Promise<Duplex> {
-    return Object.assign(await this.#openEngine(signal), socketMethods);
+  /** Makes connections to the engine, for node:http; the machine itself is connected. Throws as ssh does. */
+  async engineAgent(signal: AbortSignal): Promise<Agent> {
+    await this.ssh(signal);
+    return this.#agent;
   }
 
   async #openEngine(signal: AbortSignal): Promise<Duplex> {
+    return Object.assign(await this.#openChannel(signal), socketMethods);
+  }
+
+  async #openChannel(signal: AbortSignal): Promise<Duplex> {
     const ssh = await this.ssh(signal);
     if (!this.#byCommand) {
       try {
@@ -138,6 +143,8 @@ export class RemoteMachine {
   }
 
   async close(): Promise<void> {
+    this.#closing.abort();
+    this.#agent.destroy();
     (await this.#connecting?.catch(() => null))?.close();
   }
 }
@@ -156,7 +163,7 @@ function messageOf(text: string): string {
   }
 }
 
-/** The progress of a load is lines of JSON: then the last one is the answer. */
+/** The progress of a pull is lines of JSON: then the last one is the answer. */
 function parseAnswer(text: string): unknown {
   try {
     return JSON.parse(text) as unknown;
@@ -182,34 +189,32 @@ const socketMethods = {
   },
 };
 
-/** One request on a stream of its own. */
 async function exchange(
-  channel: Duplex,
+  agent: Agent,
   call: EngineCall,
   signal: AbortSignal,
 ): Promise<{ status: number; text: string }> {
   const query = Object.entries(call.query ?? {}).map(([name, value]): [string, string] => [name, String(value)]);
   const search = query.length === 0 ? "" : `?${new URLSearchParams(query).toString()}`;
   const body = call.body === undefined ? null : Buffer.from(JSON.stringify(call.body), "utf8");
-  const type = call.tar === undefined ? "application/json" : "application/x-tar";
   const ended = AbortSignal.any([signal, AbortSignal.timeout(call.timeoutMs ?? defaultTimeoutMs)]);
   const headers = {
-    ...(body !== null && { "content-length": body.length }),
+    ...(body !== null && { "content-length": body.length, "content-type": "application/json" }),
     ...(call.registryAuth != null && { "x-registry-auth": call.registryAuth }),
-    ...((body !== null || call.tar !== undefined) && { "content-type": type }),
   };
   return await new Promise((resolve, reject) => {
-    channel.once("error", reject);
-    const asked = request({
-      host: "docker",
-      method: call.method ?? "GET",
-      path: `${call.path}${search}`,
-      headers,
-      signal: ended,
-      createConnection: () => channel,
+    const method = call.method ?? "GET";
+    const asked = request({ host: "docker", method, path: `${call.path}${search}`, headers, signal: ended, agent });
+    let isAnswered = false;
+    asked.on("error", (error) => {
+      // A stream that was kept may have ended while nobody used it: what only reads is asked again, whatever changes
+      // something is for the step to try again, which looks first what was done.
+      const isStale = asked.reusedSocket && method === "GET" && !isAnswered && !ended.aborted;
+      if (isStale) resolve(exchange(agent, call, signal));
+      else reject(error);
     });
-    asked.on("error", reject);
     asked.on("response", (response) => {
+      isAnswered = true;
       let text = "";
       response.setEncoding("utf8");
       response.on("data", (piece: string) => {
@@ -221,16 +226,6 @@ async function exchange(
       });
       response.on("error", reject);
     });
-    if (call.tar === undefined) asked.end(body);
-    else {
-      sendAll(asked, call.tar).catch((error: unknown) => asked.destroy(error instanceof Error ? error : undefined));
-    }
+    asked.end(body);
   });
-}
-
-async function sendAll(asked: NodeJS.WritableStream, pieces: AsyncIterable<Uint8Array>): Promise<void> {
-  for await (const piece of pieces) {
-    if (!asked.write(piece)) await new Promise((resolve) => asked.once("drain", resolve));
-  }
-  asked.end();
 }

@@ -1,11 +1,14 @@
 // What a recovery comes to, from its journal: what was restored, what is equal, what is not; how long it took by phase
-// (RTO), how old the data is by volume (RPO); what to do next. As JSON, and as Markdown for people. Pure.
-import * as format from "../cli/format.ts";
+// (RTO), how old the data is by volume (RPO); what to do next. Pure; report-text.ts has it as Markdown.
 import { comparedOf, type ComparedObject } from "./compare-step.ts";
 import { imageNamesOf, loadedImages } from "./images/image-names.ts";
 import type { Journal, JournalEvent, JournalHead, StepResult } from "./journal.ts";
+import { loadOutcome } from "./load-step.ts";
 import { stepIds } from "./plan-steps.ts";
 import type { RecoveryPlan } from "./recovery-plan.ts";
+import { probesOf, type Probe } from "./probe/probes.ts";
+import { rotationCommands, rotationKinds, rotationStepId, rotationTexts, type Rotation } from "./rotation/rotations.ts";
+import type { VolumeSource } from "./volume-sources.ts";
 
 export interface RecoveryReport {
   recoveryId: string;
@@ -15,9 +18,9 @@ export interface RecoveryReport {
   takenAt: string;
   startedAt: string;
   endedAt: string;
-  /** `complete`: all is equal or mapped, all services are healthy, every node that survives is back. */
+  /** `complete`: all is equal or mapped, no probe failed, all services are healthy, every node that survives is back. */
   outcome: "complete" | "partial";
-  /** From the start of the first step to the end of the last one but for cleaning up, ms. */
+  /** From the start of the first step to the end of the last one but for probing, cleaning up and rotating, ms. */
   rtoMs: number;
   phases: { phase: string; ms: number }[];
   volumes: {
@@ -29,10 +32,36 @@ export interface RecoveryReport {
     takenAt: string;
     rpoMs: number;
   }[];
+  /** Dumps, by whether their command took them back. */
+  dumps: {
+    volume: string;
+    machine: string;
+    bytes: number;
+    runId: string;
+    takenAt: string;
+    rpoMs: number;
+    loaded: boolean;
+    /** It was begun, and nobody saw its good end. */
+    mayBeLoaded: boolean;
+    /** Into which container, or why not. */
+    detail: string;
+  }[];
+  /** Data that did not come back, and, where the run has it, the command that brings it. */
+  leftOut: {
+    volume: string;
+    /** Null where nothing takes its node's place. */
+    machine: string | null;
+    why: string;
+    asked: boolean;
+    command: string | null;
+  }[];
   services: { service: string; health: string }[];
   objects: ComparedObject[];
   /** Hostnames of nodes that survive, and did not come back in time; mode quorum alone. */
   absent: string[];
+  probes: Probe[];
+  /** What of the swarm's keys was rotated. */
+  rotated: string[];
   /** Names and ids of nodes, and what else the plan mapped. */
   mappings: string[];
   /** What was not looked at, and why. */
@@ -53,12 +82,18 @@ export function reportRecovery(
       health,
     })),
   );
+  const rotated = plan.rotations.filter((kind) => resultOf(rotationStepId(kind))?.["rotated"] === true);
   const absent = (resultOf(stepIds.nodes)?.["absent"] ?? []) as string[];
+  const dumps = dumpsOf(plan, resultOf, Date.parse(events[0]?.at ?? head.startedAt));
+  const leftOut = leftOutOf(plan, dumps);
+  const probes = probesOf(resultOf);
   const whole =
+    probes.every(({ state }) => state !== "failed") &&
     absent.length === 0 &&
+    leftOut.every(({ asked }) => asked) &&
     objects.every(({ state }) => state === "equal" || state === "mapped" || state === "held") &&
     services.every(({ health }) => health === "healthy");
-  const working = events.filter(({ step }) => !step.startsWith("clean:"));
+  const working = events.filter(({ step }) => !/^(probe$|clean:|rotate:)/.test(step));
   const startedAt = events[0]?.at ?? head.startedAt;
   const endedAt = working.at(-1)?.at ?? startedAt;
   return {
@@ -71,7 +106,8 @@ export function reportRecovery(
     outcome: whole ? "complete" : "partial",
     rtoMs: Date.parse(endedAt) - Date.parse(startedAt),
     phases: phaseTimes(plan, events),
-    volumes: plan.volumes.map(({ source, machine }) => {
+    volumes: plan.volumes.flatMap(({ source, machine, how }) => {
+      if (how === "make") return [];
       const result = resultOf(stepIds.volume(machine, source.id)) ?? {};
       return {
         volume: source.id,
@@ -83,13 +119,52 @@ export function reportRecovery(
         rpoMs: Date.parse(startedAt) - Date.parse(source.part.startedAt),
       };
     }),
-    services,
-    objects,
-    absent,
+    ...{ dumps, leftOut, services, objects, absent },
+    probes,
+    rotated: rotated.map((kind) => rotationTexts[kind]),
     mappings: mappingsOf(plan, resultOf),
     skipped: skippedOf(plan, resultOf),
-    next: nextSteps(plan, head),
+    next: [...nextOfProbes(probes), ...nextSteps(plan, head, rotated)],
   };
+}
+
+function dumpsOf(
+  plan: RecoveryPlan,
+  resultOf: (step: string) => StepResult | null,
+  startedMs: number,
+): RecoveryReport["dumps"] {
+  return plan.dumps.map(({ source, machine }) => {
+    const { loaded, mayBeLoaded, detail, machine: at } = loadOutcome(resultOf(stepIds.load(machine, source.id)));
+    return {
+      ...{ volume: source.id, machine: at ?? machine, bytes: source.sizeBytes, loaded, mayBeLoaded, detail },
+      runId: source.run.id,
+      takenAt: source.part.startedAt,
+      rpoMs: startedMs - Date.parse(source.part.startedAt),
+    };
+  });
+}
+
+function leftOutOf(plan: RecoveryPlan, dumps: RecoveryReport["dumps"]): RecoveryReport["leftOut"] {
+  const hostnames = new Map(plan.machines.map(({ name, facts }) => [name, facts.hostname]));
+  const command = (source: VolumeSource, machine: string | null, isLoad: boolean): string => {
+    const { name } = source.part.volume;
+    const as = isLoad ? "" : ` --as ${name}-of-run`;
+    return `skep restore volume ${source.id} --run ${source.run.id}${as} --to-node ${machine === null ? "NODE" : (hostnames.get(machine) ?? machine)} --identity FILE`;
+  };
+  const notLoaded = plan.dumps.flatMap(({ source }, index) => {
+    const dump = dumps[index];
+    if (dump === undefined || dump.loaded) return [];
+    const { machine, detail, mayBeLoaded } = dump;
+    const why = mayBeLoaded
+      ? `its dump may be loaded, whole or in part; look there before it is loaded again: ${detail}`
+      : `its dump was not loaded: ${detail}`;
+    return [{ volume: source.id, machine, why, asked: false, command: command(source, machine, true) }];
+  });
+  const planned = plan.leftOut.map(({ id, source, machine, why, asked, mayLoad }) => ({
+    ...{ volume: id, machine, why, asked },
+    command: source === null ? null : command(source, machine, mayLoad),
+  }));
+  return [...planned, ...notLoaded];
 }
 
 /** From the first step's beginning to the last one's end; phases may overlap. */
@@ -124,6 +199,9 @@ function mappingsOf(plan: RecoveryPlan, resultOf: (step: string) => StepResult |
     lines.push(`services name image ${now} in place of ${old}: a loaded image has no registry's digest`);
   }
   for (const [old, now] of plan.renamed) lines.push(`hostname ${old} is ${now}`);
+  for (const name of (resultOf(stepIds.swarm)?.["undone"] ?? []) as string[]) {
+    lines.push(`service ${name} was held by Skep in the copy, and is as before that`);
+  }
   const secret = resultOf(stepIds.own)?.["controllerKeySecret"];
   if (typeof secret === "string") lines.push(`Skep's controller has its key from the secret ${secret}`);
   return [...lines, ...made];
@@ -136,115 +214,85 @@ function skippedOf({ mode }: RecoveryPlan, resultOf: (step: string) => StepResul
     ...(blind.length === 0
       ? []
       : [`old managers were not looked for from ${blind.join(", ")}: sshd forbids forwarding there`]),
-    "published ports (ingress) and virtual IPs were not probed: connect to each once",
+    "ports were asked for on their own machines: whether firewalls let others in was not; nor were virtual IPs of services",
     mode === "rebuild"
       ? "secrets' data can't be read through the API; they were made with that of the copy"
       : "secrets' data can't be read through the API; they are the same objects, by id",
   ];
 }
 
-function nextSteps(plan: RecoveryPlan, { mode }: JournalHead): string[] {
-  if (mode === "quorum") return nextOfQuorum(plan);
-  const rotate = [
-    "docker swarm join-token --rotate worker; docker swarm join-token --rotate manager",
-    "docker swarm ca --rotate",
-    "docker swarm unlock-key --rotate, where the swarm is autolocked",
+function nextSteps(plan: RecoveryPlan, { mode }: JournalHead, rotated: readonly Rotation[]): string[] {
+  if (mode === "quorum") return nextOfQuorum(plan, rotated);
+  const managers = plan.machines.filter(({ role }) => role === "manager").map(({ advertise }) => advertise);
+  const addresses = [
+    `the swarm's managers are at ${managers.join(", ")}: in the kit's cli.json set the host of api to one of them, or give --api`,
   ];
   return [
     `what was written after ${plan.takenAt} is lost: tell whom it concerns`,
     ...(mode === "rebuild"
       ? ["the swarm is another, with an unlock key of its own: docker swarm unlock-key, where it is autolocked"]
-      : rotate.map((command) => `whoever has a disk of the old machines has their keys: ${command}`)),
+      : rotationsLeft(rotated).map((command) => `whoever has a disk of the old machines has their keys: ${command}`)),
+    ...keyToKeep(rotated),
     "credentials for registries may have ended since: docker service update --with-registry-auth",
     "replace controller.key in the kit by the one beside this report, then: skep backup --wait",
+    ...addresses,
+    ...rollbackOfSecrets(plan),
     ...(mode === "rebuild"
       ? []
-      : ["a rollback of a service would go to its held state until it is deployed again: deploy each stack once"]),
+      : ["docker service rollback changes nothing until a service was deployed again: what it was before is not kept"]),
   ];
 }
 
-function nextOfQuorum({ takenAt, gone, machines, survivor }: RecoveryPlan): string[] {
+function nextOfProbes(probes: readonly Probe[]): string[] {
+  const of = (state: Probe["state"], kind: Probe["kind"]): string[] => [
+    ...new Set(probes.filter((probe) => probe.state === state && probe.kind === kind).map(({ subject }) => subject)),
+  ];
+  const broken = of("failed", "overlay");
+  const silent = of("failed", "port");
+  const unasked = of("skipped", "port");
+  return [
+    ...(broken.length === 0
+      ? []
+      : [
+          `not all answers in ${broken.join(", ")}: do the machines let each other's overlay traffic through? docker service update --force SERVICE makes a service's endpoint anew`,
+        ]),
+    ...(silent.length === 0
+      ? []
+      : [`${silent.join(", ")} did not answer: is a firewall, or another program, in the port's way on that machine?`]),
+    ...(unasked.length === 0 ? [] : [`connect once to what could not be probed: ${unasked.join(", ")}`]),
+  ];
+}
+
+/** What was changed because somebody knew it is known again. */
+function rollbackOfSecrets({ takenAt, secrets }: RecoveryPlan): string[] {
+  if (secrets.length === 0) return [];
+  return [
+    `secrets have the values of ${takenAt} again, and so have users and keys that were removed since: rotate once more what was rotated after it, of ${secrets.join(", ")}`,
+  ];
+}
+
+/** Commands for what was not rotated. */
+function rotationsLeft(rotated: readonly Rotation[]): string[] {
+  return rotationKinds.filter((kind) => !rotated.includes(kind)).map((kind) => rotationCommands[kind]);
+}
+
+function keyToKeep(rotated: readonly Rotation[]): string[] {
+  if (!rotated.includes("unlock-key")) return [];
+  return [
+    "the swarm's new unlock key is in unlock-key beside this report, for you alone: put it where you keep such keys, and remove the file; keep the former one until each manager has started anew once",
+  ];
+}
+
+function nextOfQuorum(plan: RecoveryPlan, rotated: readonly Rotation[]): string[] {
+  const { takenAt, gone, machines, survivor } = plan;
   const dead = [...gone, ...machines.flatMap(({ stays, replaces }) => (stays ? [] : replaces))];
   const names = dead.map(({ hostname }) => hostname).join(", ");
   return [
     `${names} must never come back: together they could be a majority of the old quorum. Their disks are to be wiped`,
     `what was written to volumes of ${names} after ${takenAt} is lost: tell whom it concerns`,
-    "whoever has one of those disks has the swarm's keys: docker swarm ca --rotate, docker swarm join-token --rotate worker, … manager, and with autolock docker swarm unlock-key --rotate",
+    ...rotationsLeft(rotated).map((command) => `whoever has one of those disks has the swarm's keys: ${command}`),
+    ...keyToKeep(rotated),
     `keep ${survivor?.machine ?? "the survivor"}'s saved state beside this report until all is well: skep swarm inspect reads it`,
     "replace controller.key in the kit by the one beside this report, then: skep backup --wait",
   ];
-}
-
-export function renderReport(report: RecoveryReport): string {
-  const row = (cells: readonly string[]): string => `| ${cells.map(cellText).join(" | ")} |`;
-  const table = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
-    [row(head), row(head.map(() => "---")), ...rows.map(row)].join("\n");
-  const counts = new Map<string, number>();
-  for (const { kind, state } of report.objects) {
-    counts.set(`${kind} ${state}`, (counts.get(`${kind} ${state}`) ?? 0) + 1);
-  }
-  const notEqual = report.objects.filter(({ state }) => state !== "equal");
-  const list = (lines: readonly string[]): string => lines.map((line) => `- ${line}`).join("\n");
-  return [
-    `# Recovery ${report.recoveryId}: ${report.outcome}`,
-    `Mode ${report.mode}, from run ${report.runId} of ${format.time(report.takenAt)}. Begun ${format.time(report.startedAt)}, ended ${format.time(report.endedAt)}.`,
-    `**RTO ${format.duration(report.rtoMs)}**`,
-    "## Time by phase",
-    table(
-      ["phase", "time"],
-      report.phases.map(({ phase, ms }) => [phase, format.duration(ms)]),
-    ),
-    "## Volumes",
-    table(
-      ["volume", "machine", "size", "files", "run", "age of the data (RPO)"],
-      report.volumes.map((volume) => [
-        volume.volume,
-        volume.machine,
-        format.bytes(volume.bytes),
-        String(volume.files),
-        volume.runId,
-        format.duration(volume.rpoMs),
-      ]),
-    ),
-    "## Services",
-    table(
-      ["service", "health"],
-      report.services.map(({ service, health }) => [service, health]),
-    ),
-    "## Objects",
-    table(
-      ["kind and state", "objects"],
-      [...counts].map(([what, count]) => [what, String(count)]),
-    ),
-    ...(notEqual.length === 0
-      ? []
-      : [
-          table(
-            ["kind", "name", "state", "detail"],
-            notEqual.map((one) => [one.kind, one.name, one.state, one.detail]),
-          ),
-        ]),
-    ...(report.absent.length === 0
-      ? []
-      : [
-          "## Nodes that did not come back",
-          list(
-            report.absent.map(
-              (hostname) => `${hostname} survives: look whether its engine runs and reaches the manager`,
-            ),
-          ),
-        ]),
-    "## Mappings",
-    list(report.mappings),
-    "## Not looked at",
-    list(report.skipped),
-    "## What to do now",
-    list(report.next),
-    "",
-  ].join("\n\n");
-}
-
-/** Names come from outside: a bar would break the table. */
-function cellText(text: string): string {
-  return format.visible(text).replaceAll("|", "\\|");
 }

@@ -116,13 +116,30 @@ async function productionModules(root: string): Promise<string[]> {
 
 async function addTree(tar: Pack, name: string, folder: string): Promise<void> {
   const entries = await readdir(folder, { withFileTypes: true });
-  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    // A package within a package stands in the lock itself.
-    if (entry.name === "node_modules") continue;
-    const path = `${name}/${entry.name}`;
-    if (entry.isDirectory()) await addTree(tar, path, join(folder, entry.name));
-    else if (entry.isFile() && !idleFiles.test(path)) await addFile(tar, path, join(folder, entry.name), 0o644);
+  // A package within a package stands in the lock itself.
+  const wanted = entries
+    .filter((entry) => entry.name !== "node_modules")
+    .filter((entry) => entry.isDirectory() || (entry.isFile() && !idleFiles.test(`${name}/${entry.name}`)))
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+  // Thousands of small files: those of a folder are read at once.
+  const contents = await Promise.all(
+    wanted.map(async (entry) => (entry.isFile() ? await readFile(join(folder, entry.name)) : null)),
+  );
+  for (const [index, { name: own }] of wanted.entries()) {
+    const content = contents[index] ?? null;
+    if (content === null) await addTree(tar, `${name}/${own}`, join(folder, own));
+    else await addContent(tar, `${name}/${own}`, content);
   }
+}
+
+async function addContent(tar: Pack, name: string, content: Uint8Array): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    const entry = tar.entry({ ...plainHeader(name, 0o644), size: content.length }, (error) => {
+      if (error == null) resolve();
+      else reject(error);
+    });
+    entry.end(content);
+  });
 }
 
 async function addFile(tar: Pack, name: string, path: string, mode: number): Promise<void> {

@@ -8,6 +8,7 @@ import { once } from "node:events";
 import type { Duplex } from "node:stream";
 import { Client, type ClientChannel, type ConnectConfig, type ServerHostKeyAlgorithm } from "ssh2";
 import type { SkepError } from "../../shared/errors.ts";
+import { forbiddenText } from "./connect-in-time.ts";
 import { quoteArguments } from "./quote-arguments.ts";
 import type { SshAccess } from "./ssh-access.ts";
 import { hostFault, loginFault, sshFault } from "./ssh-faults.ts";
@@ -297,7 +298,7 @@ class Machine implements SshMachine {
     return await this.#whileConnected(`a way to ${to}`, (resolve, reject) => {
       open((error, channel) => {
         if (error === undefined) resolve(channel);
-        else reject(sshFault("SKEP_SSH_FORWARD", `${this.name} opens no way to ${to}: ${error.message}`, true));
+        else reject(sshFault("SKEP_SSH_FORWARD", `${this.name} opens no way to ${to}: ${whyClosed(error)}`, true));
       });
     });
   }
@@ -316,6 +317,12 @@ class Machine implements SshMachine {
     this.#client.end();
     this.#jump?.close();
   }
+}
+
+/** OpenSSH says "open failed" where it forbids, and only a number tells. Source: RFC 4254 §5.1. */
+function whyClosed(error: Error & { reason?: unknown }): string {
+  const isTold = error.reason !== 1 || error.message.includes(forbiddenText);
+  return isTold ? error.message : `${forbiddenText} (${error.message})`;
 }
 
 interface RunningCommand {

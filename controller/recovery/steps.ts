@@ -3,7 +3,7 @@
 // but for those that share a lane. A transient failure is tried again; one that stays ends the run, once what is under
 // way has come to its end.
 import { setTimeout as sleep } from "node:timers/promises";
-import { SkepError, toErrorRecord, type ErrorRecord } from "../../shared/errors.ts";
+import { SkepError, toErrorRecord } from "../../shared/errors.ts";
 import type { Journal, StepResult } from "./journal.ts";
 
 /** A step as the plan prints it; it stays the same for one run and one inventory. */
@@ -181,7 +181,7 @@ async function carryOut(step: Step, journal: Journal, options: RunStepsOptions):
       return;
     } catch (error) {
       const record = toErrorRecord(error);
-      journal.record({ at: at(), step: id, event: "failed", error: shortened(record) });
+      journal.record({ at: at(), step: id, event: "failed", error: record });
       const pauseMs = Math.min(lastPauseMs, firstPauseMs * 2 ** (attempt - 1));
       if (signal.aborted || record.permanent || record.code === "SKEP_INTERNAL" || now() + pauseMs > giveUpAt) {
         options.onState(step, "failed", record.message, null);
@@ -196,8 +196,4 @@ async function carryOut(step: Step, journal: Journal, options: RunStepsOptions):
       }
     }
   }
-}
-
-function shortened(record: ErrorRecord): ErrorRecord {
-  return { ...record, message: record.message.slice(0, 16_384) };
 }

@@ -4,30 +4,17 @@ import { createHash } from "node:crypto";
 import { open } from "node:fs/promises";
 import { SkepError } from "../../shared/errors.ts";
 import { digest } from "../../shared/repository/blake3.ts";
-import { decodeKitList, encodeKitList, type KitList, type StoredKit } from "../../shared/repository/kit-list.ts";
-import { layout, numberOfKey } from "../../shared/repository/layout.ts";
+import { encodeKitList, type KitList, type StoredKit } from "../../shared/repository/kit-list.ts";
+import { freeAbove, layout } from "../../shared/repository/layout.ts";
+import { newestKits, type KitPlace } from "../../shared/repository/newest-kits.ts";
 import type { StoredObject } from "../../shared/repository/run.ts";
 import { getChecked } from "../../shared/repository/stored-object.ts";
 import type { ObjectKey, Store } from "../../shared/store/store.ts";
 import type { KitArchitecture, RuntimeKit } from "./runtime-kit.ts";
 
 const pieceBytes = 32 * 1024 * 1024;
-const maxListBytes = 1024 * 1024;
 /** Another operator may write one at the same time. */
 const mostTries = 5;
-/** What a list under such a key has that nobody with the root key wrote. */
-const foreign: ReadonlySet<string> = new Set([
-  "SKEP_KIT_LIST_INVALID",
-  "SKEP_SIGNATURE_INVALID",
-  "SKEP_STORE_TOO_LARGE",
-]);
-
-export interface KitPlace {
-  store: Store;
-  repositoryId: string;
-  rootPublicKey: string;
-}
-
 /** Puts kits of this Skep; those of other architectures stay as they are. Throws what the store throws. */
 export async function storeKits(
   place: KitPlace,
@@ -48,7 +35,7 @@ export async function resignKits(
   place: KitPlace,
   by: { rootPrivateKey: string; now: number; signal?: AbortSignal },
 ): Promise<KitList | null> {
-  const { list } = await readNewest(place, () => undefined, by.signal);
+  const { list } = await newestKits(place, () => undefined, by.signal);
   return list === null ? null : await putList(place, [], by);
 }
 
@@ -60,14 +47,14 @@ async function putList(
   const { store, repositoryId } = place;
   const { rootPrivateKey, signal } = by;
   for (let tries = 1; ; tries++) {
-    const { list, taken } = await readNewest(place, () => undefined, signal);
+    const { list, taken } = await newestKits(place, () => undefined, signal);
     const others = (list?.kits ?? []).filter(
       ({ architecture }) => !kits.some((kit) => kit.architecture === architecture),
     );
     const next: KitList = {
       format: 1,
       repositoryId,
-      version: freeVersion(list, taken),
+      version: freeAbove(list?.version ?? 0, taken),
       createdAt: new Date(by.now).toISOString(),
       kits: [...others, ...kits],
     };
@@ -113,48 +100,7 @@ export async function readKits(
   place: KitPlace,
   options: { onForeign: (fault: SkepError, key: ObjectKey) => void; signal?: AbortSignal },
 ): Promise<KitList | null> {
-  return (await readNewest(place, options.onForeign, options.signal)).list;
-}
-
-/** Past others' objects, not above them: above the highest number that a key can have there is none. */
-function freeVersion(list: KitList | null, taken: ReadonlySet<number>): number {
-  let version = (list?.version ?? 0) + 1;
-  while (taken.has(version)) version++;
-  return version;
-}
-
-/** `taken`: numbers of all, also of those that don't count. */
-async function readNewest(
-  { store, repositoryId, rootPublicKey }: KitPlace,
-  onForeign: (fault: SkepError, key: ObjectKey) => void,
-  signal: AbortSignal | undefined,
-): Promise<{ list: KitList | null; taken: Set<number> }> {
-  const keys: ObjectKey[] = [];
-  const taken = new Set<number>();
-  for await (const { key } of store.list(layout.kitsPrefix, signal)) {
-    const version = numberOfKey(key);
-    if (version === null || key !== layout.kitList(version)) continue;
-    keys.push(key);
-    taken.add(version);
-  }
-  for (const key of keys.reverse()) {
-    try {
-      const bytes = await store.get(key, maxListBytes, signal);
-      if (bytes === null) continue;
-      const list = decodeKitList(bytes, rootPublicKey, `${key} at ${store.address}`);
-      if (list.repositoryId === repositoryId && list.version === numberOfKey(key)) return { list, taken };
-      throw new SkepError({
-        code: "SKEP_KIT_LIST_INVALID",
-        message: `${key} at ${store.address} is version ${list.version} of repository ${list.repositoryId}`,
-        permanent: true,
-        hint: "somebody copied it there: check who can write to the store",
-      });
-    } catch (error) {
-      if (!(error instanceof SkepError) || !foreign.has(error.code)) throw error;
-      onForeign(error, key);
-    }
-  }
-  return { list: null, taken };
+  return (await newestKits(place, options.onForeign, options.signal)).list;
 }
 
 export function kitFor(list: KitList | null, architecture: KitArchitecture, skepVersion: string): StoredKit | null {

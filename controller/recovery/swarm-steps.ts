@@ -7,6 +7,7 @@ import { rebaseSwarm, type RebasedSwarm } from "../../shared/raft/rebase.ts";
 import { readWhole, type SwarmFiles } from "../../shared/raft/swarm-files.ts";
 import type { SwarmHost } from "../swarm-restore/host.ts";
 import { restoreSwarm } from "../swarm-restore/restore.ts";
+import { raiseFence } from "./fence-step.ts";
 import type { StepResult } from "./journal.ts";
 import { listenAddress } from "./rebuild/settings.ts";
 import { openArchivedSwarm } from "./recovery-source.ts";
@@ -39,20 +40,37 @@ const largestCertificateBytes = 1024 * 1024;
 
 /** Null where the first manager does not run this very swarm yet. */
 export async function findSwarm(tools: RecoveryTools, { signal }: StepContext): Promise<StepResult | null> {
-  const machine = machineOf(tools, firstMachine(tools).name);
-  const { Swarm } = await machine.engine(infoSchema, { path: "/info" }, signal).catch((error: unknown) => {
-    // Stopped half-way through: laying down goes on.
-    if (error instanceof SkepError && error.code === "SKEP_DOCKER_UNREACHABLE") return { Swarm: null };
-    throw error;
-  });
+  const Swarm = await swarmOfFirst(tools, signal);
   const { member } = tools.source.swarm.state;
   const ours = Swarm?.LocalNodeState === "active" && Swarm.ControlAvailable && Swarm.NodeID === member.nodeId;
   return ours && Swarm.Cluster?.ID === tools.plan.clusterId ? { nodeId: member.nodeId, kept: [] } : null;
 }
 
+/** Null where its engine is stopped, as it is half-way through. */
+async function swarmOfFirst(
+  tools: RecoveryTools,
+  signal: AbortSignal,
+): Promise<z.infer<typeof infoSchema>["Swarm"] | null> {
+  const machine = machineOf(tools, firstMachine(tools).name);
+  try {
+    return (await machine.engine(infoSchema, { path: "/info" }, signal)).Swarm;
+  } catch (error) {
+    if (error instanceof SkepError && error.code === "SKEP_DOCKER_UNREACHABLE") return null;
+    throw error;
+  }
+}
+
+/**
+ * The fence is raised again before it: hours of volumes lie between, or the days until a recovery goes on, and two swarms
+ * of one identity would fight. Throws SKEP_RECOVERY_OLD_MANAGER_ALIVE.
+ */
 export async function layDownSwarm(tools: RecoveryTools, context: StepContext): Promise<StepResult> {
   const first = firstMachine(tools);
   const { signal } = context;
+  const { nodeId } = tools.source.swarm.state.member;
+  // Laid down and started by a call that was cut off; the machine may have an old manager's address.
+  const isOurs = (await swarmOfFirst(tools, signal))?.NodeID === nodeId;
+  await raiseFence(tools, null, context, isOurs ? { host: first.advertise, nodeId } : null);
   const swarm = await openArchivedSwarm(tools.source.archive, signal);
   const { files, unlockKey } = tools.source.archive;
   const ended = new Set(tools.plan.endedJobs);
@@ -70,6 +88,7 @@ export async function layDownSwarm(tools: RecoveryTools, context: StepContext): 
     nodeId: rebased.state.member.nodeId,
     index: rebased.state.appliedIndex,
     certificateReissued: rebased.certificateReissued,
+    undone: rebased.undone.map(({ name }) => name),
     compared: report.compared,
     kept: report.kept,
   };
@@ -86,7 +105,8 @@ export async function layDownOnFirst(
     host: hostOf(machineOf(tools, name)),
     dataRoot: facts.dataRoot,
     rebased,
-    unlockKey: null,
+    // Laid down in clear, an autolocked swarm's key file is locked by its engine at once: one that starts anew asks for it.
+    unlockKey: tools.source.archive.unlockKey,
     // Of this call alone: one before, cut off, may have left a folder of its own.
     id: newRecoveryId(),
     now: tools.now(),

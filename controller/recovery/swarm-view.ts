@@ -50,7 +50,16 @@ const networkSchema = z.looseObject({
   IPAM: z.looseObject({ Config: z.array(z.looseObject({ Subnet: z.string().optional() })).nullish() }).nullish(),
 });
 
+const clusterSchema = z.looseObject({
+  Spec: z.looseObject({
+    EncryptionConfig: z.looseObject({ AutoLockManagers: z.boolean().optional() }).nullish(),
+    CAConfig: z
+      .looseObject({ ExternalCAs: z.array(z.looseObject({ URL: z.string().optional() })).nullish() })
+      .nullish(),
+  }),
+});
 const taskSchema = z.looseObject({
+  ID: z.string(),
   ServiceID: z.string().optional(),
   Status: z.looseObject({ State: z.string() }),
 });
@@ -91,16 +100,28 @@ export interface SwarmView {
   networks: { name: string; driver: string; subnets: string[] }[];
   /** UDP port of overlay traffic. */
   dataPathPort: number;
+  /** Of all tasks that it has. Default: none. */
+  taskIds?: string[];
+  /** When the newest object was made or changed, ISO 8601; null where nobody looked. */
+  lastChangeAt?: string | null;
+  /** Names, sorted. Default: none. */
+  secrets?: string[];
+  /** Autolock is on. Default: not. */
+  locked?: boolean;
+  /** URLs of CAs that sign in place of the swarm's own. Default: none. */
+  externalCas?: string[];
+  /** Of the copied manager's certificate, ISO 8601; null where nobody looked. */
+  certificateExpiresAt?: string | null;
 }
 
 /** Docker's, where the swarm was made without another (docker swarm init --data-path-port). */
-const usualDataPathPort = 4789;
+export const usualDataPathPort = 4789;
 
 export const ownLabel = "io.skep.own";
 const livingStates = new Set(["new", "allocated", "pending", "assigned", "accepted", "preparing", "ready"]);
 
 export function viewSwarm(swarm: OpenedSwarm): SwarmView {
-  const all = <T>(schema: z.ZodType<T>, kind: "node" | "service" | "network" | "task"): T[] =>
+  const all = <T>(schema: z.ZodType<T>, kind: "node" | "service" | "network" | "task" | "cluster"): T[] =>
     swarm.list(kind).map(({ id }) => schema.parse(swarm.get(kind, id, false)));
   const tasks = all(taskSchema, "task");
   return {
@@ -116,12 +137,38 @@ export function viewSwarm(swarm: OpenedSwarm): SwarmView {
     })),
     dataPathPort: copiedSettings(swarm.state)?.dataPathPort ?? usualDataPathPort,
     services: all(serviceSchema, "service").map((service) => viewService(service, tasks)),
+    taskIds: tasks.map(({ ID }) => ID),
+    lastChangeAt: lastChangeOf(swarm),
+    secrets: swarm
+      .list("secret")
+      .map(({ name }) => name)
+      .sort(),
+    locked: all(clusterSchema, "cluster").some(({ Spec }) => Spec.EncryptionConfig?.AutoLockManagers === true),
+    externalCas: all(clusterSchema, "cluster").flatMap(({ Spec }) =>
+      (Spec.CAConfig?.ExternalCAs ?? []).map(({ URL: url }) => url ?? "without an address"),
+    ),
+    certificateExpiresAt: swarm.state.proof.certificateExpiresAt ?? null,
     networks: all(networkSchema, "network").map(({ Name, Driver, IPAM }) => ({
       name: Name,
       driver: Driver,
       subnets: (IPAM?.Config ?? []).flatMap(({ Subnet }) => (Subnet === undefined ? [] : [Subnet])),
     })),
   };
+}
+
+const changedSchema = z.looseObject({ UpdatedAt: z.string().optional() });
+const changingKinds = ["cluster", "node", "service", "network", "task", "secret", "config"] as const;
+
+function lastChangeOf(swarm: OpenedSwarm): string | null {
+  let last: number | null = null;
+  for (const kind of changingKinds) {
+    for (const { id } of swarm.list(kind)) {
+      const { UpdatedAt } = changedSchema.parse(swarm.get(kind, id, false));
+      const at = UpdatedAt === undefined ? NaN : Date.parse(UpdatedAt);
+      if (!Number.isNaN(at) && (last === null || at > last)) last = at;
+    }
+  }
+  return last === null ? null : new Date(last).toISOString();
 }
 
 function viewService({ ID, Spec }: ServiceJson, tasks: readonly z.infer<typeof taskSchema>[]): OldService {

@@ -1,15 +1,15 @@
 // Taking the repository over: a new incarnation with a new controller key, signed by the root key. From then on the dead
 // swarm's controller, should it wake up, writes and prunes nothing: its key no longer counts. The new key lies on the
 // operator's machine, for its owner alone, until the new swarm has it as a secret.
-import { readFile, writeFile, rename, open } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { decodeControllerKey, type ControllerKey } from "../../shared/repository/controller-key.ts";
 import { readRepositoryObject } from "../../shared/repository/repository-reader.ts";
 import { generateSigningKeyPair, publicKeyOf } from "../../shared/repository/signature.ts";
 import { succeedController } from "../../shared/repository/succession.ts";
-import { flushFolder } from "../../shared/store/durable-file.ts";
 import type { StepResult } from "./journal.ts";
 import type { RecoveryTools } from "./recovery-tools.ts";
+import { writeSecretFile } from "./secret-file.ts";
 import type { StepContext } from "./steps.ts";
 
 export function controllerKeyPath({ folder }: Pick<RecoveryTools, "folder">): string {
@@ -31,7 +31,8 @@ export async function readNewControllerKey(tools: Pick<RecoveryTools, "folder">)
 export async function findTakenOver(tools: RecoveryTools, { signal }: StepContext): Promise<StepResult | null> {
   const key = await readNewControllerKey(tools);
   if (key === null) return null;
-  const present = await readRepositoryObject(tools.store, tools.operator.repositoryObject.rootPublicKey, { signal });
+  const { rootPublicKey } = tools.operator.repositoryObject;
+  const present = await readRepositoryObject(tools.store, rootPublicKey, { signal, onForeign });
   const { incarnation, controllerPublicKey, version } = present;
   return controllerPublicKey === publicKeyOf(key.signingKey) ? { incarnation, version } : null;
 }
@@ -44,9 +45,17 @@ export async function takeRepositoryOver(tools: RecoveryTools, { signal }: StepC
     rootPrivateKey: tools.rootPrivateKey,
     controllerPublicKey: publicKeyOf(key.signingKey),
     now: tools.now(),
+    catalogueKey: tools.operator.catalogueKey,
+    onForeign,
+    acceptForeign: tools.acceptForeign ?? false,
     signal,
   });
   return { incarnation, version };
+}
+
+/** The recovery told of it when it opened the repository. */
+function onForeign(): void {
+  return undefined;
 }
 
 async function makeKey(tools: RecoveryTools): Promise<ControllerKey> {
@@ -58,15 +67,6 @@ async function makeKey(tools: RecoveryTools): Promise<ControllerKey> {
     repositoryKey: Buffer.from(tools.operator.repositoryKey).toString("base64"),
     signingKey: generateSigningKeyPair().privateKey,
   };
-  const path = controllerKeyPath(tools);
-  await writeFile(`${path}.partial`, `${JSON.stringify(key, null, 2)}\n`, { mode: 0o600 });
-  const file = await open(`${path}.partial`, "r");
-  try {
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(`${path}.partial`, path);
-  await flushFolder(tools.folder);
+  await writeSecretFile(controllerKeyPath(tools), `${JSON.stringify(key, null, 2)}\n`);
   return key;
 }

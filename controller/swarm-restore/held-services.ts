@@ -3,7 +3,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { SkepError } from "../../shared/errors.ts";
-import { heldConstraint, specJsonSchema, type SpecJson } from "../../shared/contract/hold-record.ts";
+import { specJsonSchema, withoutHold, type SpecJson } from "../../shared/held-spec.ts";
 import type { RebasedSwarm } from "../../shared/raft/rebase.ts";
 import { mustRun, writeFile, type SwarmHost } from "./host.ts";
 import { readJsonFile } from "./json-file.ts";
@@ -99,16 +99,5 @@ export interface PresentService {
  * it is not held any more.
  */
 export function releasedSpec(held: HeldServiceRecord, { Version, Spec }: PresentService): SpecJson | null {
-  if (Version.Index === held.version) return held.spec;
-  const constraints = Spec.TaskTemplate.Placement?.Constraints ?? [];
-  if (constraints.includes(heldConstraint)) {
-    const Constraints = constraints.filter((constraint) => constraint !== heldConstraint);
-    return {
-      ...Spec,
-      TaskTemplate: { ...Spec.TaskTemplate, Placement: { ...Spec.TaskTemplate.Placement, Constraints } },
-    };
-  }
-  const Replicas = held.spec.Mode.Replicated?.Replicas ?? 1;
-  if (!Spec.Mode.Replicated || (Spec.Mode.Replicated.Replicas ?? 1) !== 0 || Replicas === 0) return null;
-  return { ...Spec, Mode: { ...Spec.Mode, Replicated: { ...Spec.Mode.Replicated, Replicas } } };
+  return Version.Index === held.version ? held.spec : withoutHold(Spec, held.spec);
 }

@@ -13,7 +13,7 @@ export interface RestoreOptions {
   host: SwarmHost;
   dataRoot: string;
   rebased: RebasedSwarm;
-  /** Opens the directory where it was laid down locked; null where it starts by itself. */
+  /** Unlocks the engine where the directory was laid down locked; null where the swarm was not. */
   unlockKey: Uint8Array | null;
   /** 12 of `[a-z0-9]`, fresh. */
   id: string;
@@ -56,7 +56,7 @@ export async function restoreSwarm(options: RestoreOptions): Promise<RestoreRepo
     const { kept } = isLaid ? former : await layDown({ ...options, former });
     onStep("starting the engine");
     await startEngine(host, signal);
-    await awaitManager(host, options.unlockKey, limits.activeMs, signal);
+    await awaitManager(options, limits.activeMs);
     onStep("asking the engine for every object");
     const check = await awaitAgreement(options, limits.checkMs);
     await mustRun(host, ["rm", "-f", `${dataRoot}/${journalName}`], { signal });
@@ -91,20 +91,18 @@ const infoSchema = z.looseObject({
   Swarm: z.looseObject({ LocalNodeState: z.string(), ControlAvailable: z.boolean(), Error: z.string() }),
 });
 
-async function awaitManager(
-  host: SwarmHost,
-  unlockKey: Uint8Array | null,
-  limitMs: number,
-  signal: AbortSignal,
-): Promise<void> {
+async function awaitManager({ host, unlockKey, onStep, signal }: RestoreOptions, limitMs: number): Promise<void> {
   const deadline = performance.now() + limitMs;
   let last = "it does not answer";
+  let isUnlocking = false;
   do {
     try {
       const { Swarm } = infoSchema.parse(await host.askEngine({ path: "/info" }, signal));
       if (Swarm.LocalNodeState === "active" && Swarm.ControlAvailable) return;
       last = `it is ${Swarm.LocalNodeState}${Swarm.Error === "" ? "" : `: ${Swarm.Error}`}`;
       if (Swarm.LocalNodeState === "locked" && unlockKey !== null) {
+        if (!isUnlocking) onStep("unlocking the engine with the unlock key of the copy");
+        isUnlocking = true;
         const body = { UnlockKey: encodeUnlockKey(unlockKey) };
         await host.askEngine({ method: "POST", path: "/swarm/unlock", body }, signal);
       }

@@ -1,8 +1,9 @@
 // skep.yaml, the one Docker config of the stack: which repository, where it is, whose signature counts, and the
 // policy that seeds the first version kept in the store. No secret is in it.
-import { parse, YAMLParseError } from "yaml";
 import { z } from "zod";
 import { SkepError } from "../errors.ts";
+import { shapeFaults } from "../fault-list.ts";
+import { isNestedTooDeep, parseYaml } from "../yaml-text.ts";
 import { repositoryIdPattern } from "../repository/layout.ts";
 import { publicKeySchema } from "../repository/signature.ts";
 
@@ -26,14 +27,15 @@ export function decodeClusterFile(text: string, place: string): ClusterFile {
       permanent: true,
       hint: "`skep init` writes a valid one; docs/OPERATIONS.md tells each field",
     });
+  if (isNestedTooDeep(text)) throw invalid("it is nested too deep");
   let parsed: unknown;
   try {
-    parsed = parse(text, { maxAliasCount: 0 });
+    parsed = parseYaml(text);
   } catch (error) {
-    if (error instanceof YAMLParseError) throw invalid(error.message);
-    throw error;
+    // Besides its own errors the parser throws a ReferenceError for an alias.
+    throw invalid(error instanceof Error ? error.message : String(error));
   }
   const file = clusterFileSchema.safeParse(parsed);
-  if (!file.success) throw invalid(z.prettifyError(file.error));
+  if (!file.success) throw invalid(shapeFaults(file.error));
   return file.data;
 }

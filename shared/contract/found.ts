@@ -11,12 +11,16 @@ export const foundVolumeSchema = z.strictObject({
   sharedId: z.string().max(4096).nullable(),
   /** Service and container names that mount it now. */
   usedBy: z.array(z.string().max(1024)).max(1000),
-  /** The running containers among them, with their labels that begin with `skep.`. */
+  /** The containers that run on it, and those of no service that do not: with their labels that begin with `skep.`. */
   users: z
     .array(
       z.strictObject({
         container: z.string().max(1024),
         serviceId: serviceId.nullable(),
+        /** `part`: of a folder in it alone. */
+        uses: z.enum(["all", "part"]),
+        /** Or is paused. */
+        runs: z.boolean(),
         labels: z.record(z.string().max(1024), z.string().max(65_536)),
       }),
     )

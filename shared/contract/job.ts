@@ -1,22 +1,15 @@
 // What crosses the queue and the standard input of agent/once.ts: one contract for both doors. A job names what
 // to do, never a secret. Version 1; a reader refuses another.
 import { z } from "zod";
-import { chosenFilesSchema, mergedFilesSchema, thereSchema } from "./chosen-files.ts";
-import { foundImageSchema, foundVolumeSchema, serviceId } from "./found.ts";
+import { base64Bytes } from "../base64-bytes.ts";
+import { chosenFilesSchema } from "./chosen-files.ts";
+import { serviceId } from "./found.ts";
 import { repositoryIdPattern, runIdPattern, writerIdPattern } from "../repository/layout.ts";
-import {
-  commandRecordSchema,
-  imageFactsSchema,
-  notCoveredSchema,
-  partSchema,
-  runNodeSchema,
-  storedObjectSchema,
-  volumeFactsSchema,
-} from "../repository/run.ts";
+import { imageFactsSchema, storedObjectSchema, volumeFactsSchema } from "../repository/run.ts";
 import { signedSchema } from "../repository/signature.ts";
 import { storeCredentials } from "../store/location.ts";
 
-const nodeId = z.string().regex(writerIdPattern);
+export const nodeId = z.string().regex(writerIdPattern);
 const runId = z.string().regex(runIdPattern);
 /** As Docker allows volume names; never a path. */
 export const volumeNameSchema = z.string().regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$/);
@@ -39,8 +32,10 @@ const nodeTask = z.strictObject({ kind: z.literal("node"), runId });
 export const commandSchema = z.strictObject({
   volume: volumeNameSchema,
   argv: z.array(z.string().max(16_384)).min(1).max(256),
-  /** Name of a container or of a service; null: the first that uses the volume. */
+  /** Name of a container or of a service; null: the first that uses the volume, all of it. */
   container: z.string().max(255).nullable(),
+  /** The container or service whose label it is. Where nobody named a container: the first of these that uses the volume. */
+  saidBy: z.string().max(1024).optional(),
   /** Null: the container's own. */
   user: z.string().max(255).nullable(),
   timeoutSeconds: z.int().min(1).max(86_400),
@@ -110,7 +105,19 @@ const unpauseTask = z.strictObject({
   kind: z.literal("unpause"),
   pauseId: restoreIdSchema,
   after: z.array(hookSchema).max(1000),
+  /** How long the containers that these run in may take to be back, where they were stopped. */
+  backSeconds: z.int().min(0).max(3600).optional(),
 });
+
+/** On a node that shares volumes which another one reads: see from now on that nothing here uses them. */
+const watchTask = z.strictObject({
+  kind: z.literal("watch"),
+  watchId: restoreIdSchema,
+  volumes: z.array(z.strictObject({ volume: volumeNameSchema, how: quietSchema.shape.how })).max(10_000),
+  /** Given up after this. */
+  deadlineAt: z.iso.datetime(),
+});
+const proveTask = z.strictObject({ kind: z.literal("prove"), watchId: restoreIdSchema });
 
 /** First half of a restore: is there room, is the volume free, and a one-time recipient for the file keys. */
 const restorePrepareTask = z.strictObject({
@@ -126,7 +133,7 @@ const restorePrepareTask = z.strictObject({
   files: chosenFilesSchema.optional(),
 });
 /** What the controller signed when the restore was asked for: an agent keeps it and gives it back, unread. */
-const restoreOrder = signedSchema.extend({ payload: z.string().max(1024 * 1024) });
+export const restoreOrder = signedSchema.extend({ payload: z.string().max(1024 * 1024) });
 const restoreVolumeTask = z.strictObject({
   kind: z.literal("restore-volume"),
   restoreId: restoreIdSchema,
@@ -177,7 +184,12 @@ const holdTask = z.strictObject({
   sharedVolumes: z.array(volumeNameSchema).max(10_000),
 });
 /** On a manager: give held services back what they were, unless somebody changed them meanwhile. */
-const releaseTask = z.strictObject({ kind: z.literal("release"), holdId: restoreIdSchema });
+const releaseTask = z.strictObject({
+  kind: z.literal("release"),
+  holdId: restoreIdSchema,
+  /** The hold may be in the making, by whatever manager's agent: it is to come to nothing. */
+  forGood: z.boolean().optional(),
+});
 /** On a manager: what `docker service rollback` would do, had no hold come in between. */
 const rollbackTask = z.strictObject({ kind: z.literal("rollback"), service: z.string().min(1).max(1024) });
 
@@ -190,6 +202,8 @@ export const taskSchema = z.discriminatedUnion("kind", [
   imageTask,
   pauseTask,
   unpauseTask,
+  watchTask,
+  proveTask,
   restorePrepareTask,
   restoreVolumeTask,
   restoreLoadTask,
@@ -231,163 +245,13 @@ export type Job = z.infer<typeof jobSchema>;
 
 /** Keys of one restore: age file keys (16 bytes, base64) by object; the writer's chunk-name key to prove chunks. */
 export const restoreKeysSchema = z.strictObject({
-  manifest: z.base64().length(24),
+  manifest: base64Bytes(16),
   /** By pack name. */
-  packs: z.record(z.string(), z.base64().length(24)),
-  chunkNameKey: z.base64().length(44),
+  packs: z.record(z.string(), base64Bytes(16)),
+  chunkNameKey: base64Bytes(32),
   /** Opens the refs. */
-  sealKey: z.base64().length(44),
+  sealKey: base64Bytes(32),
   /** Of the store, where the agent's own may only create: for this restore alone, and never written down. */
   readCredentials: storeCredentials.optional(),
 });
 export type RestoreKeys = z.infer<typeof restoreKeysSchema>;
-
-const serviceBrief = z.strictObject({
-  id: serviceId,
-  name: z.string().max(1024),
-  mode: z.enum(["replicated", "global", "replicated-job", "global-job"]),
-  replicas: z.int().min(0).nullable(),
-  /** Volume names that its containers mount, and bind sources. */
-  volumes: z.array(z.string().max(1024)),
-  binds: z.array(z.string().max(4096)),
-  /** As its spec names it; "" for one without. */
-  image: z.string().max(1024),
-  /** Those that begin with `skep.`. */
-  labels: z.record(z.string().max(1024), z.string().max(65_536)),
-});
-
-const raftResult = z.strictObject({ kind: z.literal("raft"), part: partSchema });
-const definitionsResult = z.strictObject({
-  kind: z.literal("definitions"),
-  part: partSchema,
-  clusterId: z.string().max(64),
-  nodes: z.array(runNodeSchema).max(10000),
-  services: z.array(serviceBrief).max(100000),
-});
-const nodeResult = z.strictObject({
-  kind: z.literal("node"),
-  part: partSchema,
-  volumes: z.array(foundVolumeSchema).max(100000),
-  images: z.array(foundImageSchema).max(10000),
-  /** Bind mounts, tmpfs, plugin volumes that can't be read: with the reason. */
-  notCovered: z.array(notCoveredSchema).max(100000),
-});
-const volumeResult = z.strictObject({ kind: z.literal("volume"), part: partSchema });
-const dumpResult = z.strictObject({ kind: z.literal("dump"), part: partSchema });
-/** Without content: it is left to its registry. */
-const imageResult = z.strictObject({ kind: z.literal("image"), part: partSchema });
-const commands = z.array(commandRecordSchema).max(1000);
-const pauseResult = z.strictObject({
-  kind: z.literal("pause"),
-  /** Names of containers. */
-  paused: z.array(z.string().max(1024)).max(10_000),
-  stopped: z.array(z.string().max(1024)).max(10_000),
-  commands,
-});
-const unpauseResult = z.strictObject({
-  kind: z.literal("unpause"),
-  /** By name of container. */
-  quiet: partSchema.shape.quiet.unwrap(),
-  commands,
-});
-const restorePrepareResult = z.strictObject({
-  kind: z.literal("restore-prepare"),
-  /** age recipient made for this restore; its identity is in the agent's memory only. */
-  recipient: z.string().regex(/^age1[0-9a-z]{20,4000}$/),
-  /** `exists`: will be swapped and the old one kept; `missing`: will be made. */
-  target: z.enum(["exists", "missing"]),
-  freeBytes: z.int().min(0),
-  /** Containers that use the volume now: [container name, service id or null]. */
-  usedBy: z.array(z.strictObject({ container: z.string().max(1024), serviceId: serviceId.nullable() })).max(1000),
-  /** Of a dump: name of the container in which its command would run. */
-  loadsIn: z.string().max(1024).optional(),
-  /** What is at each of the chosen paths now, in their order. */
-  there: z.array(thereSchema).max(1000).optional(),
-});
-const restoreVolumeResult = z.strictObject({
-  kind: z.literal("restore-volume"),
-  files: z.int().min(0),
-  directories: z.int().min(0),
-  restoredBytes: z.int().min(0),
-  /** Where the former content is kept, until discard; null where there was none. */
-  keptOld: z.boolean(),
-  warnings: partSchema.shape.warnings,
-  /** Of chosen files: how many were put where there was nothing, in the place of another, and not, being equal or left. */
-  merged: mergedFilesSchema.optional(),
-});
-const restoreLoadResult = z.strictObject({
-  kind: z.literal("restore-load"),
-  loadedBytes: z.int().min(0),
-  /** It ended with 0; what it wrote may tell more. */
-  command: commandRecordSchema,
-});
-const restoreImageResult = z.strictObject({
-  kind: z.literal("restore-image"),
-  id: imageFactsSchema.shape.id,
-  /** True where the engine had it before. */
-  present: z.boolean(),
-});
-const restoreListResult = z.strictObject({
-  kind: z.literal("restore-list"),
-  restores: z
-    .array(z.strictObject({ restoreId: restoreIdSchema, volume: volumeNameSchema, order: restoreOrder.nullable() }))
-    .max(1000),
-});
-const restoreUndoResult = z.strictObject({ kind: z.literal("restore-undo"), volume: volumeNameSchema });
-const restoreDiscardResult = z.strictObject({
-  kind: z.literal("restore-discard"),
-  volume: volumeNameSchema,
-  freedBytes: z.int().min(0),
-});
-const holdResult = z.strictObject({
-  kind: z.literal("hold"),
-  /** `replicas`: what a replicated service had; null for a global one. */
-  held: z.array(z.strictObject({ serviceId, name: z.string().max(1024), replicas: z.int().min(0).nullable() })),
-  skipped: z.array(
-    z.strictObject({
-      serviceId,
-      name: z.string().max(1024),
-      reason: z.enum(["job", "update", "placement", "changed"]),
-      message: z.string().max(4096),
-    }),
-  ),
-});
-const releaseResult = z.strictObject({
-  kind: z.literal("release"),
-  released: z.array(z.string().max(1024)),
-  /** Changed by somebody meanwhile: left as that one wanted it. */
-  leftAlone: z.array(z.string().max(1024)),
-  /** Rolled back by somebody meanwhile: taken to what that one meant. */
-  rolledBack: z.array(z.string().max(1024)),
-  /** From the order to stop to the order to start. */
-  quiet: z.array(z.strictObject({ service: z.string().max(1024), quietMs: z.int().min(0) })),
-});
-const rollbackResult = z.strictObject({
-  kind: z.literal("rollback"),
-  service: z.string().max(1024),
-  /** True where the engine's previous spec was what a hold had left, and the record gave the real one. */
-  fromRecord: z.boolean(),
-});
-
-export const taskResultSchema = z.discriminatedUnion("kind", [
-  raftResult,
-  definitionsResult,
-  nodeResult,
-  volumeResult,
-  dumpResult,
-  imageResult,
-  pauseResult,
-  unpauseResult,
-  restorePrepareResult,
-  restoreVolumeResult,
-  restoreLoadResult,
-  restoreImageResult,
-  restoreListResult,
-  restoreUndoResult,
-  restoreDiscardResult,
-  holdResult,
-  releaseResult,
-  rollbackResult,
-]);
-export type TaskResult = z.infer<typeof taskResultSchema>;
-export type TaskResultOf<K extends TaskKind> = Extract<TaskResult, { kind: K }>;

@@ -2,10 +2,14 @@
 // agent's result as it goes back: authenticated with a key that only that agent and the controller can derive.
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { z } from "zod";
+import { base64Bytes } from "../base64-bytes.ts";
 import { SkepError } from "../errors.ts";
+import { shapeFaults } from "../fault-list.ts";
+import { parseJsonText } from "../json-text.ts";
 import type { KeyBytes } from "../repository/keys.ts";
 import { signedSchema, signPayload, verifyPayload, type Signed } from "../repository/signature.ts";
-import { jobSchema, taskResultSchema, type Job, type TaskResult } from "./job.ts";
+import { jobSchema, type Job } from "./job.ts";
+import { taskResultSchema, type TaskResult } from "./task-result.ts";
 
 export function signJob(job: Job, controllerPrivateKey: string): Signed {
   return signPayload("skep/v1 job", JSON.stringify(job), controllerPrivateKey);
@@ -36,9 +40,14 @@ export function openJob(data: unknown, expected: JobExpectation): Job {
   const signed = signedSchema.safeParse(data);
   if (!signed.success) throw refuse("SKEP_JOB_INVALID", "a job in the queue is not signed");
   const payload = verifyPayload("skep/v1 job", signed.data, expected.controllerPublicKey, "a job in the queue");
-  const parsed = jobSchema.safeParse(JSON.parse(payload));
+  const parsed = jobSchema.safeParse(parseJsonText(payload));
   if (!parsed.success)
-    throw refuse("SKEP_JOB_INVALID", `a signed job has another shape: ${z.prettifyError(parsed.error)}`);
+    throw new SkepError({
+      code: "SKEP_JOB_INVALID",
+      message: `a signed job has another shape: ${shapeFaults(parsed.error)}`,
+      permanent: true,
+      hint: "agent and controller are of different versions: update both, then order it anew",
+    });
   const job = parsed.data;
   if (job.repositoryId !== expected.repositoryId)
     throw refuse("SKEP_JOB_FOREIGN", `job ${job.id} is for repository ${job.repositoryId}`);
@@ -68,7 +77,7 @@ export function openJob(data: unknown, expected: JobExpectation): Job {
 export const sealedResultSchema = z.strictObject({
   payload: z.string().max(256 * 1024 * 1024),
   /** HMAC-SHA256 with the writer's result key over "skep/v1 result", NUL, writer id, NUL, payload; base64. */
-  mac: z.base64().length(44),
+  mac: base64Bytes(32),
   writerId: z.string().max(64),
 });
 export type SealedResult = z.infer<typeof sealedResultSchema>;
@@ -103,8 +112,8 @@ export function openResult(
   if (!timingSafeEqual(macOf(payload, writerId, resultKeyOf(writerId)), Buffer.from(mac, "base64"))) {
     throw refuse(`is not from ${writerId}, whom it names`);
   }
-  const parsed = resultPayloadSchema.safeParse(JSON.parse(payload));
-  if (!parsed.success) throw refuse(`has another shape: ${z.prettifyError(parsed.error)}`);
+  const parsed = resultPayloadSchema.safeParse(parseJsonText(payload));
+  if (!parsed.success) throw refuse(`has another shape: ${shapeFaults(parsed.error)}`);
   if (parsed.data.jobId !== jobId) throw refuse(`belongs to job ${parsed.data.jobId}`);
   return { writerId, result: parsed.data.result };
 }

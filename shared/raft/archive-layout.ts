@@ -5,10 +5,12 @@ import { z } from "zod";
 
 import type { SwarmCopy } from "./copy.ts";
 import { raftProofSchema } from "./proof.ts";
-import { memoryFiles, type SwarmFiles } from "./swarm-files.ts";
+import { archiveTooLarge, longestArchiveBytes, longestSmallFilesBytes, mostArchivedFiles } from "./size-limits.ts";
+import { SpooledFiles } from "./spooled-files.ts";
+import type { SwarmFiles } from "./swarm-files.ts";
 import { decodeUnlockKey, encodeUnlockKey } from "./unlock-key.ts";
 import { formatError } from "./wire.ts";
-import { SkepError } from "../errors.ts";
+import { shapeFaults } from "../fault-list.ts";
 
 const swarmPrefix = "swarm/";
 /** The text that `docker swarm unlock-key` prints, and a line end. */
@@ -16,7 +18,6 @@ export const unlockKeyPath = "unlock-key";
 
 /** The key file in clear, and the body of POST /swarm/init: with these stock tools start the directory (forced-start.ts). */
 export const byHandPaths = { keyFile: "by-hand/swarm-node.key", initBody: "by-hand/swarm-init.json" } as const;
-const byHandPrefix = "by-hand/";
 
 export const backupFactsPath = "backup.json";
 
@@ -67,43 +68,81 @@ export interface OpenedArchive {
   unlockKey: Uint8Array | null;
   /** Null in a run's archive, and in a tar that somebody made by hand. */
   facts: BackupFacts | null;
+  /** When snapshot and log were read for the last time. Certificates and state files stay readable. */
+  close(): Promise<void>;
 }
 
-/** What is held of one archive in memory, and how long its tar may be. */
-export const longestArchiveBytes = 1024 * 1024 * 1024;
-/** An engine's swarm directory has some dozen files. */
-const mostFiles = 100_000;
+/** What a restore reads of a swarm directory besides what lies in `raft/`. */
+const smallFiles = /^(certificates\/[^/]+|state\.json|docker-state\.json)$/;
 
 /**
- * Reads all of an archive's entries into memory. A swarm directory that lies at the top, as `tar -C /var/lib/docker/swarm`
- * makes it, is taken too. Throws SKEP_RAFT_FORMAT where there is none, or too much.
+ * Reads all of an archive's entries; of a large one snapshot and log lie on disk until it is closed. A swarm directory that
+ * lies at the top, as `tar -C /var/lib/docker/swarm` makes it, is taken too. Throws SKEP_RAFT_FORMAT where there is none,
+ * SKEP_RAFT_TOO_LARGE where there is more than a copy may have, SKEP_RAFT_SPOOL.
  */
 export async function openRaftArchive(
   entries: AsyncIterable<{ path: string; content: AsyncIterable<Uint8Array> }>,
+  mostHeldBytes?: number,
 ): Promise<OpenedArchive> {
-  const files = new Map<string, Uint8Array>();
+  const files = new SpooledFiles(mostHeldBytes);
+  try {
+    return { files, ...(await readEntries(entries, files)), close: () => files.close() };
+  } catch (error) {
+    await files.close();
+    throw error;
+  }
+}
+
+async function readEntries(
+  entries: AsyncIterable<{ path: string; content: AsyncIterable<Uint8Array> }>,
+  files: SpooledFiles,
+): Promise<Pick<OpenedArchive, "unlockKey" | "facts">> {
   let unlockKey: Uint8Array | null = null;
   let facts: BackupFacts | null = null;
-  let heldBytes = 0;
+  let count = 0;
+  let hasState = false;
+  const total = new ByteCount(longestArchiveBytes);
+  const small = new ByteCount(longestSmallFilesBytes);
   for await (const { path, content } of entries) {
-    const pieces: Uint8Array[] = [];
-    for await (const piece of content) {
-      heldBytes += piece.length;
-      if (heldBytes > longestArchiveBytes) throw archiveTooLarge();
-      pieces.push(piece);
-    }
-    const bytes = Buffer.concat(pieces);
+    if (++count > mostArchivedFiles) throw archiveTooLarge();
     const plain = path.replace(/^\.\//, "");
-    if (plain === unlockKeyPath) unlockKey = decodeUnlockKey(bytes.toString());
-    else if (plain === backupFactsPath) facts = decodeFacts(bytes);
-    else if (files.size >= mostFiles) throw archiveTooLarge();
-    else if (!plain.startsWith(byHandPrefix)) {
-      files.set(plain.startsWith(swarmPrefix) ? plain.slice(swarmPrefix.length) : plain, bytes);
+    const inside = plain.startsWith(swarmPrefix) ? plain.slice(swarmPrefix.length) : plain;
+    const counted = total.of(content);
+    if (plain === unlockKeyPath) unlockKey = decodeUnlockKey((await wholeOf(small.of(counted))).toString());
+    else if (plain === backupFactsPath) facts = decodeFacts(await wholeOf(small.of(counted)));
+    else if (inside.startsWith("raft/")) {
+      hasState = true;
+      await files.add(inside, counted);
+    } else if (smallFiles.test(inside)) files.hold(inside, await wholeOf(small.of(counted)));
+    else await passOver(counted);
+  }
+  if (!hasState) throw formatError("the archive holds no swarm directory");
+  return { unlockKey, facts };
+}
+
+/** Counts the bytes of several files; SKEP_RAFT_TOO_LARGE above a bound. */
+class ByteCount {
+  #left: number;
+  constructor(longestBytes: number) {
+    this.#left = longestBytes;
+  }
+  async *of(content: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    for await (const piece of content) {
+      this.#left -= piece.length;
+      if (this.#left < 0) throw archiveTooLarge();
+      yield piece;
     }
   }
-  if (![...files.keys()].some((path) => path.startsWith("raft/")))
-    throw formatError("the archive holds no swarm directory");
-  return { files: memoryFiles(files), unlockKey, facts };
+}
+
+async function wholeOf(content: AsyncIterable<Uint8Array>): Promise<Buffer> {
+  const pieces: Uint8Array[] = [];
+  for await (const piece of content) pieces.push(piece);
+  return Buffer.concat(pieces);
+}
+
+async function passOver(content: AsyncGenerator<Uint8Array>): Promise<void> {
+  while ((await content.next()).done !== true);
 }
 
 function decodeFacts(bytes: Uint8Array): BackupFacts {
@@ -115,15 +154,5 @@ function decodeFacts(bytes: Uint8Array): BackupFacts {
   }
   const parsed = backupFactsSchema.safeParse(value);
   if (parsed.success) return parsed.data;
-  throw formatError(`${backupFactsPath}: ${z.prettifyError(parsed.error)}`);
-}
-
-/** SKEP_RAFT_TOO_LARGE. */
-export function archiveTooLarge(): SkepError {
-  return new SkepError({
-    code: "SKEP_RAFT_TOO_LARGE",
-    message: `the archive unpacks to more than ${longestArchiveBytes} bytes or ${mostFiles} files`,
-    permanent: true,
-    hint: "unpack it with age, zstd and tar, and name the folder",
-  });
+  throw formatError(`${backupFactsPath}: ${shapeFaults(parsed.error)}`);
 }

@@ -109,11 +109,15 @@ function signs(key: KeyObject, certificate: X509Certificate): boolean {
  * names were damaged would else still do for the node's certificate, and be refused by every other node.
  */
 export function checkRoots(rootsPem: Uint8Array, clusterPem: Uint8Array): void {
-  const known = new Set(decodeCertificates(clusterPem).map(({ fingerprint256 }) => fingerprint256));
-  for (const root of decodeCertificates(rootsPem)) {
-    if (known.has(root.fingerprint256) || isIssuer(root, root)) continue;
-    throw formatError("certificates/swarm-root-ca.crt is neither the swarm's own nor signed by itself");
+  let stranger: X509Certificate | undefined;
+  try {
+    const known = new Set(decodeCertificates(clusterPem).map(({ fingerprint256 }) => fingerprint256));
+    stranger = decodeCertificates(rootsPem).find((root) => !known.has(root.fingerprint256) && !isIssuer(root, root));
+  } catch (error) {
+    throw formatError("certificates/swarm-root-ca.crt, or the root in the cluster object, is malformed", error);
   }
+  if (stranger === undefined) return;
+  throw formatError("certificates/swarm-root-ca.crt is neither the swarm's own nor signed by itself");
 }
 
 function isIssuer(issuer: X509Certificate, subject: X509Certificate): boolean {

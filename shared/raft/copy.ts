@@ -19,10 +19,11 @@ import { copiedFiles, heldFile, stageFile, type CopiedFile } from "./copied-file
 import { forcedStart, type ForcedStart } from "./forced-start.ts";
 import { decodeKeyFile, isLocked, longestKeyFileBytes, type KeyFile } from "./key-file.ts";
 import type { RaftProof } from "./proof.ts";
-import { newestSnapshot } from "./newest-snapshot.ts";
+import { damagedWarning, describeDamaged, newestSnapshot, stillDamaged } from "./newest-snapshot.ts";
 import { readSwarm } from "./read-swarm.ts";
 import { neededSegments, snapshotDirectory, walDirectory } from "./segments.ts";
 import { readWhole, type SwarmFiles } from "./swarm-files.ts";
+import { longestSnapshotBytes, longestWalBytes, stateTooLarge } from "./size-limits.ts";
 import { walkSegment, type SegmentEnd } from "./wal-reader.ts";
 import { checkCommit, WalWalk } from "./wal-walk.ts";
 import { formatError } from "./wire.ts";
@@ -61,8 +62,8 @@ export const defaultCopyLimits: CopyLimits = {
   attempts: 10,
   pauseMs: 50,
   markerTimeoutMs: 30_000,
-  longestSnapshotBytes: 512 * 1024 * 1024,
-  longestWalBytes: 4 * 1024 * 1024 * 1024,
+  longestSnapshotBytes,
+  longestWalBytes,
 };
 
 export interface SwarmCopy {
@@ -79,7 +80,7 @@ export interface SwarmCopy {
 
 /**
  * Throws SKEP_RAFT_COPY_UNPROVEN (file and byte offset in the message) when no copy could be proven,
- * SKEP_RAFT_NOT_A_MANAGER where there is no Raft state, SKEP_RAFT_UNREADABLE where files cannot be read, and the
+ * SKEP_RAFT_NOT_A_MANAGER where there is no Raft state, SKEP_RAFT_TOO_LARGE where there is too much, SKEP_RAFT_UNREADABLE where files cannot be read, and the
  * signal's reason when aborted. On a throw nothing is left in the staging directory.
  */
 export async function copySwarmDirectory(options: CopyOptions): Promise<SwarmCopy> {
@@ -130,7 +131,7 @@ async function copyOnce(options: CopyOptions, limits: CopyLimits, staging: strin
   const keyBefore = await required(source, "certificates/swarm-node.key");
   const files: CopiedFile[] = [];
 
-  const { newest: snapshot } = await newestSnapshot(source, limits.longestSnapshotBytes);
+  const { newest: snapshot, damaged } = await newestSnapshot(source, limits.longestSnapshotBytes);
   if (snapshot !== null) {
     const staged = await stageFile(staging, `${snapshotDirectory}/${snapshot.name}`);
     await staged.write(snapshot.bytes);
@@ -141,12 +142,15 @@ async function copyOnce(options: CopyOptions, limits: CopyLimits, staging: strin
   walk.lastTerm = snapshot?.file.term ?? 0;
   const names = await source.list(walDirectory);
   if (names === null || !names.some((name) => name.endsWith(".wal"))) throw notAManager();
-  const segments = neededSegments(names, walk.snapshotIndex);
+  const segments = neededSegments(names, walk.snapshotIndex, describeDamaged(damaged));
   let walBytes = 0;
   for (const [position, segment] of segments.entries()) {
+    const onSize = (sizeBytes: number): void => {
+      if (walBytes + sizeBytes > limits.longestWalBytes) throw stateTooLarge(walDirectory, limits.longestWalBytes);
+    };
     const copied = await copySegment(
       { source, walk, path: `${walDirectory}/${segment.name}`, newest: position === segments.length - 1, staging },
-      limits.longestWalBytes - walBytes,
+      onSize,
       signal,
     );
     walBytes += copied.sizeBytes;
@@ -173,11 +177,13 @@ async function copyOnce(options: CopyOptions, limits: CopyLimits, staging: strin
   const unlockKey = walked.locked && options.unlockKey !== undefined ? await options.unlockKey() : null;
   // Read back from the copy itself, with the keys of the copy.
   const read = walked.locked && unlockKey === null ? null : await readSwarm(copiedFiles(files), { unlockKey, signal });
+  // Not one that the engine was writing then.
+  const rotten = await stillDamaged(source, damaged, limits.longestSnapshotBytes);
   return {
     files,
     unlockKey,
     forcedStart: read === null ? null : forcedStart(read, unlockKey, engineState),
-    warnings: read?.warnings ?? [],
+    warnings: [...rotten.map(damagedWarning), ...(read?.warnings ?? [])],
     proof: {
       ...walked,
       ...read?.proof,
@@ -232,7 +238,11 @@ interface SegmentJob {
 /** Looks taken at a record that is half there, before the attempt is given up. */
 const segmentLooks = 5;
 
-async function copySegment(job: SegmentJob, longestBytes: number, signal: AbortSignal): Promise<CopiedFile> {
+async function copySegment(
+  job: SegmentJob,
+  onSize: (sizeBytes: number) => void,
+  signal: AbortSignal,
+): Promise<CopiedFile> {
   const file = await job.source.open(job.path);
   if (file === null) throw formatError(`${job.path}: removed while copying`);
   const staged = await stageFile(job.staging, job.path);
@@ -240,7 +250,7 @@ async function copySegment(job: SegmentJob, longestBytes: number, signal: AbortS
     let sizeBytes = 0;
     const onBytes = async (bytes: Uint8Array): Promise<void> => {
       sizeBytes += bytes.length;
-      if (sizeBytes > longestBytes) throw tooLarge();
+      onSize(sizeBytes);
       await staged.write(bytes);
     };
     job.walk.beginSegment();
@@ -278,14 +288,5 @@ function notAManager(): SkepError {
     message: `the swarm directory has no ${walDirectory}: this node is not a manager`,
     permanent: true,
     hint: "take the Raft copy on a manager",
-  });
-}
-
-function tooLarge(): SkepError {
-  return new SkepError({
-    code: "SKEP_RAFT_TOO_LARGE",
-    message: "the write-ahead log is larger than the limit set for a copy",
-    permanent: true,
-    hint: "lower the swarm's snapshot interval: docker swarm update --snapshot-interval 1000",
   });
 }

@@ -87,6 +87,7 @@ function isNoise(path: string): boolean {
 
 const secretPaths: Partial<Record<ObjectKind, RegExp>> = {
   secret: /^Spec\.Data$/,
+  service: /^RegistryAuth$/,
   cluster: /^(JoinTokens|RootCAKey|UnlockKey|NetworkKeys|Spec\.CAConfig\.SigningCAKey)(\.|$)/,
 };
 

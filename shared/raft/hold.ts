@@ -2,7 +2,7 @@
 // zero replicas. A global one, and a job (an API update of a job would run it anew), gets a constraint that no node
 // meets. Their tasks leave the state, except a job's ended ones, without which it would run again. What the service was
 // before is given back, to be laid beside and to be restored by an update through the API.
-import { heldConstraint } from "../contract/hold-record.ts";
+import { heldConstraint } from "../held-spec.ts";
 import { serviceSpec } from "./engine-api/service.ts";
 import type { Json } from "./engine-api/values.ts";
 import type { ObjectStore } from "./object-store.ts";
@@ -39,6 +39,8 @@ export function holdServices(store: ObjectStore, chosen: (service: Message<"Serv
       spec.task.placement ??= makeMessage("Placement", {});
       spec.task.placement.constraints.push(heldConstraint);
     }
+    // Of a rollback before the copy: agents would take it for one that came out at what a hold left, and start the service.
+    service.updateStatus = undefined;
     store.objects.service.set(id, encodeMessage("Service", service));
   }
   for (const [id, bytes] of store.objects.task) {

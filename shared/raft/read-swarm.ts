@@ -17,11 +17,12 @@ import { Membership } from "./membership.ts";
 import { decodeSnapshot, kindNumbers, objectKinds, ObjectStore } from "./object-store.ts";
 import type { NewerEntry } from "./newer-entries.ts";
 import type { RaftProof } from "./proof.ts";
-import { newestSnapshot, type FoundSnapshot } from "./newest-snapshot.ts";
+import { damagedWarning, describeDamaged, newestSnapshot, type FoundSnapshot } from "./newest-snapshot.ts";
 import type { RaftMember } from "./raft-messages.ts";
 import { RecordOpener, Replay, type LoadedSnapshot } from "./replay.ts";
 import { algorithm } from "./sealed-record.ts";
 import { neededSegments, snapshotDirectory, walDirectory } from "./segments.ts";
+import { longestSnapshotBytes } from "./size-limits.ts";
 import { readWhole, type SwarmFiles } from "./swarm-files.ts";
 import { decodeMessage, unknownFields } from "./swarmkit/message-types.ts";
 import { walkSegment } from "./wal-reader.ts";
@@ -63,7 +64,6 @@ export interface SwarmState {
 }
 
 const none = new Uint8Array(0);
-const defaultLongestSnapshotBytes = 512 * 1024 * 1024;
 
 /**
  * Throws SKEP_RAFT_FORMAT (with file and byte offset) where the directory would not load or its content is not sound,
@@ -77,9 +77,8 @@ export async function readSwarm(files: SwarmFiles, options: ReadOptions = {}): P
   const certificate = await readCertificate(files, keyFile, options.unlockKey ?? null, warnings);
 
   const opener = new RecordOpener(keys);
-  const found = await newestSnapshot(files, options.longestSnapshotBytes ?? defaultLongestSnapshotBytes);
-  for (const path of found.damaged)
-    warnings.push(`${path} is damaged; an older one, or the whole log, is used instead`);
+  const found = await newestSnapshot(files, options.longestSnapshotBytes ?? longestSnapshotBytes);
+  warnings.push(...found.damaged.map(damagedWarning));
   const snapshot = loadSnapshot(found.newest, opener);
   const walk = new WalWalk(snapshot.index);
   walk.lastTerm = snapshot.term;
@@ -88,7 +87,7 @@ export async function readSwarm(files: SwarmFiles, options: ReadOptions = {}): P
   const names = await files.list(walDirectory);
   // With a snapshot and no log an engine silently starts a new, empty cluster.
   if (names === null || !names.some((name) => name.endsWith(".wal"))) throw notAManager();
-  const segments = neededSegments(names, snapshot.index);
+  const segments = neededSegments(names, snapshot.index, describeDamaged(found.damaged));
   for (const [position, segment] of segments.entries()) {
     const path = `${walDirectory}/${segment.name}`;
     const file = await files.open(path);

@@ -43,7 +43,7 @@ export interface RebaseOptions {
   unlocked?: boolean;
   /** Which services start nothing until they are released. */
   hold?: (service: Message<"Service">) => boolean;
-  /** Milliseconds since 1970, for the certificate. */
+  /** Milliseconds since 1970, for the certificate and for the records of holds. */
   now: number;
 }
 
@@ -78,7 +78,7 @@ export async function rebaseSwarm(
   const address = memberAddress(options);
   const self: RaftMember = { ...state.member, addr: address };
   // Before what is to be held now: that notes what a service is to be again.
-  const undone = undoHolds(state.store);
+  const undone = undoHolds(state.store, options.now);
   const held = options.hold === undefined ? [] : holdServices(state.store, options.hold);
   const node = await currentCertificate(state, certificates, options);
   const unlockKey = options.unlocked === true ? null : (options.unlockKey ?? null);
@@ -115,14 +115,18 @@ const defaultPort = 2377;
 function keyFile(state: SwarmState, options: RebaseOptions, unlockKey: Uint8Array | null): Uint8Array {
   const key = state.keys.pending ?? state.keys.current;
   const wasLocked = isLocked(state.keyFile);
+  // Version 0 is below that of every cluster object: the engine then takes the unlock key from there. Of a copy taken amid a
+  // rotation the key file may be ahead of the objects, and with its own version it would stay so: locked with a key that
+  // the swarm does not tell.
   if (wasLocked && unlockKey !== null) {
-    const headers = new Map(state.keyFile.headers).set("raft-dek", dataKeyHeader(key, unlockKey, state.sealedWith));
+    const headers = new Map(state.keyFile.headers)
+      .set("kek-version", "0")
+      .set("raft-dek", dataKeyHeader(key, unlockKey, state.sealedWith));
     headers.delete("raft-dek-pending");
     headers.delete("raft-dek-needs-rotation");
     return encodeKeyFile({ ...state.keyFile, headers });
   }
   const privateKey = openPrivateKey(state.keyFile, wasLocked ? (options.unlockKey ?? null) : null);
-  // Version 0 is below that of every cluster object: of an autolocked swarm the engine then takes the key from there.
   const headers = new Map([
     ["kek-version", "0"],
     ["raft-dek", dataKeyHeader(key, null)],

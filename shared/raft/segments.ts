@@ -44,9 +44,9 @@ export function snapshotName(term: number, index: number): string {
 /**
  * The segments from which a log after snapshot index `snapshotIndex` (0 without snapshot) is read, in order: the last
  * one whose index is not above it, and all that follow. Throws SKEP_RAFT_FORMAT where there is none or a number is
- * missing in between.
+ * missing in between. `why`: what is to be said besides where none reaches back.
  */
-export function neededSegments(names: readonly string[], snapshotIndex: number): SegmentName[] {
+export function neededSegments(names: readonly string[], snapshotIndex: number, why = ""): SegmentName[] {
   const segments = names
     .map(parseSegmentName)
     .filter((segment) => segment !== null)
@@ -54,7 +54,7 @@ export function neededSegments(names: readonly string[], snapshotIndex: number):
   const start = segments.findLastIndex((segment) => segment.index <= snapshotIndex);
   if (start < 0) {
     throw formatError(
-      `${walDirectory}: no segment reaches back to index ${snapshotIndex} (${segments.length} present)`,
+      `${walDirectory}: no segment reaches back to index ${snapshotIndex} (${segments.length} present)${why}`,
     );
   }
   const needed = segments.slice(start);

@@ -80,10 +80,15 @@ export function memoryFiles(files: ReadonlyMap<string, Uint8Array>): SwarmFiles 
 }
 
 /**
- * The whole of a file, null if it is missing. Throws SKEP_RAFT_FORMAT where it is longer than `longestBytes`, so that
- * no file makes us hold more than that.
+ * The whole of a file, null if it is missing. Throws `tooLong`, SKEP_RAFT_FORMAT, where it is longer than `longestBytes`, so
+ * that no file makes us hold more than that.
  */
-export async function readWhole(files: SwarmFiles, path: string, longestBytes: number): Promise<Uint8Array | null> {
+export async function readWhole(
+  files: SwarmFiles,
+  path: string,
+  longestBytes: number,
+  tooLong = (): SkepError => formatError(`${path}: longer than ${longestBytes} bytes`),
+): Promise<Uint8Array | null> {
   const file = await files.open(path);
   if (file === null) return null;
   try {
@@ -92,9 +97,7 @@ export async function readWhole(files: SwarmFiles, path: string, longestBytes: n
     for (;;) {
       const piece = await file.read(lengthBytes, pieceBytes);
       lengthBytes += piece.length;
-      if (lengthBytes > longestBytes) {
-        throw formatError(`${path}: longer than ${longestBytes} bytes`);
-      }
+      if (lengthBytes > longestBytes) throw tooLong();
       pieces.push(piece);
       if (piece.length < pieceBytes) return pieces.length === 1 ? piece : Buffer.concat(pieces, lengthBytes);
     }

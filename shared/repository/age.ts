@@ -1,17 +1,11 @@
 // Writing age v1 files. Header and key wrapping are the age-encryption package's; the payload goes through OpenSSL's
 // ChaCha20-Poly1305, some twenty times faster than the package's own stream. What reads is open/age.ts.
-import { armor, Encrypter, generateHybridIdentity, generateX25519Identity, identityToRecipient } from "age-encryption";
-import { randomBytes } from "node:crypto";
 import { SkepError } from "../errors.ts";
-import {
-  payloadKey,
-  payloadNonceBytes,
-  pieceBytes,
-  pieceNonce,
-  pieceTagBytes,
-  sealedPieceBytes,
-} from "./age-payload.ts";
-import { codec } from "./native-codec.ts";
+import { payloadNonceBytes, pieceTagBytes } from "./age-payload.ts";
+import { PayloadSealer } from "./age-sealer.ts";
+
+/** Loaded with the first call: most commands of the CLI need no age file, and it takes a fifth of their start. */
+const agePackage = () => import("age-encryption");
 
 export interface AgeHeader {
   /** Text with its MAC, ready to be written. */
@@ -22,6 +16,7 @@ export interface AgeHeader {
 
 /** A new file key, wrapped for every recipient (`age1…`). Throws SKEP_RECIPIENT_INVALID. */
 export async function makeAgeHeader(recipients: readonly string[]): Promise<AgeHeader> {
+  const { Encrypter } = await agePackage();
   const encrypter = new Encrypter();
   if (recipients.length === 0) throw new TypeError("an age file needs a recipient");
   for (const recipient of recipients) {
@@ -51,56 +46,6 @@ export async function makeAgeHeader(recipients: readonly string[]): Promise<AgeH
   return { header: empty.subarray(0, empty.length - payloadNonceBytes - pieceTagBytes), fileKey };
 }
 
-/** Seals a payload piece by piece. `emit` gets nonce and sealed bytes in order; what it is given is its own. */
-export class PayloadSealer {
-  readonly #key: Uint8Array;
-  readonly #emit: (sealed: Uint8Array) => void;
-  readonly #held = Buffer.allocUnsafeSlow(pieceBytes);
-  readonly #reused: Uint8Array | null;
-  #heldBytes = 0;
-  #piece = 0;
-
-  /** `reuses`: what `emit` is given is good during the call only, and costs no memory of its own. */
-  constructor(fileKey: Uint8Array, emit: (sealed: Uint8Array) => void, reuses = false) {
-    this.#reused = reuses ? Buffer.allocUnsafeSlow(sealedPieceBytes) : null;
-    const nonce = randomBytes(payloadNonceBytes);
-    this.#key = payloadKey(fileKey, nonce);
-    this.#emit = emit;
-    emit(nonce);
-  }
-
-  write(plain: Uint8Array): void {
-    let at = 0;
-    while (at < plain.length) {
-      // A full piece is sealed only when more follows: the last one carries a mark.
-      if (this.#heldBytes === pieceBytes) {
-        this.#seal(this.#held, false);
-        this.#heldBytes = 0;
-      }
-      if (this.#heldBytes === 0 && plain.length - at > pieceBytes) {
-        this.#seal(plain.subarray(at, at + pieceBytes), false);
-        at += pieceBytes;
-        continue;
-      }
-      const taken = plain.subarray(at, at + pieceBytes - this.#heldBytes);
-      this.#held.set(taken, this.#heldBytes);
-      this.#heldBytes += taken.length;
-      at += taken.length;
-    }
-  }
-
-  finish(): void {
-    this.#seal(this.#held.subarray(0, this.#heldBytes), true);
-  }
-
-  #seal(plain: Uint8Array, last: boolean): void {
-    const sealed =
-      this.#reused?.subarray(0, plain.length + pieceTagBytes) ?? new Uint8Array(plain.length + pieceTagBytes);
-    codec.seal(this.#key, pieceNonce(this.#piece++, last), plain, sealed, 0);
-    this.#emit(sealed);
-  }
-}
-
 /** One whole age file, for small objects. */
 export async function encryptAge(plain: Uint8Array, recipients: readonly string[]): Promise<Uint8Array> {
   const { header, fileKey } = await makeAgeHeader(recipients);
@@ -123,6 +68,7 @@ export interface AgeIdentity {
  * 18 as the `age` command has it; tests take less.
  */
 export async function encryptWithPassphrase(plain: Uint8Array, passphrase: string, workFactor = 18): Promise<string> {
+  const { armor, Encrypter } = await agePackage();
   const encrypter = new Encrypter();
   encrypter.setScryptWorkFactor(workFactor);
   encrypter.setPassphrase(passphrase);
@@ -137,6 +83,7 @@ export function ageKindOf(recipient: string): AgeKind {
 }
 
 export async function generateAgeIdentity(kind: AgeKind = "x25519"): Promise<AgeIdentity> {
+  const { generateHybridIdentity, generateX25519Identity, identityToRecipient } = await agePackage();
   const identity = kind === "hybrid" ? await generateHybridIdentity() : await generateX25519Identity();
   return { identity, recipient: await identityToRecipient(identity) };
 }

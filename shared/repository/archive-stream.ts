@@ -5,7 +5,8 @@ import { pipeline } from "node:stream/promises";
 import { createZstdCompress } from "node:zlib";
 import { pack as createTar, type Pack } from "tar-stream";
 import { SkepError } from "../errors.ts";
-import { PayloadSealer, type AgeHeader } from "./age.ts";
+import type { AgeHeader } from "./age.ts";
+import { PayloadSealer } from "./age-sealer.ts";
 
 export interface ArchiveFile {
   /** Relative, `/` between segments, no `..`. */

@@ -25,10 +25,11 @@ export async function checkCache(
   absentPacks: readonly string[] = [],
 ): Promise<Warning[]> {
   const warnings: Warning[] = [];
-  if (cache.checkedFor === runId) return warnings;
   const absent = new Set(absentPacks);
   const isAbsent = ({ pack }: { pack: string }): boolean => absent.has(pack.slice(0, absentPackDigits));
+  // Also where the comparison was made before anybody knew of them.
   for (const known of absent.size === 0 ? [] : cache.packs()) if (isAbsent(known)) cache.forgetPack(known.pack);
+  if (cache.checkedFor === runId) return warnings;
   // Before the listing: what another snapshot adds meanwhile is not looked for in it.
   const cached = new Set(cache.indexObjects());
   const stored = new Set<string>();

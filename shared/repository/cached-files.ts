@@ -1,7 +1,7 @@
 // Walks the cache's files of one volume beside the walk of the volume itself, both in the same order; remembers what
 // was read anew and forgets what is gone.
 import type { CachedFile, ChunkCache, FileToRemember } from "./chunk-cache.ts";
-import { readExtentRecords } from "./extent-records.ts";
+import { isReadableExtents, readExtentRecords } from "./extent-records.ts";
 import type { SourceFile } from "./snapshot.ts";
 
 const pageRows = 500;
@@ -43,7 +43,9 @@ export class CachedFiles {
     return { extents, sizeBytes };
   }
 
-  #hasChunks({ extents }: CachedFile): boolean {
+  /** And they are what a cache has, not what a disk or a half-written page made of it: else the file is read. */
+  #hasChunks({ extents, sizeBytes }: CachedFile): boolean {
+    if (!isReadableExtents(extents, sizeBytes)) return false;
     for (const { name } of readExtentRecords(extents)) {
       if (name === null || name.equals(this.#lastFound)) continue;
       if (!this.#cache.hasChunk(name)) return false;

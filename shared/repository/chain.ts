@@ -1,14 +1,18 @@
 // The chain: numbered objects under runs/, each signed by the controller, sealed by the catalogue key, and naming its own
 // number and the digest of the one before it. An entry is a run, or an upkeep entry that says what was forgotten. What
 // is missing or replaced shows. Who appends creates the next number, which one alone can: so all appends have one order.
-import { z } from "zod";
 import { SkepError, type ErrorCode } from "../errors.ts";
+import { shapeFaults } from "../fault-list.ts";
+import { parseJsonText } from "../json-text.ts";
 import type { ObjectKey, Store } from "../store/store.ts";
 import { digest } from "./blake3.ts";
 import { catalogueOfController, type Catalogue } from "./catalogue.ts";
 import type { ControllerKey } from "./controller-key.ts";
-import { layout, numberOfKey } from "./layout.ts";
-import { readRepositoryObject } from "./repository-reader.ts";
+import type { OnFault } from "./foreign.ts";
+import { FirstVersions, firstVersion } from "./former-versions.ts";
+import { freeAbove, layout, numberOfKey } from "./layout.ts";
+import type { RepositoryObject } from "./repository-object.ts";
+import { findRepository, refuseUnproven } from "./repository-reader.ts";
 import { runSchema, type Run } from "./run.ts";
 import { open, seal, sealedTypeOf } from "./sealed.ts";
 import { publicKeyOf, signedSchema, signPayload, verifyPayload, type Signed } from "./signature.ts";
@@ -40,16 +44,68 @@ export async function listSequences(store: Store, signal?: AbortSignal): Promise
   return sequences.sort((a, b) => a - b);
 }
 
-/** Null where there is none. Throws SKEP_SEALED_INVALID, SKEP_SIGNATURE_INVALID, SKEP_RUN_INVALID, SKEP_STORE_TOO_LARGE (isFaultOfEntry). */
+/** Null where there is none. Throws SKEP_SEALED_INVALID, SKEP_SIGNATURE_INVALID, SKEP_RUN_INVALID, SKEP_STORE_TOO_LARGE, SKEP_REPOSITORY_FORMAT_NEWER (isFaultOfEntry). */
 export async function readEntry(
   catalogue: Catalogue,
   sequence: number,
   signal?: AbortSignal,
 ): Promise<ChainEntry | null> {
+  const sealed = await catalogue.store.get(layout.run(sequence), maxEntryBytes, signal);
+  return sealed === null ? null : decodeEntry(catalogue, sequence, sealed);
+}
+
+/** Null where the store keeps no versions of it, or tells nothing of them. Throws as readEntry. */
+export async function readFirstEntry(
+  catalogue: Catalogue,
+  sequence: number,
+  signal?: AbortSignal,
+): Promise<ChainEntry | null> {
+  const sealed = await firstVersion(catalogue.store, layout.run(sequence), maxEntryBytes, signal);
+  return sealed === null ? null : decodeEntry(catalogue, sequence, sealed);
+}
+
+/** Reads many entries; of one that something was put over the first version, where the store has it and it opens. */
+export class EntryReader {
+  readonly #catalogue: Catalogue;
+  readonly #onCovered: OnFault;
+  readonly #signal: AbortSignal | undefined;
+  readonly #firsts: FirstVersions;
+
+  /** `onCovered`: told of what was put over an entry that is read all the same. */
+  constructor(catalogue: Catalogue, onCovered: OnFault, signal?: AbortSignal) {
+    this.#catalogue = catalogue;
+    this.#onCovered = onCovered;
+    this.#signal = signal;
+    this.#firsts = new FirstVersions(catalogue.store, layout.runsAround, signal);
+  }
+
+  /** As readEntry; what that throws is what lies there now. */
+  async read(sequence: number): Promise<ChainEntry | null> {
+    try {
+      return await readEntry(this.#catalogue, sequence, this.#signal);
+    } catch (error) {
+      if (!isFaultOfEntry(error)) throw error;
+      const first = await this.#readFirst(sequence);
+      if (first === null) throw error;
+      this.#onCovered(error, first.key);
+      return first;
+    }
+  }
+
+  async #readFirst(sequence: number): Promise<ChainEntry | null> {
+    const sealed = await this.#firsts.of(layout.run(sequence), maxEntryBytes);
+    try {
+      return sealed === null ? null : decodeEntry(this.#catalogue, sequence, sealed);
+    } catch (error) {
+      if (isFaultOfEntry(error)) return null;
+      throw error;
+    }
+  }
+}
+
+function decodeEntry(catalogue: Catalogue, sequence: number, sealed: Uint8Array): ChainEntry {
   const key = layout.run(sequence);
   const place = `${key} at ${catalogue.store.address}`;
-  const sealed = await catalogue.store.get(key, maxEntryBytes, signal);
-  if (sealed === null) return null;
   const kind: EntryContent["kind"] = sealedTypeOf(sealed) === "upkeep" ? "upkeep" : "run";
   const expected = { type: kind, repositoryId: catalogue.repositoryId, writerId: "" } as const;
   const plain = open(sealed, expected, catalogue.catalogueKey, place, maxPlainEntryBytes);
@@ -60,11 +116,11 @@ export async function readEntry(
       permanent: true,
       hint: "it was written by a newer Skep, or not by this repository's controller",
     });
-  const signed = signedSchema.safeParse(JSON.parse(Buffer.from(plain).toString("utf8")));
+  const signed = signedSchema.safeParse(parseJsonText(plain));
   if (!signed.success) throw invalid("it is not signed");
-  const payload: unknown = JSON.parse(verifyByAny(kind, signed.data, signersOf(catalogue, sequence), place));
+  const payload = parseJsonText(verifyByAny(kind, signed.data, signersOf(catalogue, sequence), place));
   const parsed = schemas[kind].safeParse(payload);
-  if (!parsed.success) throw invalid(z.prettifyError(parsed.error));
+  if (!parsed.success) throw invalid(shapeFaults(parsed.error));
   const { repositoryId, sequence: own, previousDigest } = parsed.data;
   if (repositoryId !== catalogue.repositoryId) throw invalid(`it belongs to ${repositoryId}`);
   if (own !== sequence) throw invalid(`it is number ${own} of the chain`);
@@ -72,15 +128,20 @@ export async function readEntry(
   return { ...content, key, sequence, digest: digest(sealed), previousDigest };
 }
 
-/** The newest that opens, of these numbers: what somebody else put there has no part in the chain. */
+/**
+ * The newest that opens, of these numbers: what somebody else put there has no part in the chain. `onCovered`: as EntryReader;
+ * who reads the whole chain tells of it, so that others need not.
+ */
 export async function newestEntry(
   catalogue: Catalogue,
   sequences: readonly number[],
   signal?: AbortSignal,
+  onCovered: OnFault = () => undefined,
 ): Promise<ChainEntry | null> {
+  const reader = new EntryReader(catalogue, onCovered, signal);
   for (const sequence of sequences.toReversed()) {
     try {
-      const entry = await readEntry(catalogue, sequence, signal);
+      const entry = await reader.read(sequence);
       if (entry !== null) return entry;
     } catch (error) {
       if (!isFaultOfEntry(error)) throw error;
@@ -89,12 +150,9 @@ export async function newestEntry(
   return null;
 }
 
-/** Counted from the newest entry: a foreign object under the highest number of all must not end the chain. */
+/** Counted from the newest entry. */
 export function nextSequence(sequences: readonly number[], newest: ChainEntry | null): number {
-  const taken = new Set(sequences);
-  let next = (newest?.sequence ?? 0) + 1;
-  while (taken.has(next)) next++;
-  return next;
+  return freeAbove(newest?.sequence ?? 0, sequences);
 }
 
 /** The upkeep entry that counts after this entry; null where there is none. */
@@ -107,7 +165,7 @@ export async function upkeepAt(
   if (entry.kind === "upkeep") return entry.upkeep;
   const { upkeepSequence } = entry.run;
   if (upkeepSequence === null) return null;
-  const named = await readEntry(catalogue, upkeepSequence, signal);
+  const named = await new EntryReader(catalogue, () => undefined, signal).read(upkeepSequence);
   if (named?.kind === "upkeep") return named.upkeep;
   throw new SkepError({
     code: "SKEP_UPKEEP_MISSING",
@@ -123,18 +181,33 @@ export async function newestUpkeep(catalogue: Catalogue, signal?: AbortSignal): 
   return await upkeepAt(catalogue, await newestEntry(catalogue, sequences, signal), signal);
 }
 
+export interface ToAppend {
+  signal?: AbortSignal | undefined;
+  /** Version and root key of the repository object that the writer knows: it takes no lower one. */
+  known?: Pick<RepositoryObject, "version" | "rootPublicKey"> | undefined;
+  /** True for what gives something up: refused where a newer repository object may have been put over. */
+  givesUp?: boolean;
+}
+
 /**
  * Opens the catalogue for an append. Throws SKEP_REPOSITORY_FENCED where the repository has another incarnation than
- * the writer, or another controller key.
+ * the writer, or another controller key; SKEP_REPOSITORY_ROLLED_BACK, SKEP_REPOSITORY_UNPROVEN.
  */
 export async function catalogueToAppend(
   store: Store,
   key: ControllerKey,
   incarnation: number,
-  signal?: AbortSignal,
+  { signal, known, givesUp = false }: ToAppend = {},
 ): Promise<Catalogue> {
   const publicKey = publicKeyOf(key.signingKey);
-  const repository = await readRepositoryObject(store, key.rootPublicKey, { ...(signal && { signal }) });
+  const found = await findRepository(store, known?.rootPublicKey ?? key.rootPublicKey, {
+    // Who opened the repository told of what is foreign there.
+    onForeign: () => undefined,
+    ...(known && { minVersion: known.version }),
+    ...(signal && { signal }),
+  });
+  if (givesUp) refuseUnproven(found, store.address);
+  const { object: repository } = found;
   if (repository.incarnation !== incarnation || repository.controllerPublicKey !== publicKey) {
     throw new SkepError({
       code: "SKEP_REPOSITORY_FENCED",
@@ -183,12 +256,16 @@ function verifyByAny(kind: EntryContent["kind"], signed: Signed, publicKeys: rea
   throw fault;
 }
 
-/** An object that is larger than any store takes from us was put there by somebody else. */
+/**
+ * An object that is larger than any store takes from us was put there by somebody else; and so was one of a newer format,
+ * of which the repository object would have told, under its signature: the entry's own word for it is nobody's.
+ */
 const faultsOfEntry = new Set<ErrorCode>([
   "SKEP_SEALED_INVALID",
   "SKEP_SIGNATURE_INVALID",
   "SKEP_RUN_INVALID",
   "SKEP_STORE_TOO_LARGE",
+  "SKEP_REPOSITORY_FORMAT_NEWER",
 ]);
 
 export function isFaultOfEntry(error: unknown): error is SkepError {

@@ -1,9 +1,11 @@
 // What the controller holds, as one JSON secret: the repository key and its own signing key. It opens the
 // catalogue and orders jobs; it opens no data.
 import { z } from "zod";
+import { base64Bytes } from "../base64-bytes.ts";
 import { SkepError } from "../errors.ts";
+import { faultPlaces } from "../fault-list.ts";
 import { repositoryIdPattern } from "./layout.ts";
-import { publicKeySchema } from "./signature.ts";
+import { publicKeyIn, publicKeySchema } from "./signature.ts";
 
 export const controllerKeySchema = z.strictObject({
   format: z.literal(1),
@@ -11,9 +13,12 @@ export const controllerKeySchema = z.strictObject({
   /** Pinned: whose signature counts on the repository object. */
   rootPublicKey: publicKeySchema,
   /** 32 bytes. */
-  repositoryKey: z.base64().length(44),
+  repositoryKey: base64Bytes(32),
   /** PKCS#8 DER. */
-  signingKey: z.base64().max(200),
+  signingKey: z
+    .base64()
+    .max(200)
+    .refine((text) => publicKeyIn(text) !== null),
 });
 export type ControllerKey = z.infer<typeof controllerKeySchema>;
 
@@ -29,7 +34,7 @@ export function decodeControllerKey(text: string, place: string): ControllerKey 
   if (key.success) return key.data;
   throw new SkepError({
     code: "SKEP_CONTROLLER_KEY_INVALID",
-    message: `${place} is not a controller key: wrong at ${key.error.issues.map((issue) => issue.path.join(".") || "the top").join(", ")}`,
+    message: `${place} is not a controller key: wrong at ${faultPlaces(key.error)}`,
     permanent: true,
     hint: "give the file controller.key that `skep init` wrote",
   });

@@ -2,6 +2,7 @@
 //   32  chunk name; all zero: zero bytes that are stored nowhere
 //    4  offset within the chunk, little-endian
 //    8  length, little-endian double
+import { maxChunkBytes } from "./chunker.ts";
 import type { Extent } from "./manifest.ts";
 
 export const extentRecordBytes = 44;
@@ -100,6 +101,18 @@ export function* readExtentRecords(
       length: bytes.readDoubleLE(at + nameBytes + 4),
     };
   }
+}
+
+/** True where a manifest may have them as they are: whole records of bytes that chunks can have, of so many in all. */
+export function isReadableExtents(records: Uint8Array, sizeBytes: number): boolean {
+  if (records.length % extentRecordBytes !== 0) return false;
+  let left = sizeBytes;
+  for (const { name, offset, length } of readExtentRecords(records)) {
+    if (!Number.isSafeInteger(length) || length < 1) return false;
+    if (name !== null && offset + length > maxChunkBytes) return false;
+    left -= length;
+  }
+  return left === 0;
 }
 
 export function toManifestExtents(records: Uint8Array): Extent[] {

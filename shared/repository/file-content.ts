@@ -7,21 +7,26 @@ import type { FileRead, FileToRead } from "./pack-worker-messages.ts";
 /** Large files are cut here whatever their content, so that all workers can read one. */
 const segmentBytes = 128 * 1024 * 1024;
 
-export interface ReadTotals {
-  newBytes: number;
+export interface ReadTally {
+  totals: { newBytes: number };
+  /** Bytes of the source that are read; negative: they are not after all. */
+  countRead: (bytes: number) => void;
 }
 
 /** Reads it whole, all stretches at one state of the file; `steady` is false where two attempts saw it change. */
-export async function readLargeFile(crew: PackCrew, file: FileToRead, totals: ReadTotals): Promise<FileRead> {
-  const first = await readStretches(crew, file, totals);
+export async function readLargeFile(crew: PackCrew, file: FileToRead, tally: ReadTally): Promise<FileRead> {
+  const first = await readStretches(crew, file, tally);
   if (first.fault !== null || first.steady) return first;
-  return await readStretches(crew, file, totals);
+  tally.countRead(-first.sizeBytes);
+  return await readStretches(crew, file, tally);
 }
 
-async function readStretches(crew: PackCrew, file: FileToRead, totals: ReadTotals): Promise<FileRead> {
+/** What is counted in the end is the read's size. */
+async function readStretches(crew: PackCrew, file: FileToRead, tally: ReadTally): Promise<FileRead> {
   const stretches = Math.max(1, Math.ceil(file.sizeBytes / segmentBytes));
   const reads: FileRead[] = [];
   const running: Promise<void>[] = [];
+  let countedBytes = 0;
   for (let stretch = 0; stretch < stretches; stretch++) {
     while (stretch > 0 && crew.isBusy) await crew.progress();
     const start = stretch * segmentBytes;
@@ -29,14 +34,19 @@ async function readStretches(crew: PackCrew, file: FileToRead, totals: ReadTotal
     const end = stretch === stretches - 1 ? Number.MAX_SAFE_INTEGER : start + segmentBytes;
     running.push(
       crew.run({ kind: "segment", file, start, end }).then((result) => {
-        totals.newBytes += result.newBytes;
+        tally.totals.newBytes += result.newBytes;
         const [read] = result.files;
-        if (read !== undefined) reads[stretch] = read;
+        if (read === undefined) return;
+        reads[stretch] = read;
+        tally.countRead(read.sizeBytes);
+        countedBytes += read.sizeBytes;
       }),
     );
   }
   await Promise.all(running);
-  return joinStretches(reads);
+  const joined = joinStretches(reads);
+  tally.countRead(joined.sizeBytes - countedBytes);
+  return joined;
 }
 
 function joinStretches(reads: readonly FileRead[]): FileRead {

@@ -34,7 +34,7 @@ export class FileQueue {
     }
     // Tasks of a large file wait here, so that no more of them than there are workers pile up.
     while (this.#crew.isBusy) await this.#crew.progress();
-    this.#crew.follow(readLargeFile(this.#crew, toRead(file), this.#tally.totals).then(receive));
+    this.#crew.follow(readLargeFile(this.#crew, toRead(file), this.#tally).then(receive));
   }
 
   /** Sends the batch, however small. */
@@ -50,6 +50,7 @@ export class FileQueue {
         for (const [at, { receive }] of batch.entries()) {
           const read = result.files[at];
           if (read === undefined) throw new TypeError("a pack worker left a file out");
+          this.#tally.countRead(read.sizeBytes);
           receive(read);
         }
       }),

@@ -2,7 +2,7 @@
 // it as it is) whose comments carry the root signing key and what the file belongs to. Kept offline.
 import { SkepError } from "../errors.ts";
 import { repositoryIdPattern } from "./layout.ts";
-import { publicKeyOf, publicKeySchema } from "./signature.ts";
+import { publicKeyIn, publicKeySchema } from "./signature.ts";
 
 export interface IdentityFile {
   repositoryId: string;
@@ -63,7 +63,7 @@ export function decodeIdentityFile(text: string, place: string): IdentityFile {
   const rootPublicKey = field("root public key");
   if (!publicKeySchema.safeParse(rootPublicKey).success) throw invalid("its root public key is none");
   const rootPrivateKey = optional("root signing key");
-  if (rootPrivateKey !== null && publicKeyFor(rootPrivateKey) !== rootPublicKey) {
+  if (rootPrivateKey !== null && publicKeyIn(rootPrivateKey) !== rootPublicKey) {
     throw invalid("its root signing key cannot be read, or is not that of its root public key");
   }
   return {
@@ -75,13 +75,4 @@ export function decodeIdentityFile(text: string, place: string): IdentityFile {
     rootPrivateKey,
     rootPublicKey,
   };
-}
-
-/** Null where the text is no private key. */
-function publicKeyFor(privateKey: string): string | null {
-  try {
-    return publicKeyOf(privateKey);
-  } catch {
-    return null;
-  }
 }

@@ -2,6 +2,8 @@
 // what is in a kit runs as root on the machines of a recovery: nobody who can only write to the store chooses it.
 import { z } from "zod";
 import { SkepError } from "../errors.ts";
+import { shapeFaults } from "../fault-list.ts";
+import { parseJsonText } from "../json-text.ts";
 import { repositoryIdPattern } from "./layout.ts";
 import { storedObjectSchema } from "./run.ts";
 import { signedSchema, signPayload, verifyPayload } from "./signature.ts";
@@ -43,18 +45,9 @@ export function decodeKitList(bytes: Uint8Array, rootPublicKey: string, place: s
       permanent: true,
       hint: "check who can write to the store; `skep kit store` writes kit and list anew",
     });
-  const signed = signedSchema.safeParse(parseJson(Buffer.from(bytes).toString("utf8")));
+  const signed = signedSchema.safeParse(parseJsonText(bytes));
   if (!signed.success) throw invalid("it is not a signed object");
-  const list = kitListSchema.safeParse(parseJson(verifyPayload("skep/v1 kits", signed.data, rootPublicKey, place)));
-  if (!list.success) throw invalid(z.prettifyError(list.error));
+  const list = kitListSchema.safeParse(parseJsonText(verifyPayload("skep/v1 kits", signed.data, rootPublicKey, place)));
+  if (!list.success) throw invalid(shapeFaults(list.error));
   return list.data;
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
 }

@@ -72,10 +72,23 @@ export const layout = {
   kitPiece: (sha256: string, piece: number): ObjectKey => `kits/${sha256}/${piece.toString().padStart(4, "0")}`,
   runsPrefix: "runs/",
   run: (sequence: number): ObjectKey => `runs/${numbered(sequence)}`,
+  /** What the keys of its thousand numbers begin with: a list of them is one answer of a store. */
+  runsAround: (run: ObjectKey): string => run.slice(0, -3),
 } as const;
 
 /** The number that ends a key (`runs/0000000042` → 42); null for a foreign key. */
 export function numberOfKey(key: ObjectKey): number | null {
   const match = /[/-](\d{10})(?:\.age)?$/.exec(key);
   return match?.[1] === undefined ? null : Number(match[1]);
+}
+
+/**
+ * The first number above that one, which counts, under which nothing lies. Not above the highest that is taken: a foreign
+ * object under the last number of all would end the row.
+ */
+export function freeAbove(counts: number, taken: Iterable<number>): number {
+  const numbers = new Set(taken);
+  let next = counts + 1;
+  while (numbers.has(next)) next++;
+  return next;
 }

@@ -1,6 +1,7 @@
 // Entries of a manifest as lines, and back.
-import { z } from "zod";
+import type { z } from "zod";
 import { SkepError } from "../errors.ts";
+import { shapeFaults } from "../fault-list.ts";
 import { extentRecordBytes, toManifestExtents } from "./extent-records.ts";
 import {
   manifestContinuationSchema,
@@ -46,7 +47,7 @@ function decodeLine<T>(schema: z.ZodType<T>, line: string, place: string): T {
     throw manifestInvalid(place, "it is no JSON", error);
   }
   const parsed = schema.safeParse(json);
-  if (!parsed.success) throw manifestInvalid(place, `it has another shape: ${z.prettifyError(parsed.error)}`);
+  if (!parsed.success) throw manifestInvalid(place, `it has another shape: ${shapeFaults(parsed.error)}`);
   return parsed.data;
 }
 

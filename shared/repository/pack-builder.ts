@@ -1,7 +1,7 @@
 // Fills one pack after the other, in a pack worker: frame by frame into the age payload, straight into the buffer
 // that goes to the store.
-import { makeAgeHeader, PayloadSealer, type AgeHeader } from "./age.ts";
 import { sealedPayloadBytes } from "./age-payload.ts";
+import { PayloadSealer } from "./age-sealer.ts";
 import { digest } from "./blake3.ts";
 import { writeChunkFrame } from "./chunk-frame.ts";
 import {
@@ -12,11 +12,11 @@ import {
   packTargetBytes,
   type PackRow,
 } from "./pack-format.ts";
-import type { SealedPack } from "./pack-worker-messages.ts";
+import type { PackRoom, SealedPack } from "./pack-worker-messages.ts";
 
 /** Room for the header of one recipient, also a post-quantum one (about 2 KiB). */
 const maxHeaderBytes = 8192;
-export const packBufferBytes = maxHeaderBytes + sealedPayloadBytes(maxPackPlainBytes);
+const packBufferBytes = maxHeaderBytes + sealedPayloadBytes(maxPackPlainBytes);
 
 class OpenPack {
   readonly buffer: ArrayBuffer;
@@ -28,9 +28,9 @@ class OpenPack {
   used: number;
   plainBytes = 0;
 
-  constructor(buffer: ArrayBuffer, { header, fileKey }: AgeHeader) {
-    this.buffer = buffer;
-    this.bytes = Buffer.from(buffer);
+  constructor({ buffer, age: { header, fileKey } }: PackRoom) {
+    this.buffer = buffer ?? new ArrayBuffer(packBufferBytes);
+    this.bytes = Buffer.from(this.buffer);
     this.bytes.set(header);
     this.used = this.headerBytes = header.length;
     const append = (sealed: Uint8Array): void => {
@@ -42,26 +42,20 @@ class OpenPack {
 }
 
 export class PackBuilder {
-  readonly #recipient: string;
-  readonly #takeBuffer: () => Promise<ArrayBuffer>;
+  readonly #takeRoom: () => Promise<PackRoom>;
   readonly #emit: (pack: SealedPack, buffer: ArrayBuffer) => void;
   readonly #frame = Buffer.allocUnsafeSlow(maxFrameBytes);
   #open: OpenPack | null = null;
 
-  /** `takeBuffer` gives packBufferBytes, and waits until one is free; `emit` takes the buffer over. */
-  constructor(
-    recipient: string,
-    takeBuffer: () => Promise<ArrayBuffer>,
-    emit: (pack: SealedPack, buffer: ArrayBuffer) => void,
-  ) {
-    this.#recipient = recipient;
-    this.#takeBuffer = takeBuffer;
+  /** `takeRoom` waits until one is free; `emit` takes the buffer over. */
+  constructor(takeRoom: () => Promise<PackRoom>, emit: (pack: SealedPack, buffer: ArrayBuffer) => void) {
+    this.#takeRoom = takeRoom;
     this.#emit = emit;
   }
 
   /** `name`: 32 bytes, kept. `plain`: 1 byte to maxChunkBytes, not kept. */
   async add(name: Uint8Array, plain: Buffer): Promise<void> {
-    const pack = (this.#open ??= await this.#start());
+    const pack = (this.#open ??= new OpenPack(await this.#takeRoom()));
     const frame = this.#frame.subarray(0, writeChunkFrame(plain, this.#frame));
     pack.sealer.write(frame);
     pack.plainBytes += frame.length;
@@ -85,10 +79,5 @@ export class PackBuilder {
       },
       pack.buffer,
     );
-  }
-
-  async #start(): Promise<OpenPack> {
-    const header = await makeAgeHeader([this.#recipient]);
-    return new OpenPack(await this.#takeBuffer(), header);
   }
 }

@@ -6,7 +6,9 @@ import { Worker } from "node:worker_threads";
 import { fromErrorRecord } from "../errors.ts";
 import { threadLimits } from "../node-flags.ts";
 import type { Store } from "../store/store.ts";
+import { makeAgeHeader } from "./age.ts";
 import { layout } from "./layout.ts";
+import { ReadCounter } from "./read-counter.ts";
 import type {
   FromPackWorker,
   PackTask,
@@ -20,14 +22,20 @@ import type {
 export const defaultWorkers = Math.min(4, availableParallelism());
 /** Tasks that wait at a worker: one, so that it never idles, and no more, so that another may take it. */
 const queuedTasks = 2;
+/** Of a worker: one pack is filled while the other is stored. */
+const packsUnderWay = 2;
 
 interface Member {
   worker: Worker;
+  /** That it was given, beside those that came back. */
+  rooms: number;
   tasks: Map<number, { resolve: (result: PackTaskResult) => void; reject: (error: unknown) => void }>;
 }
 
 export class PackCrew {
   readonly #settings: PackWorkerSettings;
+  readonly #recipient: string;
+  readonly #readCounter: ReadCounter;
   readonly #store: Store;
   readonly #maxWorkers: number;
   readonly #maxBytesPerSecond: number;
@@ -44,6 +52,8 @@ export class PackCrew {
 
   constructor(options: {
     settings: PackWorkerSettings;
+    /** Of the epoch. */
+    recipient: string;
     store: Store;
     /** At most; they are started as there is work. */
     workers: number;
@@ -54,6 +64,8 @@ export class PackCrew {
     onStored: (pack: SealedPack) => Promise<void>;
   }) {
     this.#settings = options.settings;
+    this.#recipient = options.recipient;
+    this.#readCounter = new ReadCounter(options.settings.readCount);
     this.#store = options.store;
     this.#maxWorkers = options.workers;
     this.#maxBytesPerSecond = options.maxBytesPerSecond;
@@ -141,7 +153,7 @@ export class PackCrew {
       workerData: this.#settings,
       resourceLimits: threadLimits,
     });
-    const member: Member = { worker, tasks: new Map() };
+    const member: Member = { worker, rooms: 0, tasks: new Map() };
     worker.on("message", (message: FromPackWorker) => {
       this.#receive(member, message);
     });
@@ -152,6 +164,7 @@ export class PackCrew {
       if (!this.#isClosed) this.fail(new Error(`a pack worker ended by itself with ${code}`));
     });
     this.#members.push(member);
+    this.#addRoom(member);
     return member;
   }
 
@@ -167,6 +180,7 @@ export class PackCrew {
   #receive(member: Member, message: FromPackWorker): void {
     switch (message.kind) {
       case "done":
+        this.#readCounter.add(-message.result.countedBytes);
         member.tasks.get(message.id)?.resolve(message.result);
         member.tasks.delete(message.id);
         break;
@@ -174,6 +188,7 @@ export class PackCrew {
         this.fail(fromErrorRecord(message.error));
         break;
       case "pack": {
+        if (member.rooms < packsUnderWay) this.#addRoom(member);
         const storing = this.#putPack(member, message.pack, message.buffer);
         this.#storing.add(storing);
         storing
@@ -193,8 +208,25 @@ export class PackCrew {
   async #putPack(member: Member, pack: SealedPack, buffer: ArrayBuffer): Promise<void> {
     await this.#pace(pack.sizeBytes);
     await this.#store.put(layout.pack(pack.pack), new Uint8Array(buffer, 0, pack.sizeBytes), { signal: this.signal });
-    if (!this.#isClosed) member.worker.postMessage({ kind: "buffer", buffer } satisfies ToPackWorker, [buffer]);
+    this.#giveRoom(member, buffer);
     await this.#onStored(pack);
+  }
+
+  #addRoom(member: Member): void {
+    member.rooms++;
+    this.#giveRoom(member, null);
+  }
+
+  #giveRoom({ worker }: Member, buffer: ArrayBuffer | null): void {
+    makeAgeHeader([this.#recipient]).then(
+      (age) => {
+        const message = { kind: "room", room: { age, buffer } } satisfies ToPackWorker;
+        if (!this.#isClosed) worker.postMessage(message, buffer === null ? [] : [buffer]);
+      },
+      (error: unknown) => {
+        this.fail(error);
+      },
+    );
   }
 
   /** Waits until so many bytes may leave. */

@@ -1,18 +1,19 @@
 // What the snapshot writer (main thread) and its pack workers say to each other. Byte arrays of packs and their
 // buffers are transferred, everything else is copied.
 import type { ErrorRecord } from "../errors.ts";
+import type { AgeHeader } from "./age.ts";
 import type { KeyBytes } from "./keys.ts";
 import type { PackRow } from "./pack-format.ts";
 
 export interface PackWorkerSettings {
   chunkNameKey: KeyBytes;
   chunkerKey: KeyBytes;
-  /** Of the epoch. */
-  recipient: string;
   /** To be read for what is known; null: nothing is. */
   cachePath: string | null;
   /** 64-bit slots: which chunks some worker of this snapshot took on itself (ChunkClaims). */
   claims: SharedArrayBuffer;
+  /** Of what is being read (ReadCounter). */
+  readCount: SharedArrayBuffer;
 }
 
 export interface FileToRead {
@@ -62,6 +63,8 @@ export interface PackTaskResult {
   lines: Uint8Array | null;
   /** Plain bytes of chunks that were not there before. */
   newBytes: number;
+  /** What it added to the count of what is being read: to be taken from it when this is known. */
+  countedBytes: number;
 }
 
 export interface SealedPack {
@@ -72,10 +75,16 @@ export interface SealedPack {
   chunks: PackRow[];
 }
 
-export type ToPackWorker = { kind: "task"; id: number; task: PackTask } | { kind: "buffer"; buffer: ArrayBuffer };
+/** What a pack is made in: its header and file key, and the buffer of one that was stored, or null for a new one. */
+export interface PackRoom {
+  age: AgeHeader;
+  buffer: ArrayBuffer | null;
+}
+
+export type ToPackWorker = { kind: "task"; id: number; task: PackTask } | { kind: "room"; room: PackRoom };
 
 export type FromPackWorker =
   | { kind: "done"; id: number; result: PackTaskResult }
-  /** The first sizeBytes of the buffer; it comes back when they are stored. */
+  /** The first sizeBytes of the buffer; it comes back in a room when they are stored. */
   | { kind: "pack"; pack: SealedPack; buffer: ArrayBuffer }
   | { kind: "failed"; error: ErrorRecord };

@@ -8,20 +8,20 @@ import { ChunkSink } from "./chunk-sink.ts";
 import { ExtentList } from "./extent-records.ts";
 import { faultedFile, isReadFault } from "./file-reading.ts";
 import { KnownChunks } from "./known-chunks.ts";
-import { packBufferBytes, PackBuilder } from "./pack-builder.ts";
+import { PackBuilder } from "./pack-builder.ts";
 import type {
   FileRead,
   FromPackWorker,
+  PackRoom,
   PackTask,
   PackTaskResult,
   PackWorkerSettings,
   ToPackWorker,
 } from "./pack-worker-messages.ts";
+import { ReadCounter } from "./read-counter.ts";
 import { readSegment } from "./segment-reader.ts";
 import { SmallFileReader } from "./small-file-reader.ts";
 
-/** One is filled while the other is stored. */
-const packBuffers = 2;
 const readBufferBytes = 2 * maxChunkBytes;
 
 const port = parentPort;
@@ -32,32 +32,27 @@ const post = (message: FromPackWorker, transfer: ArrayBuffer[] = []): void => {
   port.postMessage(message, transfer);
 };
 
-const freeBuffers: ArrayBuffer[] = [];
-let madeBuffers = 0;
-let waitingForBuffer: ((buffer: ArrayBuffer) => void) | null = null;
+const rooms: PackRoom[] = [];
+let waitingForRoom: ((room: PackRoom) => void) | null = null;
 
-function takeBuffer(): Promise<ArrayBuffer> {
-  const free = freeBuffers.pop();
+function takeRoom(): Promise<PackRoom> {
+  const free = rooms.shift();
   if (free !== undefined) return Promise.resolve(free);
-  if (madeBuffers < packBuffers) {
-    madeBuffers++;
-    return Promise.resolve(new ArrayBuffer(packBufferBytes));
-  }
   return new Promise((resolve) => {
-    waitingForBuffer = resolve;
+    waitingForRoom = resolve;
   });
 }
 
-function giveBuffer(buffer: ArrayBuffer): void {
-  if (waitingForBuffer === null) {
-    freeBuffers.push(buffer);
+function giveRoom(room: PackRoom): void {
+  if (waitingForRoom === null) {
+    rooms.push(room);
     return;
   }
-  waitingForBuffer(buffer);
-  waitingForBuffer = null;
+  waitingForRoom(room);
+  waitingForRoom = null;
 }
 
-const packs = new PackBuilder(settings.recipient, takeBuffer, (pack, buffer) => {
+const packs = new PackBuilder(takeRoom, (pack, buffer) => {
   post({ kind: "pack", pack, buffer }, [buffer]);
 });
 const known = settings.cachePath === null ? null : new KnownChunks(settings.cachePath);
@@ -69,6 +64,8 @@ const sink = new ChunkSink({
   packs,
 });
 const readBuffer = Buffer.allocUnsafeSlow(readBufferBytes);
+const counter = new ReadCounter(settings.readCount);
+let countedBytes = 0;
 const smallFiles = new SmallFileReader(settings.chunkNameKey, known, sink, readBuffer);
 
 // The manifest's lines, on the one worker that gets them.
@@ -97,16 +94,23 @@ function takeLineExtents(): Uint8Array {
   return taken;
 }
 
+function count(bytes: number): void {
+  counter.add(bytes);
+  countedBytes += bytes;
+}
+
 async function perform(task: PackTask): Promise<PackTaskResult> {
   const result = (files: FileRead[], lines: Uint8Array | null = null): PackTaskResult => {
-    return { files, lines, newBytes: sink.takeNewBytes() };
+    const counted = countedBytes;
+    countedBytes = 0;
+    return { files, lines, newBytes: sink.takeNewBytes(), countedBytes: counted };
   };
   switch (task.kind) {
     case "small-files":
       return result(await smallFiles.read(task.files));
     case "segment":
       try {
-        return result([await readSegment(task.file, task.start, task.end, readBuffer, sink)]);
+        return result([await readSegment(task.file, task.start, task.end, readBuffer, sink, count)]);
       } catch (error) {
         if (!isReadFault(error)) throw error;
         return result([faultedFile(task.file, error)]);
@@ -139,8 +143,8 @@ async function work(): Promise<void> {
 }
 
 port.on("message", (message: ToPackWorker) => {
-  if (message.kind === "buffer") {
-    giveBuffer(message.buffer);
+  if (message.kind === "room") {
+    giveRoom(message.room);
     return;
   }
   queue.push(message);

@@ -4,6 +4,7 @@
 // sealed objects of the same type that hold the lines instead. An index object has such lines, and no header.
 import { z } from "zod";
 import { SkepError } from "../errors.ts";
+import { shapeFaults } from "../fault-list.ts";
 import { digestPattern, objectIdPattern, repositoryIdPattern, runIdPattern, writerIdPattern } from "./layout.ts";
 
 const bytes = z.int().min(0);
@@ -85,7 +86,7 @@ function decodeLine<T>(schema: z.ZodType<T>, line: string, place: string): T {
     throw invalid(place, "it is no JSON", error);
   }
   const parsed = schema.safeParse(json);
-  if (!parsed.success) throw invalid(place, `it has another shape: ${z.prettifyError(parsed.error)}`);
+  if (!parsed.success) throw invalid(place, `it has another shape: ${shapeFaults(parsed.error)}`);
   return parsed.data;
 }
 

@@ -3,6 +3,8 @@
 // key was changed, they follow the handovers from the key that they pinned.
 import { z } from "zod";
 import { SkepError } from "../errors.ts";
+import { shapeFaults } from "../fault-list.ts";
+import { parseJsonText } from "../json-text.ts";
 import { repositoryIdPattern } from "./layout.ts";
 import { heirOf, signedHandoversSchema } from "./root-handover.ts";
 import { publicKeyOf, publicKeySchema, signedSchema, signPayload, verifyPayload } from "./signature.ts";
@@ -95,12 +97,12 @@ export function decodeRepositoryObject(bytes: Uint8Array, rootPublicKey: string,
       permanent: true,
       hint: "check that the store's address is that of the recovery card, and who can write there",
     });
-  const signed = signedSchema.safeParse(parseJson(bytes));
+  const signed = signedSchema.safeParse(parseJsonText(bytes));
   if (!signed.success) throw invalid("it is not a signed object");
-  const unproven = signerSchema.safeParse(parseJson(signed.data.payload)).data;
+  const unproven = signerSchema.safeParse(parseJsonText(signed.data.payload)).data;
   const signer =
     unproven === undefined ? rootPublicKey : heirOf(rootPublicKey, unproven.rootHandovers, unproven, place);
-  const payload = parseJson(verifyPayload("skep/v1 repository", signed.data, signer, place));
+  const payload = parseJsonText(verifyPayload("skep/v1 repository", signed.data, signer, place));
   const newer = z.object({ format: z.int().gt(formatVersion) }).safeParse(payload);
   if (newer.success) {
     throw new SkepError({
@@ -111,16 +113,7 @@ export function decodeRepositoryObject(bytes: Uint8Array, rootPublicKey: string,
     });
   }
   const object = repositoryObjectSchema.safeParse(payload);
-  if (!object.success) throw invalid(z.prettifyError(object.error));
+  if (!object.success) throw invalid(shapeFaults(object.error));
   if (object.data.rootPublicKey !== signer) throw invalid("it names another root key");
   return object.data;
-}
-
-function parseJson(text: Uint8Array | string): unknown {
-  try {
-    return JSON.parse(typeof text === "string" ? text : Buffer.from(text).toString("utf8"));
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
 }

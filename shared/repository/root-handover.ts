@@ -3,6 +3,8 @@
 // seen the later key never goes back to the former one, so that this one's finder signs nothing that such a reader takes.
 import { z } from "zod";
 import { SkepError } from "../errors.ts";
+import { shapeFaults } from "../fault-list.ts";
+import { parseJsonText } from "../json-text.ts";
 import { repositoryIdPattern } from "./layout.ts";
 import { publicKeySchema, signedSchema, signPayload, verifyPayload, type Signed } from "./signature.ts";
 
@@ -44,22 +46,16 @@ export function heirOf(
   return heir;
 }
 
-/** Of the repository objects with which a root key began. They are proven already. */
-export function firstVersionsOf(handovers: readonly Signed[], place: string): number[] {
-  return handovers.map((signed) => decodeHandover(signed, place).firstVersion);
+/** They are proven already. */
+export function handoversOf(handovers: readonly Signed[], place: string): RootHandover[] {
+  return handovers.map((signed) => decodeHandover(signed, place));
 }
 
 /** Not proven. Throws SKEP_REPOSITORY_INVALID. */
 function decodeHandover({ payload }: Signed, place: string): RootHandover {
-  let json: unknown;
-  try {
-    json = JSON.parse(payload);
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-  }
-  const handover = handoverSchema.safeParse(json);
+  const handover = handoverSchema.safeParse(parseJsonText(payload));
   if (handover.success) return handover.data;
-  throw invalid(place, z.prettifyError(handover.error));
+  throw invalid(place, shapeFaults(handover.error));
 }
 
 function invalid(place: string, why: string): SkepError {

@@ -4,16 +4,19 @@ import type { ObjectKey, Store } from "../store/store.ts";
 import type { Catalogue } from "./catalogue.ts";
 import {
   catalogueToAppend,
+  EntryReader,
   isFaultOfEntry,
   listSequences,
   newestEntry,
   nextSequence,
   putEntry,
-  readEntry,
   upkeepAt,
   type ChainEntry,
+  type ToAppend,
 } from "./chain.ts";
 import type { ControllerKey } from "./controller-key.ts";
+import type { OnFault } from "./foreign.ts";
+import { layout } from "./layout.ts";
 import { applyMovedRefs, type MovedRefs } from "./moved-refs.ts";
 import type { Run } from "./run.ts";
 import type { ForgottenSpan, UpkeepEntry } from "./upkeep-entry.ts";
@@ -34,6 +37,8 @@ export type NewRun = Omit<
 
 export interface AppendRunOptions {
   signal?: AbortSignal;
+  /** As ToAppend. */
+  known?: ToAppend["known"];
   /**
    * The upkeep entry under which the run's objects were looked for; null: there was none. To be read (newestUpkeep)
    * before they are looked for. Absent only for a run that names no packs.
@@ -54,9 +59,9 @@ export async function appendRun(
   run: NewRun,
   options: AppendRunOptions = {},
 ): Promise<Run> {
-  const { signal, checkedUnder } = options;
+  const { signal, known, checkedUnder } = options;
   for (;;) {
-    const catalogue = await catalogueToAppend(store, key, incarnation, signal);
+    const catalogue = await catalogueToAppend(store, key, incarnation, { signal, known });
     const sequences = await listSequences(store, signal);
     const previous = await newestEntry(catalogue, sequences, signal);
     const written = await newestRunOf(catalogue, sequences, previous, signal);
@@ -113,16 +118,25 @@ function stale(runId: string, store: Store): SkepError {
 
 export interface ReadRunsOptions {
   signal?: AbortSignal;
-  /** Told of each object under runs/ that does not open or is not signed; without it these throw. */
-  onFault?: (fault: SkepError, key: ObjectKey) => void;
+  /**
+   * Told of each object under runs/ that does not open or is not signed, also where it was put over an entry whose first
+   * version counts; without it these throw.
+   */
+  onFault?: OnFault;
+  /** Told in the place of onFault where the entry counts all the same. */
+  onCovered?: OnFault;
 }
 
 export type ReadEntry = ChainEntry & { chain: ReadRun["chain"] };
 
 /** Newest first, what was forgotten left out, with the refs that count since a compaction. Each is opened, its signature checked, and its link to the one before it. */
 export async function* readChain(catalogue: Catalogue, options: ReadRunsOptions = {}): AsyncGenerator<ReadEntry> {
-  const { signal, onFault } = options;
+  const { signal, onFault, onCovered = onFault } = options;
   const sequences = await listSequences(catalogue.store, signal);
+  const throwFault = (fault: SkepError): void => {
+    throw fault;
+  };
+  const reader = new EntryReader(catalogue, onCovered ?? throwFault, signal);
   // The newest upkeep entry speaks for all before it.
   let spans: readonly ForgottenSpan[] | null = null;
   let moved: ReadonlyMap<string, MovedRefs> = new Map();
@@ -131,10 +145,10 @@ export async function* readChain(catalogue: Catalogue, options: ReadRunsOptions 
     if (spans !== null && isForgotten(spans, sequence)) continue;
     let entry: ChainEntry | null;
     try {
-      entry = await readEntry(catalogue, sequence, signal);
+      entry = await reader.read(sequence);
     } catch (error) {
       if (onFault === undefined || !isFaultOfEntry(error)) throw error;
-      onFault(error, `runs/${String(sequence).padStart(10, "0")}`);
+      onFault(error, layout.run(sequence));
       continue;
     }
     if (entry === null) continue;

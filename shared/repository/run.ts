@@ -2,6 +2,7 @@
 // sealed by the catalogue key, written last: a run that has none does not count. Each run names the sequence
 // number before its own and that object's digest, so that a removed or replaced run shows.
 import { z } from "zod";
+import { longestHint, longestMessage } from "../errors.ts";
 import { raftProofSchema } from "../raft/proof.ts";
 import { digestPattern, repositoryIdPattern, runIdPattern, writerIdPattern } from "./layout.ts";
 
@@ -10,9 +11,9 @@ const bytes = z.int().min(0);
 
 export const errorRecordSchema = z.strictObject({
   code: z.templateLiteral(["SKEP_", z.string().regex(/^[A-Z0-9_]{1,64}$/)]),
-  message: z.string().max(16384),
+  message: z.string().max(longestMessage),
   permanent: z.boolean(),
-  hint: z.string().max(4096).optional(),
+  hint: z.string().max(longestHint).optional(),
 });
 
 export const storedObjectSchema = z.strictObject({
@@ -78,7 +79,7 @@ export const commandRecordSchema = z.strictObject({
   exitCode: z.int().nullable(),
   /** Its last 4 KiB. */
   stderr: z.string().max(8192),
-  /** The last 1 KiB of the standard output of one that failed and wrote nothing to stderr. */
+  /** The last 1 KiB of the standard output of one that failed and wrote nothing to stderr; never of a dump that did not end by itself. */
   stdout: z.string().max(4096).optional(),
 });
 export type CommandRecord = z.infer<typeof commandRecordSchema>;
@@ -124,6 +125,8 @@ export const partSchema = z.strictObject({
     .strictObject({
       argv: z.array(z.string().max(16_384)).min(1).max(256),
       container: z.string().max(255).nullable(),
+      /** Where no container was named: the container or service whose label it is. */
+      saidBy: z.string().max(1024).optional(),
       user: z.string().max(255).nullable(),
       /** How long it may take; absent: four hours. */
       timeoutSeconds: z.int().min(1).max(86_400).optional(),

@@ -9,13 +9,14 @@ import type { FileRead, FileToRead } from "./pack-worker-messages.ts";
 /** A shorter hole is read as zero bytes: an extent costs some hundred bytes of manifest. */
 export const minHoleBytes = 64 * 1024;
 
-/** `buffer` holds at least two of the largest chunks. Throws what the file system throws, SKEP_NOT_THIS_FILE among it. */
+/** `buffer` holds at least two of the largest chunks. `count` is told of bytes as they are behind it. Throws what the file system throws, SKEP_NOT_THIS_FILE among it. */
 export async function readSegment(
   file: FileToRead,
   start: number,
   end: number,
   buffer: Buffer,
   sink: ChunkSink,
+  count: (bytes: number) => void = () => undefined,
 ): Promise<FileRead> {
   const descriptor = openFile(file);
   try {
@@ -27,6 +28,7 @@ export async function readSegment(
     const extents = new ExtentList();
     const holes: Hole[] = [];
     let position = start;
+    let countedTo = start;
     let dataBytes = 0;
     let held = 0;
     let isCut = false;
@@ -44,6 +46,8 @@ export async function readSegment(
         const at = await sink.storeCut(buffer, 0, held, false, extents);
         buffer.copyWithin(0, at, held);
         held -= at;
+        count(position - countedTo);
+        countedTo = position;
       }
       if (isCut) break;
     }

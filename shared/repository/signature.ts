@@ -4,18 +4,19 @@
 // kind of object is never valid for another.
 import { createPrivateKey, createPublicKey, generateKeyPairSync, sign, verify, type KeyObject } from "node:crypto";
 import { z } from "zod";
+import { base64Bytes } from "../base64-bytes.ts";
 import { SkepError } from "../errors.ts";
 
 export type SignatureContext = `skep/v1 ${"repository" | "root" | "run" | "job" | "upkeep" | "kits"}`;
 
 export const signedSchema = z.strictObject({
   payload: z.string().max(64 * 1024 * 1024),
-  signature: z.base64().length(88),
+  signature: base64Bytes(64),
 });
 export type Signed = z.infer<typeof signedSchema>;
 
 /** 32 bytes as standard base64. */
-export const publicKeySchema = z.base64().length(44);
+export const publicKeySchema = base64Bytes(32);
 
 export interface SigningKeyPair {
   /** PKCS#8 DER as base64: goes into the identity file or the controller's secret. */
@@ -36,8 +37,18 @@ export function publicKeyOf(privateKey: string): string {
   return rawPublicKey(createPublicKey(readPrivateKey(privateKey)));
 }
 
+/** Null where it is no private key. */
+export function publicKeyIn(privateKey: string): string | null {
+  try {
+    return publicKeyOf(privateKey);
+  } catch {
+    return null;
+  }
+}
+
 function rawPublicKey(key: KeyObject): string {
-  const { x } = key.export({ format: "jwk" });
+  // Keys of other kinds have an x too.
+  const x = key.asymmetricKeyType === "ed25519" ? key.export({ format: "jwk" }).x : undefined;
   if (x === undefined) throw new TypeError("not an Ed25519 key");
   return Buffer.from(x, "base64url").toString("base64");
 }

@@ -1,19 +1,21 @@
 // What a snapshot tells of itself while it is written and at its end: totals, warnings, progress.
 import type { ManifestEntry } from "./manifest.ts";
+import type { ReadCounter } from "./read-counter.ts";
 import type { PartTotals, Warning } from "./run.ts";
 import type { SnapshotResult } from "./snapshot.ts";
 
 export interface SnapshotProgress {
   phase: string;
-  /** Plain bytes of the source so far, read or known to be unchanged. */
+  /** Plain bytes of the source so far, read or known to be unchanged. Less than before where a file changed and is read again. */
   doneBytes: number;
   totalBytes: null;
+  /** Read whole, and all before them. */
   doneFiles: number;
 }
 
 const maxWarnings = 1000;
 const maxMessageChars = 16_384;
-const reportEveryMs = 1000;
+export const reportEveryMs = 1000;
 
 export class SnapshotTally {
   readonly totals: PartTotals = { files: 0, directories: 0, others: 0, sourceBytes: 0, newBytes: 0, storedBytes: 0 };
@@ -24,10 +26,14 @@ export class SnapshotTally {
   readonly #warnings: Warning[] = [];
   #warningsLeftOut = 0;
   readonly #onProgress: ((progress: SnapshotProgress) => void) | undefined;
+  readonly #underWay: Pick<ReadCounter, "bytes">;
   #reportedAt = -Infinity;
+  #readBytes = 0;
 
-  constructor(onProgress: ((progress: SnapshotProgress) => void) | undefined) {
+  /** `underWay`: of what is being read now. */
+  constructor(onProgress: ((progress: SnapshotProgress) => void) | undefined, underWay: Pick<ReadCounter, "bytes">) {
     this.#onProgress = onProgress;
+    this.#underWay = underWay;
   }
 
   warn(code: string, message: string): void {
@@ -43,13 +49,18 @@ export class SnapshotTally {
     else this.totals.others++;
   }
 
+  /** Plain bytes of the source that are read, or known to be unchanged; negative: they are not after all. */
+  countRead(bytes: number): void {
+    this.#readBytes += bytes;
+  }
+
   /** At most once a second, unless `always`. */
   report(phase: string, always = false): void {
     const now = performance.now();
     if (!always && now - this.#reportedAt < reportEveryMs) return;
     this.#reportedAt = now;
-    const { sourceBytes, files } = this.totals;
-    this.#onProgress?.({ phase, doneBytes: sourceBytes, totalBytes: null, doneFiles: files });
+    const doneBytes = this.#readBytes + this.#underWay.bytes;
+    this.#onProgress?.({ phase, doneBytes, totalBytes: null, doneFiles: this.totals.files });
   }
 
   findings(): Pick<SnapshotResult, "totals" | "warnings" | "warningsLeftOut" | "complete"> {

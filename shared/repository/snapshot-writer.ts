@@ -17,11 +17,12 @@ import { ManifestWriter } from "./manifest-writer.ts";
 import { defaultWorkers, PackCrew } from "./pack-crew.ts";
 import type { FileRead } from "./pack-worker-messages.ts";
 import { sortKeyOf } from "./path-order.ts";
+import { makeReadCount, ReadCounter } from "./read-counter.ts";
 import type { ReferencedChunks } from "./referenced-chunks.ts";
 import { writeRefs } from "./refs-writer.ts";
 import { readStream } from "./stream-content.ts";
 import type { SnapshotResult, SourceEntries, SourceEntry, SourceFile } from "./snapshot.ts";
-import { SnapshotTally, type SnapshotProgress } from "./snapshot-tally.ts";
+import { reportEveryMs, SnapshotTally, type SnapshotProgress } from "./snapshot-tally.ts";
 
 export interface SnapshotOptions {
   store: Store;
@@ -107,7 +108,8 @@ class SnapshotWriter {
     this.#options = options;
     const { store, repositoryId, writerId, keys, cache } = options;
     this.#place = { store, repositoryId, writerId, sealKey: keys.seal };
-    this.#tally = new SnapshotTally(options.onProgress);
+    const readCount = makeReadCount();
+    this.#tally = new SnapshotTally(options.onProgress, new ReadCounter(readCount));
     this.#index = new IndexWriter(this.#place, options.epoch.number, cache, this.#tally);
     this.#cachedFiles = new CachedFiles(cache, options.volume, options.volumeIdentity);
     this.#references = cache.openReferences();
@@ -115,10 +117,11 @@ class SnapshotWriter {
       settings: {
         chunkNameKey: keys.chunkName,
         chunkerKey: keys.chunker,
-        recipient: options.epoch.recipient,
         cachePath: cache.path,
         claims: makeClaims(),
+        readCount,
       },
+      recipient: options.epoch.recipient,
       store,
       workers: options.workers ?? defaultWorkers,
       maxBytesPerSecond: options.maxBytesPerSecond,
@@ -141,7 +144,15 @@ class SnapshotWriter {
     for (const warning of await checkCache(cache, this.#place, runId, signal, this.#options.absentPacks)) {
       this.#tally.warn(warning.code, warning.message);
     }
-    await this.#readEntries();
+    // A large file may be all that happens for a long time.
+    const telling = setInterval(() => {
+      this.#tally.report("reading");
+    }, reportEveryMs);
+    try {
+      await this.#readEntries();
+    } finally {
+      clearInterval(telling);
+    }
     this.#tally.report("storing", true);
     const lineExtents = await this.#manifest.end();
     this.#refer(lineExtents);
@@ -195,8 +206,11 @@ class SnapshotWriter {
     const mtimeNs = BigInt(metadata.mtimeNs);
     const common = { fault: null, mtimeNs, ctimeNs: mtimeNs, inode: 0n, steady: true, contentDigest: null };
     const known = streamIsFixed ? this.#cachedFiles.findFixed(sortKey) : null;
-    if (known !== null) return { read: { ...common, ...known }, isCached: true };
-    const read = await readStream(this.#crew, stream, this.#tally.totals);
+    if (known !== null) {
+      this.#tally.countRead(known.sizeBytes);
+      return { read: { ...common, ...known }, isCached: true };
+    }
+    const read = await readStream(this.#crew, stream, this.#tally);
     return { read: { ...common, ...read }, isCached: !streamIsFixed };
   }
 
@@ -206,6 +220,7 @@ class SnapshotWriter {
     if (known !== null) {
       const read = { fault: null, sizeBytes, mtimeNs, ctimeNs, inode, steady: true };
       waiting.content = { read: { ...read, extents: known, contentDigest: null }, isCached: true };
+      this.#tally.countRead(sizeBytes);
       return;
     }
     const { standIn } = file;

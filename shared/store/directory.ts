@@ -16,7 +16,16 @@ import { refuseTogether } from "./delete-errors.ts";
 import { checkKey, checkPrefix, isKeySegment } from "./key.ts";
 import { checkRange, checkSize, refuseLarger, refuseLock } from "./limits.ts";
 import { probeKey, raceCreation } from "./probe.ts";
-import type { ObjectHead, ObjectInfo, ObjectKey, PutOptions, Store, StoreAbilities, Stored } from "./store.ts";
+import type {
+  ObjectHead,
+  ObjectInfo,
+  ObjectKey,
+  ObjectVersion,
+  PutOptions,
+  Store,
+  StoreAbilities,
+  Stored,
+} from "./store.ts";
 
 const partialFolder = "+partial";
 const leftoverAgeMs = 24 * 60 * 60 * 1000;
@@ -94,7 +103,7 @@ class DirectoryStore implements Store {
       const found = await this.#stat(key);
       if (found === null) return null;
       return {
-        ...{ key, sizeBytes: found.size, storedAt: found.mtime.toISOString() },
+        ...{ key, sizeBytes: found.size, storedAt: isoOf(found.mtimeMs) },
         ...{ versionId: null, lockedUntil: null },
       };
     });
@@ -111,6 +120,10 @@ class DirectoryStore implements Store {
 
   async *listDeleted(): AsyncGenerator<ObjectKey> {
     // A folder keeps nothing of what was deleted.
+  }
+
+  async *listVersions(): AsyncGenerator<ObjectVersion> {
+    // A folder keeps none.
   }
 
   async delete(keys: readonly ObjectKey[], signal?: AbortSignal): Promise<void> {
@@ -361,3 +374,10 @@ function foldersOf(path: string): string[] {
 function sortName(entry: { name: string; isFolder: boolean }): string {
   return entry.isFolder ? `${entry.name}/` : entry.name;
 }
+
+/** Of years with four digits: what a file system tells may be beyond all that a date can be. */
+function isoOf(mtimeMs: number): string {
+  return new Date(Math.min(Math.max(mtimeMs, firstMs), lastMs)).toISOString();
+}
+
+const [firstMs, lastMs] = [Date.parse("0000-01-01T00:00:00.000Z"), Date.parse("9999-12-31T23:59:59.999Z")];

@@ -3,6 +3,8 @@
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { SkepError } from "../errors.ts";
+import { joinFaults } from "../fault-list.ts";
+import { parseJsonText } from "../json-text.ts";
 
 const bucketPattern = /^[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]$/;
 const prefixPattern = /^[A-Za-z0-9_-][A-Za-z0-9._-]*(\/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$/;
@@ -94,7 +96,7 @@ export function parseLocation(value: unknown): StoreLocation {
   const faults = parsed.error.issues.map(({ path, message }) => `${path.join(".") || "location"}: ${message}`);
   throw new SkepError({
     code: "SKEP_STORE_LOCATION",
-    message: `store location is malformed: ${faults.join("; ")}`,
+    message: `store location is malformed: ${joinFaults(faults)}`,
     permanent: true,
     hint: 'for example {"url": "s3://backups/swarm-a", "endpoint": "https://s3.example.org", "region": "us-east-1"}',
   });
@@ -107,10 +109,17 @@ export function parseCredentials(value: unknown): StoreCredentials {
   const faults = parsed.error.issues.map(({ path, message }) => `${path.join(".") || "credentials"}: ${message}`);
   throw new SkepError({
     code: "SKEP_STORE_CREDENTIALS",
-    message: `store credentials are malformed: ${faults.join("; ")}`,
+    message: `store credentials are malformed: ${joinFaults(faults)}`,
     permanent: true,
     hint: "expected accessKeyId and secretAccessKey, and sessionToken where the credentials are temporary",
   });
+}
+
+/** From a file's text; null for `{}`, of a store that needs none. Throws SKEP_STORE_CREDENTIALS. */
+export function decodeCredentials(text: string): StoreCredentials | null {
+  const json = parseJsonText(text);
+  const isEmpty = z.strictObject({}).safeParse(json).success;
+  return isEmpty ? null : parseCredentials(json);
 }
 
 /** Null where it is no store URL. Prefix "" is the bucket's top; a path is absolute and normalised. */
@@ -121,12 +130,22 @@ export function parseStoreUrl(text: string): StoreUrl | null {
     return null;
   if (url.protocol === "file:") {
     if (url.host !== "" || !text.startsWith("file:///") || /%2f|%00/i.test(text)) return null;
-    return { kind: "file", path: fileURLToPath(url) };
+    const path = pathOf(url);
+    return path === null ? null : { kind: "file", path };
   }
   if (url.protocol !== "s3:" || !bucketPattern.test(url.host)) return null;
   const prefix = url.pathname.replace(/^\//, "").replace(/\/$/, "");
   if (prefix !== "" && (!prefixPattern.test(prefix) || prefix.length > 400)) return null;
   return { kind: "s3", bucket: url.host, prefix };
+}
+
+/** Null where a `%` escapes nothing. */
+function pathOf(url: URL): string | null {
+  try {
+    return fileURLToPath(url);
+  } catch {
+    return null;
+  }
 }
 
 function isPlainEndpoint(text: string): boolean {

@@ -30,3 +30,8 @@ export function serverSideOf(encryption: S3Settings["encryption"]): {
   if (encryption.type === "AES256" || encryption.keyId === undefined) return { ServerSideEncryption: encryption.type };
   return { ServerSideEncryption: encryption.type, SSEKMSKeyId: encryption.keyId };
 }
+
+/** For people. */
+export function addressOf({ bucket, prefix, endpoint }: S3Settings): string {
+  return `s3://${bucket}${prefix === "" ? "" : `/${prefix}`} at ${endpoint}`;
+}

@@ -9,24 +9,34 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { SkepError } from "../errors.ts";
 import { checksumsOf, type Checksums } from "./body.ts";
 import { refuseTogether, type Refusal } from "./delete-errors.ts";
+import { keptVersions } from "./kept-versions.ts";
 import { checkKey, checkPrefix } from "./key.ts";
 import { checkRange, checkSize, refuseLock } from "./limits.ts";
 import type { StoreCredentials } from "./location.ts";
 import { probeKey, raceCreation } from "./probe.ts";
 import { retried, withDeadline, type RetryPlan } from "./retry.ts";
-import {
+import type {
   S3Door,
-  type S3ObjectInfo,
-  type S3Page,
-  type S3Put,
-  type S3PutOutcome,
-  type S3Version,
-  type S3VersionsMarker,
-  type S3VersionsPage,
+  S3ObjectInfo,
+  S3Page,
+  S3Put,
+  S3PutOutcome,
+  S3Version,
+  S3VersionsMarker,
+  S3VersionsPage,
 } from "./s3.ts";
-import type { S3Settings } from "./s3-settings.ts";
+import { addressOf, type S3Settings } from "./s3-settings.ts";
 import { Slots } from "./slots.ts";
-import type { ObjectHead, ObjectInfo, ObjectKey, PutOptions, Store, StoreAbilities, Stored } from "./store.ts";
+import type {
+  ObjectHead,
+  ObjectInfo,
+  ObjectKey,
+  ObjectVersion,
+  PutOptions,
+  Store,
+  StoreAbilities,
+  Stored,
+} from "./store.ts";
 
 export interface S3Patience extends RetryPlan {
   /** One request without its bytes. */
@@ -53,15 +63,18 @@ type Act<T> = (signal: AbortSignal) => Promise<T>;
 
 export class S3Store implements Store {
   readonly address: string;
-  readonly #door: S3Door;
+  readonly #settings: S3Settings;
+  readonly #credentials: StoreCredentials;
+  #opened: Promise<S3Door> | null = null;
   readonly #slots: Slots;
   readonly #patience: S3Patience;
   /** Null: not proven either way. */
   #creationExcludes: boolean | null = null;
 
   constructor(settings: S3Settings, credentials: StoreCredentials, patience: S3Patience = defaultPatience) {
-    this.#door = new S3Door(settings, credentials);
-    this.address = this.#door.address;
+    this.#settings = settings;
+    this.#credentials = credentials;
+    this.address = addressOf(settings);
     this.#slots = new Slots(settings.connections);
     this.#patience = patience;
   }
@@ -85,22 +98,31 @@ export class S3Store implements Store {
     return await this.put(key, bytes, options);
   }
 
-  async get(key: ObjectKey, maxBytes: number, signal?: AbortSignal): Promise<Uint8Array | null> {
+  async get(
+    key: ObjectKey,
+    maxBytes: number,
+    signal?: AbortSignal,
+    versionId: string | null = null,
+  ): Promise<Uint8Array | null> {
     checkKey(key);
-    return await this.#patiently(`get ${key}`, maxBytes, signal, (inner) => this.#door.get(key, maxBytes, inner));
+    return await this.#patiently(`get ${key}`, maxBytes, signal, async (inner) =>
+      (await this.#door()).get(key, versionId, maxBytes, inner),
+    );
   }
 
   async getRange(key: ObjectKey, start: number, end: number, signal?: AbortSignal): Promise<Uint8Array | null> {
     checkRange(checkKey(key), start, end, this.address);
     if (start === end) return (await this.head(key, signal)) === null ? null : new Uint8Array();
-    return await this.#patiently(`get ${key}`, end - start, signal, (inner) =>
-      this.#door.getRange(key, start, end, inner),
+    return await this.#patiently(`get ${key}`, end - start, signal, async (inner) =>
+      (await this.#door()).getRange(key, start, end, inner),
     );
   }
 
   async head(key: ObjectKey, signal?: AbortSignal): Promise<ObjectHead | null> {
     checkKey(key);
-    const found = await this.#patiently(`look at ${key}`, 0, signal, (inner) => this.#door.head(key, inner));
+    const found = await this.#patiently(`look at ${key}`, 0, signal, async (inner) =>
+      (await this.#door()).head(key, inner),
+    );
     if (found === null) return null;
     const { sizeBytes, storedAt, versionId, lockedUntil } = found;
     return { key, sizeBytes, storedAt, versionId, lockedUntil };
@@ -108,8 +130,8 @@ export class S3Store implements Store {
 
   async lock(key: ObjectKey, versionId: string | null, until: number, signal?: AbortSignal): Promise<void> {
     checkKey(key);
-    const isLocked = await this.#patiently(`lock ${key}`, 0, signal, (inner) =>
-      this.#door.lock(key, versionId, until, inner),
+    const isLocked = await this.#patiently(`lock ${key}`, 0, signal, async (inner) =>
+      (await this.#door()).lock(key, versionId, until, inner),
     );
     if (!isLocked) throw refuseLock(key, this.address);
   }
@@ -125,13 +147,21 @@ export class S3Store implements Store {
   }
 
   async *listDeleted(prefix: string, signal?: AbortSignal): AsyncGenerator<ObjectKey> {
+    for await (const { deleted } of this.#versionPages(prefix, signal)) yield* deleted;
+  }
+
+  async *listVersions(prefix: string, signal?: AbortSignal): AsyncGenerator<ObjectVersion> {
+    yield* keptVersions(this.#versionPages(prefix, signal));
+  }
+
+  async *#versionPages(prefix: string, signal: AbortSignal | undefined): AsyncGenerator<S3VersionsPage> {
     checkPrefix(prefix);
     let from: S3VersionsMarker | null = null;
     do {
-      const page: S3VersionsPage = await this.#patiently(`list versions of ${prefix}`, 0, signal, (inner) =>
-        this.#door.listVersions(prefix, from, inner),
+      const page: S3VersionsPage = await this.#patiently(`list versions of ${prefix}`, 0, signal, async (inner) =>
+        (await this.#door()).listVersions(prefix, from, inner),
       );
-      yield* page.deleted;
+      yield page;
       from = page.next;
     } while (from !== null);
   }
@@ -177,13 +207,27 @@ export class S3Store implements Store {
     return { conditionalWrites, versions: hasVersions, objectLock, deletes, destroys };
   }
 
-  close(): Promise<void> {
-    this.#door.close();
-    return Promise.resolve();
+  async close(): Promise<void> {
+    (await this.#opened)?.close();
+  }
+
+  /** Made with the first request: who has a folder, or only asks for help, does not wait for the S3 client to be loaded. */
+  #door(): Promise<S3Door> {
+    this.#opened ??= import("./s3.ts").then(
+      ({ S3Door }) => new S3Door(this.#settings, this.#credentials),
+      (error: unknown) => {
+        // Too many files were open, say: the next request tries again.
+        this.#opened = null;
+        throw error;
+      },
+    );
+    return this.#opened;
   }
 
   async #listPage(prefix: string, from: string | null, signal: AbortSignal | undefined): Promise<S3Page> {
-    return await this.#patiently(`list ${prefix}`, 0, signal, (inner) => this.#door.listPage(prefix, from, inner));
+    return await this.#patiently(`list ${prefix}`, 0, signal, async (inner) =>
+      (await this.#door()).listPage(prefix, from, inner),
+    );
   }
 
   /** Locks a version of the probe's object for two seconds, and waits until it is free again. */
@@ -193,7 +237,7 @@ export class S3Store implements Store {
     signal: AbortSignal | undefined,
   ): Promise<boolean> {
     const look = async (): Promise<S3ObjectInfo | null> =>
-      await this.#patiently(`look at ${key}`, 0, signal, (inner) => this.#door.head(key, inner));
+      await this.#patiently(`look at ${key}`, 0, signal, async (inner) => (await this.#door()).head(key, inner));
     try {
       const found = await look();
       if (found === null) return false;
@@ -212,10 +256,10 @@ export class S3Store implements Store {
 
   /** What the deletion of the probe's object left of it. */
   async #deleteMarks(key: ObjectKey, signal: AbortSignal | undefined): Promise<void> {
-    const marks = await this.#patiently(`list versions of ${key}`, 0, signal, (inner) =>
-      this.#door.listVersions(key, null, inner),
+    const { versions, marks } = await this.#patiently(`list versions of ${key}`, 0, signal, async (inner) =>
+      (await this.#door()).listVersions(key, null, inner),
     );
-    if (marks.versions.length > 0) await this.#deleteAll(marks.versions, signal);
+    if (versions.length + marks.length > 0) await this.#deleteAll([...versions, ...marks], signal);
   }
 
   async #deleteAll(versions: readonly S3Version[], signal: AbortSignal | undefined): Promise<void> {
@@ -227,7 +271,7 @@ export class S3Store implements Store {
     const refused: Refusal[] = [];
     let open = objects;
     const attempt = async (inner: AbortSignal): Promise<void> => {
-      const failed = await this.#door.delete(open, inner);
+      const failed = await (await this.#door()).delete(open, inner);
       refused.push(...failed.filter(({ error }) => error.permanent));
       const passing = failed.filter(({ error }) => !error.permanent);
       const keys = new Set(passing.map(({ key }) => key));
@@ -255,9 +299,9 @@ export class S3Store implements Store {
       checksums ??= await checksumsOf(bytes);
       inner.throwIfAborted();
       try {
-        const outcome = await this.#door.put(key, bytes, { ...put, checksums }, inner);
+        const outcome = await (await this.#door()).put(key, bytes, { ...put, checksums }, inner);
         if (outcome.outcome !== "taken" || isSure) return outcome;
-        const found = await this.#door.head(key, inner);
+        const found = await (await this.#door()).head(key, inner);
         const isOurs = put.token !== undefined && found?.token === put.token;
         return isOurs ? { outcome: "stored", versionId: found.versionId } : outcome;
       } catch (error) {

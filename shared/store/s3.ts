@@ -4,7 +4,6 @@
 // Every object is one PUT whose checksums are known before it leaves: SHA-256 as the signed payload hash, which every
 // server checks, and CRC32, which AWS and MinIO keep; the CRC32 also goes along as metadata, so that a get can check
 // it on servers that keep none (Ceph 18).
-import { Agent as HttpAgent } from "node:http";
 import { Agent as HttpsAgent } from "node:https";
 import { Readable } from "node:stream";
 import {
@@ -19,12 +18,13 @@ import {
   type StorageClass,
 } from "@aws-sdk/client-s3";
 import { SkepError } from "../errors.ts";
+import { Agent as HttpAgent } from "../node-http.ts";
 import { crc32Of, readBody, type Checksums } from "./body.ts";
 import { refuseLarger } from "./limits.ts";
 import type { StoreCredentials } from "./location.ts";
 import { explainS3Failure, readS3Failure } from "./s3-errors.ts";
 import { S3Names } from "./s3-names.ts";
-import { serverSideOf, type S3Settings } from "./s3-settings.ts";
+import { addressOf, serverSideOf, type S3Settings } from "./s3-settings.ts";
 import type { ObjectHead, ObjectInfo, ObjectKey } from "./store.ts";
 
 export interface S3Put {
@@ -57,8 +57,9 @@ export interface S3Version {
 }
 
 export interface S3VersionsPage {
-  /** Versions and deletion marks. */
   versions: S3Version[];
+  /** Of deletions. */
+  marks: S3Version[];
   /** Keys whose newest is a deletion mark. */
   deleted: ObjectKey[];
   next: S3VersionsMarker | null;
@@ -70,6 +71,7 @@ export interface S3VersionsMarker {
 
 /** What servers answer to a lock where the bucket was made without. */
 const lacksLock = new Set(["InvalidRequest", "ObjectLockConfigurationNotFoundError", "NotImplemented"]);
+const absent = new Set(["NoSuchKey", "NoSuchVersion"]);
 const crcName = "skep-crc32";
 const tokenName = "skep-put";
 
@@ -83,10 +85,9 @@ export class S3Door {
   readonly #customerKey: { SSECustomerAlgorithm?: string; SSECustomerKey?: string };
 
   constructor(settings: S3Settings, credentials: StoreCredentials) {
-    const { bucket, prefix, endpoint } = settings;
-    this.address = `s3://${bucket}${prefix === "" ? "" : `/${prefix}`} at ${endpoint}`;
+    this.address = addressOf(settings);
     this.#settings = settings;
-    this.#names = new S3Names(prefix);
+    this.#names = new S3Names(settings.prefix);
     const { accessKeyId, secretAccessKey, sessionToken, customerKey } = credentials;
     this.#secrets = [secretAccessKey, sessionToken ?? "", accessKeyId, customerKey ?? ""];
     this.#customerKey =
@@ -130,9 +131,15 @@ export class S3Door {
   }
 
   /** Null where there is none. Length and checksum are checked: SKEP_STORE_CORRUPT where they do not fit. */
-  async get(key: ObjectKey, maxBytes: number, signal: AbortSignal): Promise<Uint8Array | null> {
+  async get(
+    key: ObjectKey,
+    versionId: string | null,
+    maxBytes: number,
+    signal: AbortSignal,
+  ): Promise<Uint8Array | null> {
     try {
-      const command = new GetObjectCommand({ ...this.#object(key), ...this.#customerKey });
+      const version = versionId === null ? {} : { VersionId: versionId };
+      const command = new GetObjectCommand({ ...this.#object(key), ...this.#customerKey, ...version });
       const { Body, ContentLength, Metadata } = await this.#client.send(command, { abortSignal: signal });
       const bytes = await readBody(asReadable(Body), ContentLength ?? null, maxBytes, signal);
       if (bytes === null) throw refuseLarger(key, ContentLength ?? maxBytes + 1, maxBytes, this.address);
@@ -143,7 +150,7 @@ export class S3Door {
       }
       return bytes;
     } catch (error) {
-      if (readS3Failure(error).name === "NoSuchKey") return null;
+      if (absent.has(readS3Failure(error).name)) return null;
       throw this.#explain(error, `get ${key}`);
     }
   }
@@ -248,17 +255,20 @@ export class S3Door {
         ...(from?.versionId === undefined ? {} : { VersionIdMarker: from.versionId }),
       });
       const answer = await this.#client.send(command, { abortSignal: signal });
-      const marks = answer.DeleteMarkers ?? [];
-      const versions = [...(answer.Versions ?? []), ...marks].flatMap(({ Key, VersionId }) => {
+      const named = ({ Key, VersionId }: { Key?: string | undefined; VersionId?: string | undefined }): S3Version[] => {
         const key = this.#names.ofList(Key);
         return key === null || VersionId === undefined ? [] : [{ key, versionId: VersionId }];
-      });
-      const deleted = marks.flatMap(({ Key, IsLatest }) => (IsLatest === true ? (this.#names.ofList(Key) ?? []) : []));
+      };
+      const marks = (answer.DeleteMarkers ?? []).flatMap(named);
+      const versions = (answer.Versions ?? []).flatMap(named);
+      const deleted = (answer.DeleteMarkers ?? []).flatMap(({ Key, IsLatest }) =>
+        IsLatest === true ? (this.#names.ofList(Key) ?? []) : [],
+      );
       const { IsTruncated, NextKeyMarker = "", NextVersionIdMarker: versionId } = answer;
-      if (IsTruncated !== true) return { versions, deleted, next: null };
+      if (IsTruncated !== true) return { versions, marks, deleted, next: null };
       const next = { key: decodeURIComponent(NextKeyMarker), versionId };
       if (next.key === "" || (next.key === from?.key && versionId === from.versionId)) throw this.#endless(prefix);
-      return { versions, deleted, next };
+      return { versions, marks, deleted, next };
     } catch (error) {
       throw this.#explain(error, `list versions of ${prefix}`);
     }

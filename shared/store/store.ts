@@ -29,6 +29,12 @@ export interface ObjectHead extends ObjectInfo {
   lockedUntil: string | null;
 }
 
+/** One of those that the store keeps of a key. */
+export interface ObjectVersion {
+  key: ObjectKey;
+  versionId: string;
+}
+
 export interface Stored {
   sizeBytes: number;
   /** Where the store keeps versions: the version that this put made; else null. */
@@ -64,8 +70,11 @@ export interface Store {
   put(key: ObjectKey, bytes: Uint8Array, options?: PutOptions): Promise<Stored>;
   /** Writes one whole object unless the key is taken: null when it is. */
   putIfAbsent(key: ObjectKey, bytes: Uint8Array, options?: PutOptions): Promise<Stored | null>;
-  /** The whole object; null where there is none. Refuses an object larger than maxBytes (SKEP_STORE_TOO_LARGE). */
-  get(key: ObjectKey, maxBytes: number, signal?: AbortSignal): Promise<Uint8Array | null>;
+  /**
+   * The whole object, or that version of it; null where there is none. Refuses an object larger than maxBytes
+   * (SKEP_STORE_TOO_LARGE). `versionId` as listVersions tells it.
+   */
+  get(key: ObjectKey, maxBytes: number, signal?: AbortSignal, versionId?: string): Promise<Uint8Array | null>;
   /** Bytes [start, end) of an object; shorter only where the object ends; null where there is none. */
   getRange(key: ObjectKey, start: number, end: number, signal?: AbortSignal): Promise<Uint8Array | null>;
   /** Null where there is none. */
@@ -77,6 +86,11 @@ export interface Store {
    * Throws SKEP_STORE_DENIED, or SKEP_STORE_FAILED for good, where it tells nothing of them to these credentials.
    */
   listDeleted(prefix: string, signal?: AbortSignal): AsyncIterable<ObjectKey>;
+  /**
+   * The versions that are kept of all keys with the prefix, deletion marks left out: by key, those of one from the newest to
+   * the oldest. None where the store keeps no versions; throws as listDeleted.
+   */
+  listVersions(prefix: string, signal?: AbortSignal): AsyncIterable<ObjectVersion>;
   /** Deleting what is not there is no error. What could not be deleted is named in one error, after all were tried. */
   delete(keys: readonly ObjectKey[], signal?: AbortSignal): Promise<void>;
   /**

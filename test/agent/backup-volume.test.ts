@@ -3,6 +3,7 @@ import { backupVolume } from "../../agent/backup-volume.ts";
 import type { AgentContext } from "../../agent/context.ts";
 import { connectDocker } from "../../agent/docker.ts";
 import { Journal } from "../../agent/journal.ts";
+import { Watches } from "../../agent/quiesce/watches.ts";
 import { Moments } from "../../agent/moment/moments.ts";
 import type { Job, TaskOf } from "../../shared/contract/job.ts";
 
@@ -23,7 +24,8 @@ describe("the backup of a volume", () => {
     };
     const attempt = { jobId: "job", number: 1, signal: new AbortController().signal, onProgress: () => undefined };
     const context = { docker: connectDocker("/nowhere/docker.sock"), mountedAt: null } as unknown as AgentContext;
-    const thrown: unknown = await backupVolume({} as Job, task, context, { journal, moments }, attempt).catch(
+    const tools = { journal, moments, watches: new Watches() };
+    const thrown: unknown = await backupVolume({} as Job, task, context, tools, attempt).catch(
       (error: unknown) => error,
     );
     expect(thrown).to.have.property("code", "SKEP_DOCKER_UNREACHABLE");

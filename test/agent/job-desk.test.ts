@@ -7,7 +7,8 @@ import type { Enrolled } from "../../agent/enrolment.ts";
 import { JobDesk } from "../../agent/job-desk.ts";
 import { Journal } from "../../agent/journal.ts";
 import type { NodeIdentity } from "../../agent/node-identity.ts";
-import type { Job, TaskResult } from "../../shared/contract/job.ts";
+import type { Job } from "../../shared/contract/job.ts";
+import type { TaskResult } from "../../shared/contract/task-result.ts";
 import { openResult, signJob, type SealedResult } from "../../shared/contract/signed-job.ts";
 import { deriveWriterKeys } from "../../shared/repository/keys.ts";
 import { generateSigningKeyPair } from "../../shared/repository/signature.ts";
@@ -82,7 +83,7 @@ describe("the desk where jobs from the queue come in", () => {
     };
   }
   const carry = (job: Job, id = job.id, key = controller.privateKey): Promise<SealedResult> =>
-    desk.carry({ id, data: signJob(job, key), onProgress: () => undefined });
+    desk.carry({ id, data: signJob(job, key), isLast: false, onProgress: () => undefined });
   const failureOf = (promise: Promise<unknown>): Promise<unknown> =>
     promise.then(
       () => null,
@@ -112,7 +113,7 @@ describe("the desk where jobs from the queue come in", () => {
   it("refuses what somebody without the controller's key pushed into the queue", async () => {
     const thief = generateSigningKeyPair().privateKey;
     expect(await failureOf(carry(makeJob(), "job-1", thief))).to.include({ code: "SKEP_SIGNATURE_INVALID" });
-    const unsigned = desk.carry({ id: "job-1", data: makeJob(), onProgress: () => undefined });
+    const unsigned = desk.carry({ id: "job-1", data: makeJob(), isLast: false, onProgress: () => undefined });
     expect(await failureOf(unsigned)).to.include({ code: "SKEP_JOB_INVALID" });
     expect(executions).to.have.length(0);
   });

@@ -1,6 +1,6 @@
-// npm run bench -- --case raft: how fast a swarm's log is proven, all of it decrypted and applied. For logs of records of
-// several lengths (swarm's own are some hundred bytes to some thousand), and for a small swarm: two preallocated
-// segments of 64 MB, nearly all zeros, verified and copied. Medians, with CPU time beside wall time.
+// npm run bench -- --case raft: how fast a swarm's log is proven, all of it decrypted and applied. For a log as a swarm of
+// a thousand services writes it while they are updated, for logs of entries of one length each, and for a small swarm:
+// two preallocated segments of 64 MB, nearly all zeros, verified and copied. Medians, with CPU time beside wall time.
 import { createWriteStream } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -13,9 +13,11 @@ import { copySwarmDirectory } from "../../shared/raft/copy.ts";
 import { readSwarm } from "../../shared/raft/read-swarm.ts";
 import { sealRecord } from "../../shared/raft/sealed-record.ts";
 import { directoryFiles } from "../../shared/raft/swarm-files.ts";
+import { encodeMessage } from "../../shared/raft/swarmkit/message-types.ts";
 import { generateAgeIdentity, makeAgeHeader } from "../../shared/repository/age.ts";
 import { archiveStream } from "../../shared/repository/archive-stream.ts";
-import { dek, plainWal, request, syntheticSwarm } from "../shared/raft/synthetic-swarm.ts";
+import { dek, plainWal, syntheticSwarm } from "../shared/raft/synthetic-swarm.ts";
+import { configRequests, serviceRequests, type Actions } from "./swarm-requests.ts";
 
 const { values } = parseArgs({
   options: {
@@ -36,17 +38,21 @@ interface Measured {
   cpuMs: number;
 }
 
-/** Bytes of the service spec or config in each entry. */
+/** Of the config in each entry. */
 const contentBytes = [200, 2_000, 50_000];
 const segmentBytes = 64_000_000;
 
 const folder = await mkdtemp(join(tmpdir(), "skep-bench-raft-"));
 try {
   const results: Measured[] = [];
-  for (const bytes of contentBytes) {
-    const directory = join(folder, `log-${bytes}`);
-    const sizeBytes = await writeLog(directory, bytes);
-    results.push(await measure(`verify, entries of ${bytes} bytes`, sizeBytes, () => verify(directory)));
+  const logs: [string, Iterable<Actions>][] = [
+    ["a thousand services, updated", serviceRequests(1000)],
+    ...contentBytes.map((bytes): [string, Iterable<Actions>] => [`entries of ${bytes} bytes`, configRequests(bytes)]),
+  ];
+  for (const [what, requests] of logs) {
+    const directory = join(folder, "log");
+    const sizeBytes = await writeLog(directory, requests);
+    results.push(await measure(`verify, ${what}`, sizeBytes, () => verify(directory)));
     await rm(directory, { recursive: true });
   }
   const small = join(folder, "small");
@@ -76,7 +82,8 @@ async function measure(what: string, sizeBytes: number, act: () => Promise<numbe
 }
 
 async function verify(directory: string): Promise<null> {
-  await readSwarm(directoryFiles(directory));
+  const { store } = await readSwarm(directoryFiles(directory));
+  if (store.anomalyCount > 0) throw new Error(`not a log as an engine writes it: ${store.anomalies[0] ?? ""}`);
   return null;
 }
 
@@ -96,21 +103,22 @@ async function store(directory: string): Promise<number> {
   return file.bytesWritten;
 }
 
-/** A log of configs of that many bytes each, made and removed in turn; the bytes that it uses. */
-async function writeLog(directory: string, bytes: number): Promise<number> {
+/** A log of the requests, each committed by itself; the bytes that it uses. */
+async function writeLog(directory: string, requests: Iterable<Actions>): Promise<number> {
   const wal = plainWal(2);
-  let written = 0;
-  for (let index = 3; written < logBytes; index++) {
-    const id = `config-${index - ((index + 1) % 2)}`;
-    const spec = { annotations: { name: id }, data: Buffer.alloc(bytes, index) };
-    const plain = request(index, [{ case: "config", value: { id, spec } }], index % 2 === 1 ? 1 : 3);
-    const data = sealRecord(plain, dek);
+  let index = 2;
+  let sealedBytes = 0;
+  for (const action of requests) {
+    if (sealedBytes >= logBytes) break;
+    index++;
+    const data = sealRecord(encodeMessage("InternalRaftRequest", { id: BigInt(index), action }), dek);
     wal.entry(index, data).state(index);
-    written += data.length + 80;
-    if (written % segmentBytes < data.length) wal.cut(index + 1);
+    sealedBytes += data.length;
+    if (sealedBytes % segmentBytes < data.length) wal.cut(index + 1);
   }
-  await writeFiles(directory, await syntheticSwarm(wal.finish()));
-  return written;
+  const segments = wal.finish();
+  await writeFiles(directory, await syntheticSwarm(segments));
+  return segments.reduce((sum, { bytes }) => sum + bytes.length, 0);
 }
 
 async function writeSmall(directory: string): Promise<void> {

@@ -8,8 +8,10 @@ import { policySchema, type Policy } from "../../controller/policy.ts";
 import { Repository } from "../../controller/repository.ts";
 import { RunBook } from "../../controller/run-book.ts";
 import { runKind } from "../../controller/runs.ts";
+import { SkepError } from "../../shared/errors.ts";
 import { makeLogger } from "../../shared/log.ts";
 import { forgetRuns } from "../../shared/repository/upkeep/forget.ts";
+import { withVersions } from "../shared/store/versioned.ts";
 import { makePlace, type Place } from "../shared/repository/snapshots.ts";
 import { appenderOf, backUpRun, keysUnder, makeNode, runsOf } from "../shared/repository/upkeep/repository-of-runs.ts";
 
@@ -22,6 +24,7 @@ describe("the caretaker", () => {
   let flows: FlowView[];
   let caretaker: Caretaker;
   let retention: Policy["retention"];
+  let policies: ConstructorParameters<typeof Caretaker>[0]["policies"];
   const ids: string[] = [];
 
   before(async () => {
@@ -38,7 +41,7 @@ describe("the caretaker", () => {
     await book.load();
     const policy = policySchema.parse({ version: 1, retention: { last: 2 } });
     ({ retention } = policy);
-    const policies = { inForce: { version: 1, createdAt: new Date().toISOString(), policy } };
+    policies = { inForce: { version: 1, createdAt: new Date().toISOString(), policy }, doubt: null };
     const queue = { openFlows: () => Promise.resolve(flows) };
     caretaker = new Caretaker({ repository, policies, book, queue, log });
   });
@@ -53,8 +56,16 @@ describe("the caretaker", () => {
     expect(await keysUnder(place.store, "")).to.deep.equal(before);
   });
 
-  it("forgets by the policy and prunes, once a day, and the book follows", async () => {
+  it("gives nothing up under a policy above which a newer one may have been put over", async () => {
     flows = [];
+    policies.doubt = new SkepError({ code: "SKEP_POLICY_UNPROVEN", message: "policy/2", permanent: true });
+    const before = await keysUnder(place.store, "");
+    await caretaker.look(signal);
+    policies.doubt = null;
+    expect(await keysUnder(place.store, "")).to.deep.equal(before);
+  });
+
+  it("forgets by the policy and prunes, once a day, and the book follows", async () => {
     await caretaker.look(signal);
     expect((await runsOf(place)).map(({ id }) => id)).to.deep.equal(ids.slice(0, 2));
     expect(book.summaries.map(({ id }) => id)).to.deep.equal(ids.slice(0, 2));
@@ -107,6 +118,23 @@ describe("the caretaker", () => {
     await place.store.put(key, bytes);
     await caretaker.look(signal);
     expect(book.isCutOff).to.be.false;
+  });
+
+  it("knows its newest run by its first version where something was put over it, tells of that once, and goes on", async () => {
+    const { store } = withVersions(place.store);
+    const run = await backUpRun({ ...place, store }, makeNode(place, "node1"));
+    const versioned = new RunBook(await Repository.open(store, place.made.controllerKey), makeLogger("test", "fatal"));
+    await versioned.load();
+    const key = (await keysUnder(store, "runs/")).at(-1) ?? "";
+    await store.put(key, Buffer.from("not ours"));
+    for (let looks = 0; looks < 2; looks++) {
+      await versioned.look();
+      expect(versioned.isCutOff).to.be.false;
+      expect(Array.from(versioned.foreign, (foreign) => foreign.key)).to.deep.equal([key]);
+    }
+    await versioned.load();
+    expect(versioned.summaries[0]?.id).to.equal(run.id);
+    await place.store.delete([key]);
   });
 
   it("leaves a store alone whose creations do not exclude each other", async () => {

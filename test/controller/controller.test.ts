@@ -11,10 +11,13 @@ import { Repository } from "../../controller/repository.ts";
 import { makeLogger } from "../../shared/log.ts";
 import { generateAgeIdentity } from "../../shared/repository/age.ts";
 import { deriveWriterKey } from "../../shared/repository/keys.ts";
+import { maxNamedForeign } from "../../shared/repository/foreign.ts";
+import { layout } from "../../shared/repository/layout.ts";
 import { decryptAge } from "../../shared/repository/open/age.ts";
 import { publicKeyOf, verifyPayload } from "../../shared/repository/signature.ts";
 import { enrolmentGrantSchema } from "../../shared/contract/queues.ts";
-import { runNode, SwarmOfFakes, until, type Daemon } from "./swarm-of-fakes.ts";
+import { withVersions } from "../shared/store/versioned.ts";
+import { kill, runNode, SwarmOfFakes, until, type Daemon } from "./swarm-of-fakes.ts";
 
 const log = makeLogger("test", "silent");
 
@@ -50,7 +53,9 @@ describe("the controller", function () {
   const raftRuns = async () => (await swarm.accepted()).filter((line) => line.endsWith(" raft")).length;
 
   describe("and its schedules", () => {
-    const minutely = { schedules: [{ name: "minutely", cron: "* * * * *", timeZone: "UTC" }] };
+    /** Due every minute of the three hours before this one, and then not before tomorrow. */
+    const hours = [3, 2, 1].map((ago) => (new Date().getUTCHours() + 24 - ago) % 24);
+    const minutely = { schedules: [{ name: "minutely", cron: `* ${hours.join(",")} * * *`, timeZone: "UTC" }] };
 
     /** As if the policy were in force, and nothing had run, since `ageMs` ago. */
     async function inForceSince(ageMs: number): Promise<void> {
@@ -64,7 +69,6 @@ describe("the controller", function () {
       await inForceSince(24 * 3600_000);
       await enrolled("m1");
       await swarm.agent("m1", [runNode("m1")], ["a"]);
-      if (Date.now() % 60_000 > 35_000) await sleep(60_500 - (Date.now() % 60_000));
       const first = await swarm.daemon(minutely);
       const [run] = await until("a run is written", async () => {
         const runs = await first.controller.runs(10);
@@ -82,7 +86,6 @@ describe("the controller", function () {
       await inForceSince(24 * 3600_000);
       await enrolled("m1");
       await swarm.agent("m1", [runNode("m1")], ["a"], { raft: { sleepMs: 800 } });
-      if (Date.now() % 60_000 > 35_000) await sleep(60_500 - (Date.now() % 60_000));
       const { controller } = await swarm.daemon(minutely);
       await until("it runs", async () => (await raftRuns()) === 1);
       const [lost] = await controller.runs(10);
@@ -125,6 +128,18 @@ describe("the controller", function () {
     } finally {
       swarm.redis.resume();
     }
+  });
+
+  it("has a service rolled back by a manager's agent, and tells what that one did or why not", async () => {
+    await enrolled("m1");
+    const first = await swarm.agent("m1", [runNode("m1")], []);
+    // Longer than the second agent takes to start on a busy machine.
+    const { controller } = await swarm.daemon({}, { graceMs: 60_000 });
+    expect(await controller.rollBackService("shop_db")).to.deep.equal({ service: "shop_db", fromRecord: true });
+    await kill(first);
+    await swarm.agent("m1", [runNode("m1")], [], { rollback: { fails: "lasting" } });
+    expect(await codeOf(controller.rollBackService("shop_db"))).to.equal("SKEP_TEST_FAILS");
+    expect((await swarm.accepted()).filter((line) => line.endsWith(" rollback"))).to.have.length(2);
   });
 
   it("tells of a run under way each part with its state", async () => {
@@ -185,7 +200,35 @@ describe("the controller", function () {
       expect(await codeOf(controller.startRun(null))).to.equal("SKEP_POLICY_MISSING");
     });
 
-    it("refuses one that was put into the store by another", async () => {
+    it("starts, backs up and tells beside what somebody else put above it, above enrolments and the repository object", async () => {
+      await (await swarm.daemon({ limits: { nodesAtOnce: 1 } })).end();
+      await enrolled("m1");
+      const store = swarm.openStore();
+      const last = 9_999_999_999;
+      const foreign = [layout.repository(2), layout.repository(last), layout.policy(last), layout.agent("m1", last)];
+      for (const key of foreign) await store.put(key, Buffer.from("not ours"));
+      for (let below = 1; below <= maxNamedForeign; below++) {
+        await store.put(layout.agent("m1", last - below), Buffer.from("not ours"));
+      }
+      await store.close();
+      await swarm.agent("m1", [runNode("m1")], ["a"]);
+      const { controller } = await swarm.daemon({ limits: { nodesAtOnce: 2 } });
+      expect((await controller.policy()).version).to.equal(2);
+      expect((await controller.agents()).map(({ nodeId, state }) => `${nodeId} ${state}`)).to.deep.equal([
+        "m1 enrolled",
+      ]);
+      const id = await controller.startRun(null);
+      await until("the run is written", async () =>
+        (await controller.runs(1)).some((run) => run.id === id && run.status === "done"),
+      );
+      const findings = await controller.doctor();
+      const told = findings.filter(({ message }) => message.includes("does not count"));
+      expect(told.map(({ message }) => /lies at (\S+) now/.exec(message)?.[1])).to.include.members(foreign);
+      expect(told).to.have.length(maxNamedForeign);
+      expect(findings.map(({ message }) => message).join()).to.contain("more objects do not count");
+    });
+
+    it("refuses one of another shape, though it is of this repository", async () => {
       const repository = await Repository.open(swarm.openStore(), swarm.key);
       await putPolicy(repository.catalogue, { format: 1 });
       await repository.store.close();
@@ -230,6 +273,50 @@ describe("the controller", function () {
       await enrolments.approve("n1", fingerprintOf(second.recipient), Date.now());
       expect(await codeOf(enrolments.answer(request(second.recipient), Date.now()))).to.equal("no error");
       expect(await codeOf(enrolments.answer(request(first.recipient), Date.now()))).to.equal("SKEP_ENROLMENT_CHANGED");
+    });
+
+    it("trusts no first key of a node whose enrolment somebody put something over, until a person approves it", async () => {
+      const [first, second] = [await generateAgeIdentity(), await generateAgeIdentity()];
+      await enrolments.answer(request(first.recipient), Date.now());
+      await repository.store.put(layout.agent("n1", 1), Buffer.from("not ours"));
+      enrolments = new Enrolments(repository, new Agents(1000), log);
+      await enrolments.load();
+      expect(enrolments.enrolled.size).to.equal(0);
+      expect([...repository.foreign].map(({ key }) => key)).to.deep.equal([layout.agent("n1", 1)]);
+      expect(await codeOf(enrolments.answer(request(second.recipient), Date.now()))).to.equal("SKEP_ENROLMENT_CHANGED");
+      expect(await codeOf(enrolments.answer(request(first.recipient), Date.now()))).to.equal("SKEP_ENROLMENT_CHANGED");
+      await enrolments.approve("n1", fingerprintOf(first.recipient), Date.now());
+      expect(await codeOf(enrolments.answer(request(first.recipient), Date.now()))).to.equal("no error");
+    });
+
+    it("hands a key that was replaced nothing where something was put over the one that replaced it, and far above stops nobody", async () => {
+      const [stolen, second] = [await generateAgeIdentity(), await generateAgeIdentity()];
+      await enrolments.answer(request(stolen.recipient), Date.now());
+      const afterRestart = async (of = repository): Promise<void> => {
+        enrolments = new Enrolments(of, new Agents(1000), log);
+        await enrolments.load();
+      };
+      await repository.store.put(layout.agent("n1", 9_999_999_999), Buffer.from("not ours"));
+      await afterRestart();
+      expect(await codeOf(enrolments.answer(request(stolen.recipient), Date.now()))).to.equal("no error");
+      const { store, expire } = withVersions(repository.store);
+      const versioned = await Repository.open(store, swarm.key);
+      await afterRestart(versioned);
+      await codeOf(enrolments.answer(request(second.recipient), Date.now()));
+      await enrolments.approve("n1", fingerprintOf(second.recipient), Date.now());
+      await store.put(layout.agent("n1", 2), Buffer.from("not ours"));
+      // The store knows what was there.
+      await afterRestart(versioned);
+      expect(await codeOf(enrolments.answer(request(stolen.recipient), Date.now()))).to.equal("SKEP_ENROLMENT_CHANGED");
+      expect(await codeOf(enrolments.answer(request(second.recipient), Date.now()))).to.equal("no error");
+      // And where it does not, a person has to say.
+      expire(layout.agent("n1", 2));
+      await afterRestart(versioned);
+      for (const { recipient } of [stolen, second]) {
+        expect(await codeOf(enrolments.answer(request(recipient), Date.now()))).to.equal("SKEP_ENROLMENT_CHANGED");
+      }
+      await enrolments.approve("n1", fingerprintOf(second.recipient), Date.now());
+      expect(await codeOf(enrolments.answer(request(second.recipient), Date.now()))).to.equal("no error");
     });
 
     it("trusts one of two first keys that come at the same time", async () => {

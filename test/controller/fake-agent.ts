@@ -6,7 +6,8 @@ import { Redis } from "ioredis";
 import { appendFileSync } from "node:fs";
 import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Job, TaskResult, TaskResultOf } from "../../shared/contract/job.ts";
+import type { Job } from "../../shared/contract/job.ts";
+import type { TaskResult, TaskResultOf } from "../../shared/contract/task-result.ts";
 import { agentKey, queueNames, queuePrefix, type Heartbeat } from "../../shared/contract/queues.ts";
 import { openJob, sealResult } from "../../shared/contract/signed-job.ts";
 import { encodeErrorMessage, SkepError } from "../../shared/errors.ts";
@@ -36,8 +37,13 @@ export interface FakeAgentOptions {
   volumes: [string, string | null][];
   images?: TaskResultOf<"node">["images"];
   services?: TaskResultOf<"definitions">["services"];
+  /** What its watches saw. */
+  broken?: TaskResultOf<"prove">["broken"];
   /** What a job does beside: by `kind` or `volume:NAME`. */
-  does: Record<string, { sleepMs?: number; fails?: "passing" | "lasting"; forgets?: Forgets; stops?: boolean }>;
+  does: Record<
+    string,
+    { sleepMs?: number; fails?: "passing" | "lasting"; forgets?: Forgets; stops?: boolean; mute?: true }
+  >;
 }
 
 async function* of<T>(value: T): AsyncGenerator<T> {
@@ -126,7 +132,9 @@ async function main(options: FakeAgentOptions): Promise<void> {
       case "volume": {
         const { manifest, refs } = await snapshotOf(task.volume);
         const name = `${nodeId}/${task.volume}`;
-        return { kind: "volume", part: { ...part("volume", name), volume: factsOf(task.volume), manifest, refs } };
+        const consistency = task.quiet === null ? "not-atomic" : "quiet";
+        const facts = { volume: factsOf(task.volume), consistency } as const;
+        return { kind: "volume", part: { ...part("volume", name), ...facts, manifest, refs } };
       }
       case "dump": {
         const { command, load } = task;
@@ -145,6 +153,10 @@ async function main(options: FakeAgentOptions): Promise<void> {
         };
       case "unpause":
         return { kind: "unpause", quiet: [{ name: `at-${nodeId}`, how: "pause", quietMs: 5 }], commands: [] };
+      case "watch":
+        return { kind: "watch" };
+      case "prove":
+        return { kind: "prove", broken: options.broken ?? [] };
       case "restore-prepare": {
         const usedBy = [{ container: "db.1", serviceId: "dbservice" }];
         const recipient = `age1${"q".repeat(58)}`;
@@ -200,7 +212,10 @@ async function main(options: FakeAgentOptions): Promise<void> {
     const no = new SkepError({ code: "SKEP_TEST_FAILS", message: `${what} fails`, permanent: false, hint: "test" });
     if (does.fails === "passing") throw new Error(encodeErrorMessage(no));
     if (does.fails === "lasting") throw new UnrecoverableError(encodeErrorMessage(no));
-    return sealResult(id, await carry(opened, does.forgets), nodeId, resultKey);
+    const result = await carry(opened, does.forgets);
+    // It did it, and was killed before it could tell.
+    if (does.mute === true) throw new UnrecoverableError(encodeErrorMessage(no));
+    return sealResult(id, result, nodeId, resultKey);
   };
 
   // As the real agent's desk and journal do: a job that the queue lost sight of gets the end of the first run of it.

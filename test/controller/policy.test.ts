@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import fc from "fast-check";
-import { globFits } from "../../controller/policy-glob.ts";
+import { globFits } from "../../controller/name-glob.ts";
 import { decodePolicy, readPolicy, selectsVolume } from "../../controller/policy.ts";
 import { SkepError } from "../../shared/errors.ts";
 

@@ -44,10 +44,76 @@ describe("the queue", function () {
     const queue = rig.openQueue({ run: twoSteps([child("a"), child("b")], []) });
     await queue.openFlow("run", "flow", { step: 0 });
     await ended(queue, "flow");
+    await until("nothing is left", async () => (await leftOf("flow")).length === 0);
+    expect(await queue.openOutcomes("flow")).to.equal(null);
+  });
+
+  /** What Redis has of the children a and b, of what the flow knew of them, and of flows to be tidied up. */
+  const leftOf = async (flow: string): Promise<string[]> => {
     const redis = new Redis(rig.address);
-    const left = (await redis.keys("skep:*")).filter((key) => /:(a|b|flow:.*)$/.test(key));
+    const keys = await redis.keys("skep:*");
     redis.disconnect();
-    expect(left).to.deep.equal([]);
+    return keys.filter((key) => new RegExp(`:(a|b|ending|${flow}:.*)$`).test(key));
+  };
+  const loseLock = async (flow: string): Promise<void> => {
+    const redis = new Redis(rig.address);
+    await redis.del(`skep:controller:${flow}:lock`);
+    redis.disconnect();
+  };
+
+  it("does a flow again that lost its lock just before its end: it finds what its children did, and none is done twice", async () => {
+    const seen: Map<string, ChildOutcome>[] = [];
+    const begun: string[] = [];
+    rig.agent(node1, (id) => {
+      begun.push(id);
+      return Promise.resolve({ from: id });
+    });
+    const last = twoSteps([child("a")], seen);
+    const queue = rig.openQueue({
+      run: async (flow) => {
+        const next = await last(flow);
+        if (seen.length === 1) await loseLock("flow");
+        return next;
+      },
+    });
+    await queue.openFlow("run", "flow", { step: 0 });
+    await until("it was to end", () => Promise.resolve(seen.length === 1));
+    const open = await queue.openOutcomes("flow");
+    if (seen.length === 1) expect(open?.get("a")).to.deep.equal({ state: "done", value: { from: "a" } });
+    await ended(queue, "flow");
+    expect(seen).to.have.length(2);
+    expect(seen[1]).to.deep.equal(seen[0]);
+    expect(begun).to.deep.equal(["a"]);
+    await until("nothing is left", async () => (await leftOf("flow")).length === 0);
+  });
+
+  it("tidies up after a controller that died between a flow's end and that", async () => {
+    rig.agent(node1, () => Promise.resolve({}));
+    const first = rig.openQueue({ run: twoSteps([child("a")], []) });
+    await first.openFlow("run", "flow", { step: 0 });
+    await ended(first, "flow");
+    await until("nothing is left", async () => (await leftOf("flow")).length === 0);
+    await first.close(500);
+    // As it was just after the flow's end.
+    const redis = new Redis(rig.address);
+    await redis.sadd("skep:ending", "flow");
+    await redis.hset("skep:controller:flow:processed", `skep:${node1}:a`, "{}");
+    redis.disconnect();
+    rig.openQueue({ run: twoSteps([], []) });
+    await until("nothing is left", async () => (await leftOf("flow")).length === 0);
+  });
+
+  it("goes on at once with what it is told while it is at work, before it sleeps", async () => {
+    const queue = rig.openQueue({
+      wait: async (flow) => {
+        const { told } = flow.data as { told: boolean };
+        if (told) return { next: "done", result: {} };
+        await queue.tellFlow("w", { told: true });
+        return { next: "later", at: Date.now() + 60_000 };
+      },
+    });
+    await queue.openFlow("wait", "w", { told: false });
+    expect((await ended(queue, "w")).state).to.equal("done");
   });
 
   it("tries a child again with back-off, and counts its attempts", async () => {
@@ -166,10 +232,9 @@ describe("the queue", function () {
   it("tells the settings of the server, and keeps a text for a while", async () => {
     const queue = rig.openQueue();
     expect(await queue.side.serverSettings()).to.deep.equal({ maxmemoryPolicy: "noeviction", appendOnly: "yes" });
-    await queue.side.keep("x", "text", 300);
+    await queue.side.keep("x", "text", 1000);
     expect(await queue.side.kept("x")).to.equal("text");
-    await sleep(400);
-    expect(await queue.side.kept("x")).to.equal(null);
+    await until("it is kept no longer", async () => (await queue.side.kept("x")) === null);
   });
 
   it("takes for a heartbeat only what that node said in the right shape", async () => {

@@ -1,5 +1,7 @@
 import { expect } from "chai";
-import { runNode, SwarmOfFakes, written } from "./swarm-of-fakes.ts";
+import { Redis } from "ioredis";
+import type { Run, RunNode } from "../../shared/repository/run.ts";
+import { runNode, SwarmOfFakes, until, written } from "./swarm-of-fakes.ts";
 
 describe("a run with volumes that are to be quiet", function () {
   this.timeout(60_000);
@@ -34,6 +36,39 @@ describe("a run with volumes that are to be quiet", function () {
     expect(run.parts.find(({ name }) => name === "m1/other")?.quiet).to.equal(undefined);
   });
 
+  describe("which nodes share", () => {
+    const shared: [string, string][] = [["p1", "nfs:10.0.0.9:/media"]];
+    const runOf = async (broken: { volume: string; why: string }[], nodes: RunNode[]): Promise<Run> => {
+      await swarm.agent("m1", nodes, shared);
+      await swarm.agent("n2", nodes, shared, {}, { broken });
+      const controller = await swarm.controller({ volumes }, ["m1", "n2"]);
+      return written(controller, await controller.runs.command(null, Date.now()));
+    };
+    const partOf = (run: Run): Run["parts"][number] | undefined => run.parts.find(({ name }) => name === "m1/p1");
+
+    it("is quiet on all of them, and each that does not read it says so before anything goes on", async () => {
+      const run = await runOf([], [runNode("m1"), runNode("n2")]);
+      expect(partOf(run)).to.include({ status: "done", consistency: "quiet" });
+      const order = (await swarm.accepted()).slice(-7);
+      expect(order.slice(0, 2).sort()).to.deep.equal(["m1 pause", "n2 pause"]);
+      expect(order.slice(2, 5)).to.deep.equal(["n2 watch", "m1 volume:p1", "n2 prove"]);
+      expect(order.slice(5).sort()).to.deep.equal(["m1 unpause", "n2 unpause"]);
+    });
+
+    it("is not called quiet where one saw it used", async () => {
+      const run = await runOf([{ volume: "p1", why: "container db began to use it" }], [runNode("m1"), runNode("n2")]);
+      expect(partOf(run)).to.include({ status: "partial", consistency: "not-atomic" });
+      expect(partOf(run)?.error).to.include({ code: "SKEP_QUIET_BROKEN" });
+      expect(partOf(run)?.error?.message).to.contain("container db began to use it, on n2");
+    });
+
+    it("is not called quiet where one was not asked", async () => {
+      const run = await runOf([], [runNode("m1"), runNode("n2"), runNode("n3", "down")]);
+      expect(partOf(run)).to.include({ status: "partial", consistency: "not-atomic" });
+      expect(partOf(run)?.error?.message).to.contain("on n3");
+    });
+  });
+
   it("is partial where a node could not be paused: its volumes are taken all the same, and all is let go", async () => {
     const nodes = [runNode("m1"), runNode("n2")];
     await swarm.agent("m1", nodes, ["p1"], { pause: { fails: "lasting" } });
@@ -49,6 +84,23 @@ describe("a run with volumes that are to be quiet", function () {
       "m1 unpause",
       "n2 unpause",
     ]);
+  });
+
+  it("lets go at once what it had made quiet when Redis lost it", async () => {
+    await swarm.agent("m1", [runNode("m1")], ["p1"], { "volume:p1": { sleepMs: 1500 } });
+    const controller = await swarm.controller({ volumes }, ["m1"]);
+    const lost = await controller.runs.command(null, Date.now());
+    await until("the volume is read", async () => (await swarm.accepted()).includes("m1 volume:p1"));
+    const redis = new Redis(await swarm.redis.address());
+    await redis.flushall();
+    redis.disconnect();
+    await until("it is let go", async () => (await swarm.accepted()).includes("m1 unpause"));
+    const anew = await until("it is begun anew", () => {
+      const id = controller.runs.inPlaceOf(lost);
+      return Promise.resolve(id !== lost && id);
+    });
+    expect((await written(controller, anew)).status).to.equal("done");
+    expect((await swarm.accepted()).filter((line) => /pause/.test(line))).to.have.length(4);
   });
 
   it("goes on with another controller that finds it half-way, and pauses nothing twice", async () => {

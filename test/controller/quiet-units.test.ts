@@ -5,6 +5,7 @@ import {
   nextOfUnits,
   planUnits,
   unitOrder,
+  volumeTask,
   type QuietUnit,
   type UnitOrder,
 } from "../../controller/quiet-units.ts";
@@ -17,11 +18,10 @@ const quiet = { now: Date.parse("2026-11-21T03:00:00.000Z"), deadlineAt: "2026-1
 
 function job(nodeId: string, name: string, words: VolumeWords, users: string[] = []): [string, VolumeJob] {
   const volume = { name, driver: "local", options: {}, labels: {}, scope: "local" as const };
-  const found = users.map((serviceId) => ({ container: `${serviceId}.1`, serviceId, labels: {} }));
-  return [
-    childId(runId, "volume", nodeId, name),
-    { nodeId, hostname: nodeId, volume, words, faults: [], users: found, isShared: false },
-  ];
+  const found = users.map((serviceId) => ({ nodeId, container: `${serviceId}.1`, serviceId, uses: "all" as const }));
+  const views = [{ nodeId, hostname: nodeId, name }];
+  const rest = { faults: [], speakers: {}, users: found, missing: [], isShared: false, views, unasked: [] };
+  return [childId(runId, "volume", nodeId, name), { nodeId, hostname: nodeId, volume, words, ...rest }];
 }
 const members = (units: QuietUnit[], jobs: Map<string, VolumeJob>): string[][] =>
   units.map((unit) => unit.members.map((id) => jobs.get(id)?.volume.name ?? "").sort()).sort();
@@ -53,7 +53,7 @@ describe("the units of quiet in a run", () => {
       job("n2", "b", { quiesce: "stop" }, ["s1"]),
     ]);
     const plain = jobs.get(childId(runId, "volume", "n1", "a"));
-    plain?.users.push({ container: "db", serviceId: null, labels: {} });
+    plain?.users.push({ nodeId: "n1", container: "db", serviceId: null, uses: "all" });
     const units = planUnits(runId, jobs);
     expect(members(units, jobs)).to.deep.equal([["a"], ["b"]]);
     const told = units.flatMap((unit) =>
@@ -70,11 +70,120 @@ describe("the units of quiet in a run", () => {
     ]);
   });
 
-  it("run the hook of a service once, though it has two volumes", () => {
+  it("run a hook where the label is that says it, and a dump and its load too", () => {
+    const dump = { command: ["dump"] };
+    const [id, plain] = job("n1", "a", { hook: { pre: { command: ["x"] } }, dump, load: dump }, ["web", "db"]);
+    const db = { name: "db", nodeIds: ["n2"] };
+    const views = ["n1", "n2"].map((nodeId) => ({ nodeId, hostname: nodeId, name: "a" }));
+    const said: VolumeJob = { ...plain, views, speakers: { hook: db, dump: db, load: db } };
+    const [unit] = planUnits(runId, new Map([[id, said]]));
+    expect(unit?.nodes.map(({ nodeId, before }) => [nodeId, before[0]?.saidBy])).to.deep.equal([["n2", "db"]]);
+    const taskOf = (of: VolumeJob) => volumeTask(of, null, [], { runId, maxBytesPerSecond: 0, absentPacks: [] });
+    expect(taskOf(said)).to.deep.include.keys("command", "load");
+    const places = (of: VolumeJob): (string | null | undefined)[] => {
+      const task = taskOf(of);
+      return task.kind === "dump" ? [task.command.saidBy, task.load?.saidBy, task.command.container] : [];
+    };
+    expect(places(said)).to.deep.equal(["db", "db", null]);
+    const named = { ...said, words: { ...said.words, dump: { ...dump, container: "tools" } } };
+    expect(places(named)).to.deep.equal([undefined, "db", "tools"]);
+    const alone = { ...said, users: [{ nodeId: "n2", container: "db", serviceId: null, uses: "all" as const }] };
+    expect(places(alone), "one that may be called otherwise by the day of the restore").to.deep.equal([
+      "db",
+      undefined,
+      null,
+    ]);
+  });
+
+  it("stop a service that should run and does not, too", () => {
+    const [id, restarting] = job("n1", "a", { quiesce: "stop" });
+    const missing = [{ serviceId: "s1", name: "db" }];
+    const jobs = new Map([[id, { ...restarting, missing }], job("n2", "b", { quiesce: "stop" }, ["s1"])]);
+    const units = planUnits(runId, jobs);
+    expect(members(units, jobs)).to.deep.equal([["a", "b"]]);
+    expect(units[0]?.hold?.serviceIds).to.deep.equal(["s1"]);
+  });
+
+  it("are quiet on all nodes that share a volume, and prepare a program where it runs", () => {
+    const [id, one] = job("n1", "media", { quiesce: "pause", hook: { pre: { command: ["x"] } } });
+    const shared: VolumeJob = {
+      ...one,
+      isShared: true,
+      views: ["n1", "n2", "n3"].map((nodeId) => ({
+        nodeId,
+        hostname: nodeId,
+        name: nodeId === "n2" ? "films" : "media",
+      })),
+      users: [
+        { nodeId: "n2", container: "db", serviceId: null, uses: "all" },
+        { nodeId: "n3", container: "web.1", serviceId: "s1", uses: "all" },
+      ],
+    };
+    const [pausing] = planUnits(runId, new Map([[id, shared]]));
+    expect(pausing?.nodes.map(({ nodeId, volumes, before }) => [nodeId, ...volumes, before.length])).to.deep.equal([
+      ["n1", "media", 0],
+      ["n2", "films", 1],
+      ["n3", "media", 0],
+    ]);
+    expect(pausing?.nodes.flatMap(({ moments }) => moments)).to.deep.equal([]);
+    expect(pausing?.watches.map(({ nodeId, volumes }) => [nodeId, volumes])).to.deep.equal([
+      ["n2", [{ volume: "films", how: "pause" }]],
+      ["n3", [{ volume: "media", how: "pause" }]],
+    ]);
+    const [stopping] = planUnits(runId, new Map([[id, { ...shared, words: { quiesce: "stop" } }]]));
+    expect(stopping?.nodes.map(({ nodeId, stops }) => [nodeId, ...stops])).to.deep.equal([["n2", "films"]]);
+    expect(stopping?.hold?.serviceIds).to.deep.equal(["s1"]);
+  });
+
+  it("run the hook of a service once, though it has two volumes, and the same one of another service too", () => {
     const hook = { pre: { command: ["x"] } };
-    const jobs = new Map([job("n1", "a", { group: "g", hook }), job("n1", "b", { group: "g", hook })]);
+    const jobs = new Map([
+      job("n1", "a", { group: "g", hook }, ["s1"]),
+      job("n1", "b", { group: "g", hook }, ["s1"]),
+      job("n1", "c", { group: "g", hook }, ["s2"]),
+    ]);
     const [unit] = planUnits(runId, jobs);
-    expect(unit?.nodes[0]?.before).to.have.length(1);
+    const [first, second, ...more] = unit?.nodes[0]?.before.map(({ volume }) => volume) ?? [];
+    expect(["a", "b"]).to.include(first === "c" ? second : first);
+    expect([first, second]).to.include("c");
+    expect(more).to.deep.equal([]);
+  });
+
+  it("run the hooks after a stop of services once those were told to start, and give them time to be back", () => {
+    const hook = { pre: { command: ["x"] }, post: { command: ["y"], timeout: 30 } };
+    const jobs = new Map([
+      job("n1", "stopped", { group: "g", quiesce: "stop", hook }, ["s1"]),
+      job("n2", "paused", { group: "g", quiesce: "pause", hook }, ["s2"]),
+      job("n3", "alone", { quiesce: "pause", hook }, ["s3"]),
+    ]);
+    const units = planUnits(runId, jobs);
+    const held = new Set([...units.flatMap((unit) => unit.members), ...units.flatMap(childrenOf).map(({ id }) => id)]);
+    const open = new Set(held);
+    const rounds: string[][] = [];
+    while (open.size > 0) {
+      const nodeOf = (id: string): string => jobs.get(id)?.nodeId ?? "";
+      const view = { held, open, read: new Set<string>(), nodeOf, out: new Map(), nodesAtOnce: 9, jobsPerNode: 9 };
+      const { now } = nextOfUnits(units, view);
+      rounds.push(
+        now.map((id) => {
+          const order = unitOrder(units, id, quiet, [], []);
+          const { task } = order ?? {};
+          if (task?.kind !== "unpause") return `${order?.nodeId ?? "managers"} ${task?.kind ?? "volume"}`;
+          return `${order?.nodeId} unpause, ${task.after.length} after, ${task.backSeconds ?? 0} s`;
+        }),
+      );
+      for (const id of now) for (const set of [held, open]) set.delete(id);
+    }
+    expect(rounds.flatMap((round, at) => round.map((told) => `${at} ${told}`))).to.have.members([
+      ...["0 n1 pause", "0 n2 pause", "1 managers hold", "2 managers volume", "2 managers volume"],
+      ...["3 managers release", "3 n1 unpause, 0 after, 0 s", "3 n2 unpause, 0 after, 0 s"],
+      ...["4 n1 unpause, 1 after, 300 s", "4 n2 unpause, 1 after, 300 s"],
+      ...["0 n3 pause", "1 managers volume", "2 n3 unpause, 1 after, 0 s"],
+    ]);
+    const after = units
+      .flatMap((unit) => unit.nodes)
+      .find(({ nodeId, afterId }) => nodeId === "n1" && afterId !== null);
+    expect(unitOrder(units, after?.afterId ?? "", quiet, [], [])?.timeoutMs).to.equal((30 + 300 + 120) * 1000);
   });
 
   it("tell each of their children one thing", () => {
@@ -109,11 +218,17 @@ describe("the units of quiet in a run", () => {
       { requiredKeys: [] },
     );
     const service = fc.constantFrom("s1", "s2", "s3");
-    const jobsOf = fc.array(fc.tuple(node, words, fc.array(service, { maxLength: 2 })), { maxLength: 8 });
+    const users = fc.array(service, { maxLength: 2 });
+    const jobsOf = fc.array(fc.tuple(node, words, users, fc.boolean()), { maxLength: 8 });
     fc.assert(
       fc.property(jobsOf, fc.infiniteStream(fc.nat(99)), (given, dice) => {
         const jobs = new Map(
-          given.map(([nodeId, each, users], at) => job(nodeId, `v${at}`, each as VolumeWords, users)),
+          given.map(([nodeId, each, users, isShared], at) => {
+            const [id, one] = job(nodeId, `v${at}`, each, users);
+            const nodes = isShared ? ["n1", "n2", "n3"] : [nodeId];
+            const views = nodes.map((on) => ({ nodeId: on, hostname: on, name: `v${at}` }));
+            return [id, { ...one, isShared, views }];
+          }),
         );
         const units = planUnits(runId, jobs);
         const own = units.flatMap(childrenOf);
@@ -135,9 +250,11 @@ describe("the units of quiet in a run", () => {
               const begun = [
                 ...unit.nodes.map(({ pauseId }) => pauseId),
                 ...(unit.hold === null ? [] : [unit.hold.holdId]),
+                ...unit.watches.map(({ watchId }) => watchId),
               ];
               if (unit.members.includes(id)) expect(ended(begun)).to.equal(true);
               const isEnd = id === unit.hold?.releaseId || unit.nodes.some(({ unpauseId }) => unpauseId === id);
+              if (isEnd) expect(ended(unit.watches.map(({ proveId }) => proveId))).to.equal(true);
               if (isEnd) expect(unit.members.every((member) => !open.has(member) || read.has(member))).to.equal(true);
             }
           }

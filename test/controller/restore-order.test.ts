@@ -26,6 +26,11 @@ describe("how a dump goes back", () => {
     const command = { volume: "db", argv: ["psql"], container: "db", user: "postgres", timeoutSeconds: 90 };
     expect(loadOf(part, "db", wish())).to.deep.equal(command);
     expect(loadOf(part, "db", wish({ loadInto: "other" }))).to.deep.equal({ ...command, container: "other" });
+    const said = { ...part, load: { argv: ["psql"], container: null, saidBy: "db", user: null } };
+    expect(loadOf(said, "db", wish())).to.deep.include({ container: null, saidBy: "db" });
+    expect(loadOf(said, "db", wish({ loadInto: "other" })))
+      .to.include({ container: "other" })
+      .and.not.have.key("saidBy");
     const older = { ...part, load: { argv: ["psql"], container: null, user: null } };
     expect(loadOf(older, "db", wish())?.timeoutSeconds).to.equal(4 * 3600);
   });

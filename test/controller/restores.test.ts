@@ -104,15 +104,34 @@ describe("a restore", function () {
     }
   });
 
-  it("releases what it held when the restore itself fails", async () => {
-    await begin({ "restore-volume": { fails: "lasting" } });
+  it("releases what it held when the restore itself fails; its undo asks the agent, and has another try with jobs of its own", async () => {
+    await begin({ "restore-volume": { fails: "lasting" }, "restore-undo": { fails: "lasting" } });
     const id = await start(true);
     await reaches(id, "prepared");
+    expect(await codeOf(daemon.controller.takeBackRestore(id, "undo"))).to.equal("SKEP_RESTORE_STATE");
     await daemon.controller.giveRestoreKeys(id, sealedKeys);
     const failed = await reaches(id, "failed", "done");
     expect(failed.state).to.equal("failed");
     expect(failed.error?.code).to.equal("SKEP_TEST_FAILS");
-    expect(await steps()).to.deep.equal(["restore-prepare", "hold", "restore-volume", "release"]);
+    expect(await steps()).to.deep.equal(["restore-prepare", "hold", "restore-volume", "release", "restore-list"]);
+    for (let time = 1; time <= 2; time++) {
+      await daemon.controller.takeBackRestore(id, "undo");
+      await reaches(id, "failed");
+    }
+    const undo = ["restore-prepare", "hold", "restore-undo", "release"];
+    expect((await steps()).slice(5)).to.deep.equal([...undo, ...undo]);
+  });
+
+  it("is done, and can be undone, where its agent could not tell that it is in place", async () => {
+    await begin({ "restore-volume": { mute: true } });
+    const id = await start(true);
+    await reaches(id, "prepared");
+    await daemon.controller.giveRestoreKeys(id, sealedKeys);
+    const done = await reaches(id, "done", "failed");
+    expect([done.state, done.result]).to.deep.equal(["done", undefined]);
+    expect(done.error?.code).to.equal("SKEP_TEST_FAILS");
+    await daemon.controller.takeBackRestore(id, "undo");
+    await reaches(id, "undone");
   });
 
   it("releases what it held though the controller is killed in between, each step done once", async () => {

@@ -10,9 +10,11 @@ import {
   type Outcome,
   type RunFrame,
   type RunOutcomes,
+  type VolumeJob,
 } from "../../controller/run-plan.ts";
+import { noWords, wordSources, type WordSources } from "../../controller/volume-speakers.ts";
 import { decodePolicy } from "../../controller/policy.ts";
-import type { TaskResultOf } from "../../shared/contract/job.ts";
+import type { TaskResultOf } from "../../shared/contract/task-result.ts";
 import { runSchema, type NotCovered, type Part, type RunNode } from "../../shared/repository/run.ts";
 
 const runId = "20261121-030000-abc123";
@@ -167,6 +169,86 @@ describe("the plan of a run", () => {
       { include: ["*"], exclude: ["n1/*"] },
     );
     expect(plan.jobs.map(({ nodeId }) => nodeId)).to.deep.equal(["n2"]);
+  });
+
+  describe("hears all nodes that share a volume", () => {
+    const shared = (name: string): NodeFacts["volumes"][number] => volume(name, "nfs:10.0.0.9:/media");
+    const used = (labels: Record<string, string>): NodeFacts["volumes"][number] => {
+      const user = { container: "db.1", serviceId: "db1", uses: "all" as const, runs: true, labels };
+      return { ...shared("media"), users: [user] };
+    };
+    const planOf = (labels: Record<string, string>): ReturnType<typeof planVolumes> =>
+      planVolumes(
+        new Map([
+          ["n1", facts("n1", [shared("media")])],
+          ["n2", facts("n2", [used(labels)])],
+        ]),
+        select,
+        { rules: [], services: [], nodes: ["n1", "n2", "n3"].map((id) => node(id)) },
+      );
+
+    it("and leaves it out where one of them says so", () => {
+      const { jobs, notCovered } = planOf({ "skep.enable": "false" });
+      expect(jobs).to.deep.equal([]);
+      expect(notCovered.map(({ name, message }) => `${name}: ${message}`)).to.deep.equal([
+        "n1/media: skep.enable says so",
+        "n2/media: skep.enable says so",
+      ]);
+    });
+
+    it("takes its files on the first, with what the others say, and knows who was not asked", () => {
+      const [job, ...others] = planOf({ "skep.quiesce": "pause", "skep.exclude": "tmp" }).jobs;
+      expect(others).to.deep.equal([]);
+      expect(job).to.deep.include({ nodeId: "n1", words: { quiesce: "pause", exclude: ["tmp"] }, unasked: ["n3"] });
+      expect(job?.users).to.deep.equal([{ nodeId: "n2", container: "db.1", serviceId: "db1", uses: "all" }]);
+      expect(job?.views.map(({ nodeId }) => nodeId)).to.deep.equal(["n1", "n2"]);
+    });
+
+    it("takes its dump where its program runs", () => {
+      const { jobs, notCovered } = planOf({ "skep.dump": "pg_dumpall" });
+      expect(jobs.map(({ nodeId }) => nodeId)).to.deep.equal(["n2"]);
+      expect(notCovered.map(({ name, message }) => `${name}: ${message}`)).to.deep.equal([
+        "n1/media: taken on n2, which shares it",
+      ]);
+    });
+  });
+
+  it("takes all of a volume, whatever one says that uses only a folder in it", () => {
+    const user = (container: string, uses: "all" | "part", labels: Record<string, string>) => ({
+      ...{ container, serviceId: null, uses, runs: true, labels },
+    });
+    const planOf = (labels: Record<string, string>): ReturnType<typeof planVolumes> => {
+      const app = { ...volume("app"), users: [user("web", "all", {}), user("db", "part", labels)] };
+      return planVolumes(new Map([["n1", facts("n1", [app])]]), select);
+    };
+    for (const labels of [{ "skep.dump": "x" }, { "skep.enable": "false" }, { "skep.exclude": "**" }]) {
+      const { jobs, notCovered } = planOf({ ...labels, "skep.quiesce": "pause" });
+      expect(jobs.map(({ words }) => words)).to.deep.equal([{ quiesce: "pause" }]);
+      expect(jobs[0]?.faults).to.have.length(1);
+      expect(notCovered).to.deep.equal([]);
+    }
+  });
+
+  it("does not know who shares a volume while the swarm's definitions could not be read", () => {
+    const found = new Map([["n1", facts("n1", [volume("media", "nfs::/media"), volume("own")])]]);
+    const unasked = (sources: WordSources): VolumeJob["unasked"][] =>
+      planVolumes(found, select, sources).jobs.map((job) => job.unasked);
+    expect(unasked(wordSources([], null))).to.deep.equal([null, []]);
+    expect(unasked(wordSources([], definitions([node("n1"), node("n2")])))).to.deep.equal([["n2"], []]);
+    expect(unasked(noWords), "a host of its own").to.deep.equal([[], []]);
+  });
+
+  it("dumps what a service that runs nowhere says is to be dumped, which fails and never becomes a copy of files", () => {
+    const db = {
+      ...{ id: "db1", name: "db", mode: "replicated" as const, replicas: 0, volumes: ["db"], binds: [], image: "" },
+      ...{ labels: { "skep.dump": "pg_dumpall" }, containerLabels: {}, mayRunOn: ["n1"] },
+    };
+    const found = new Map(["n1", "n2"].map((id) => [id, facts(id, [volume("db")])]));
+    const { jobs } = planVolumes(found, select, { ...noWords, services: [db] });
+    expect(jobs.map(({ nodeId, words }) => `${nodeId} ${words.dump === undefined ? "files" : "dump"}`)).to.deep.equal([
+      "n1 dump",
+      "n2 files",
+    ]);
   });
 
   it("leave out the volumes of Skep's own stack, and say so", () => {

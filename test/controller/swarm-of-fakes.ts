@@ -14,14 +14,16 @@ import { Policies } from "../../controller/policies.ts";
 import { JobQueue } from "../../controller/queue.ts";
 import { Repository } from "../../controller/repository.ts";
 import { RunBook } from "../../controller/run-book.ts";
-import { runKind, Runs } from "../../controller/runs.ts";
+import { Runs } from "../../controller/runs.ts";
 import { Tender } from "../../controller/tender.ts";
 import { agentKey } from "../../shared/contract/queues.ts";
 import { makeLogger } from "../../shared/log.ts";
+import { catalogueOfController } from "../../shared/repository/catalogue.ts";
 import type { ControllerKey } from "../../shared/repository/controller-key.ts";
-import { createRepository } from "../../shared/repository/create.ts";
+import { createRepository, type CreatedRepository } from "../../shared/repository/create.ts";
 import type { Run, RunNode } from "../../shared/repository/run.ts";
-import { publicKeyOf } from "../../shared/repository/signature.ts";
+import { generateSigningKeyPair, publicKeyOf } from "../../shared/repository/signature.ts";
+import { succeedController } from "../../shared/repository/succession.ts";
 import { createStore, openStore } from "../../shared/store/open.ts";
 import type { Store } from "../../shared/store/store.ts";
 import { RedisServer } from "../lab/redis.ts";
@@ -70,20 +72,33 @@ export class SwarmOfFakes {
   readonly redis: RedisServer;
   readonly #folder: string;
   readonly key: ControllerKey;
+  readonly #made: CreatedRepository;
   readonly #openEnds: (() => Promise<unknown>)[] = [];
 
-  private constructor(redis: RedisServer, folder: string, key: ControllerKey) {
+  private constructor(redis: RedisServer, folder: string, made: CreatedRepository) {
     this.redis = redis;
     this.#folder = folder;
-    this.key = key;
+    this.key = made.controllerKey;
+    this.#made = made;
   }
 
   static async make(): Promise<SwarmOfFakes> {
     const folder = await mkdtemp(join(tmpdir(), "skep-fakes-"));
     const store = await createStore({ url: pathToFileURL(join(folder, "store")).href }, null);
-    const { controllerKey } = await createRepository({ store, operatorName: "anna", now: Date.now() });
+    const made = await createRepository({ store, operatorName: "anna", now: Date.now() });
     await store.close();
-    return new SwarmOfFakes(await RedisServer.alone(), folder, controllerKey);
+    return new SwarmOfFakes(await RedisServer.alone(), folder, made);
+  }
+
+  /** As a recovery does: from now on another controller's signature counts. */
+  async takeOver(): Promise<void> {
+    const store = this.openStore();
+    const { rootPublicKey, rootPrivateKey } = this.#made.identityFile;
+    const { catalogueKey } = catalogueOfController(store, this.key, []);
+    const controllerPublicKey = generateSigningKeyPair().publicKey;
+    const keys = { rootPublicKey, rootPrivateKey, controllerPublicKey, catalogueKey };
+    await succeedController({ store, ...keys, now: Date.now(), onForeign: () => undefined });
+    await store.close();
   }
 
   async remove(): Promise<void> {
@@ -187,11 +202,11 @@ export class SwarmOfFakes {
       log,
       timings: tenderTimings,
       dispatching: (flow) => runs.dispatching(flow),
-      onLost: (flow) => runs.beginAnew(flow, Date.now()),
+      onLost: (flow) => runs.replaceLost(flow, Date.now()),
     });
     const stop = new AbortController();
     const tending = tender.run(stop.signal);
-    queue.serveFlows({ [runKind]: (flow) => runs.step(flow) });
+    queue.serveFlows(runs.handlers);
     let ended: Promise<void> | null = null;
     const end = (grace = 1000): Promise<void> => {
       ended ??= (async () => {

@@ -1,17 +1,9 @@
 import { expect } from "chai";
 import fc from "fast-check";
-import { noWords, volumeRuleSchema, wordsFor, wordsOfLabels, type FoundVolume } from "../../controller/volume-words.ts";
+import { volumeRuleSchema, wordsOfLabels } from "../../controller/volume-words.ts";
 
-const faultsOf = (labels: Record<string, string>): string[] => wordsOfLabels(labels, "volume db").faults;
-
-function found(volume: Record<string, string>, users: Record<string, string>[] = [], name = "db"): FoundVolume {
-  return {
-    facts: { name, driver: "local", options: {}, labels: volume, scope: "local" },
-    sharedId: null,
-    usedBy: [],
-    users: users.map((labels, at) => ({ container: `c${at}`, serviceId: `s${at}`, labels })),
-  };
-}
+const faultsOf = (labels: Record<string, string>): string[] =>
+  wordsOfLabels(labels, "volume db").faults.map(({ message }) => message);
 
 describe("the words on how a volume is to be taken", () => {
   it("are read from labels, and mean the same in the policy", () => {
@@ -79,23 +71,12 @@ describe("the words on how a volume is to be taken", () => {
     expect(faultsOf({ "skep.hook.pre": "x", "skep.hook.pre.timeout": "25h" })).to.have.length(1);
   });
 
-  it("count more the nearer they are to the data, and the policy's most", () => {
-    const volume = found({ "skep.group": "volume" }, [{ "skep.quiesce": "pause", "skep.group": "container" }]);
-    const services = [{ id: "s0", name: "db", labels: { "skep.quiesce": "stop" } }];
-    const rules = [
-      volumeRuleSchema.parse({ match: "d*", exclude: ["a"] }),
-      volumeRuleSchema.parse({ match: "node1/db", exclude: ["b"] }),
-      volumeRuleSchema.parse({ match: "node2/db", exclude: ["c"] }),
-    ];
-    const { words, faults } = wordsFor(volume, "node1", { rules, services });
-    expect(words).to.deep.equal({ quiesce: "stop", group: "volume", exclude: ["b"] });
-    expect(faults.join()).to.contain("say skep.quiesce=pause and stop");
-  });
-
-  it("clash where those that use a volume disagree, unless the volume settles it", () => {
-    const users = [{ "skep.quiesce": "pause" }, { "skep.quiesce": "stop" }];
-    expect(wordsFor(found({}, users), "node1", noWords).faults).to.have.length(1);
-    expect(wordsFor(found({ "skep.quiesce": "stop" }, users), "node1", noWords).faults).to.deep.equal([]);
+  it("say which word a fault is of, so that whoever says that word himself settles it", () => {
+    const { faults } = wordsOfLabels(
+      { "skep.quiesce": "puase", "skep.hook.pre.timeout": "soon", "skep.dump.user": "db", "skep.quiece": "stop" },
+      "volume db",
+    );
+    expect(faults.map(({ word }) => word).sort()).to.deep.equal(["dump", "hook", "hook", "quiesce", null].sort());
   });
 
   it("never throw, whatever the labels are", () => {

@@ -1,7 +1,6 @@
 // The agent's daemon with a real Redis: what it takes, what it refuses, and what happens when it, or Redis, dies.
 import { execFileSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "chai";
 import { Redis } from "ioredis";
@@ -77,10 +76,6 @@ describe("the agent's daemon", () => {
       return heartbeat !== null;
     });
     expect(heartbeat).to.deep.include({ hostname: "node1", role: "manager", leader: true, problems: [] });
-    const main = join(import.meta.dirname, "..", "..", "agent", "main.ts");
-    const healthy = (): string =>
-      execFileSync(process.execPath, [main, "--healthy"], { env: daemon.environment, encoding: "utf8" });
-    expect(healthy()).to.equal("");
   });
 
   it("refuses jobs pushed by hand, signed by another, copied, expired or meant for another node", async () => {

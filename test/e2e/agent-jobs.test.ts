@@ -4,23 +4,24 @@ import { randomBytes } from "node:crypto";
 import { mkdir, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect } from "chai";
-import { connectDocker, type Docker } from "../../agent/docker.ts";
+import type { Docker } from "../../agent/docker.ts";
 import type { ExistingFiles } from "../../shared/contract/chosen-files.ts";
-import type { TaskOf, TaskResultOf } from "../../shared/contract/job.ts";
+import type { TaskOf } from "../../shared/contract/job.ts";
+import type { TaskResultOf } from "../../shared/contract/task-result.ts";
 import type { Part } from "../../shared/repository/run.ts";
-import { nodeImage, redisImage } from "../lab/image.ts";
-import { Lab } from "../lab/lab.ts";
+import { nodeImage } from "../lab/image.ts";
+import type { Lab } from "../lab/lab.ts";
 import type { LabNode } from "../lab/node.ts";
 import { updateInSwarm } from "../lab/swarm.ts";
-import { failureOf, newRestoreId, newRun, restoreTask, Rig, volumeTask } from "./agent-rig.ts";
+import { failureOf, newRestoreId, newRun, restoreTask, volumeTask, type Rig } from "./agent-rig.ts";
+import { TaskLab, taskLabImages } from "./task-lab.ts";
 import { listTree, volumePath, writeFiles } from "./volumes.ts";
 
 const image = nodeImage();
-/** Those upon which Skep's own is built: their layers are there. */
-const images = [image, redisImage()];
 const idle = ["node", "-e", "process.on('SIGTERM', () => process.exit()); setInterval(() => {}, 1e6)"];
 
 describe("the agent's tasks", () => {
+  let tasks: TaskLab;
   let lab: Lab;
   let manager: LabNode;
   let engine: Docker;
@@ -28,15 +29,10 @@ describe("the agent's tasks", () => {
 
   before(async function () {
     this.timeout(600_000);
-    lab = await Lab.up({ nodes: 2, managers: 1, images });
-    manager = lab.node("node1");
-    engine = connectDocker(manager.dockerSocketPath);
-    rig = await Rig.make();
+    tasks = await TaskLab.up(2);
+    ({ lab, manager, engine, rig } = tasks);
   });
-  after(async () => {
-    await lab.down();
-    await rig.down();
-  });
+  after(() => tasks.down());
 
   const docker = async (...argv: string[]): Promise<string> => (await manager.run(["docker", ...argv])).trim();
 
@@ -84,7 +80,8 @@ describe("the agent's tasks", () => {
       const bind = "type=bind,src=/etc/hostname,dst=/h";
       await docker(
         ...["service", "create", "-d", "--name", "shop_web", "--label", "com.docker.stack.namespace=shop"],
-        ...["--replicas", "0", "--mount", mount, "--mount", bind, image.tag, ...idle],
+        ...["--replicas", "0", "--mount", mount, "--mount", bind, "--constraint", "node.hostname==node2"],
+        ...["--label", "skep.enable=false", "--container-label", "skep.group=shop", image.tag, ...idle],
       );
       await updateInSwarm(manager, ["node", "update", "--label-add", "disk=ssd", "node2"]);
 
@@ -102,6 +99,9 @@ describe("the agent's tasks", () => {
         volumes: ["shop_data"],
         binds: ["/etc/hostname"],
         image: image.tag,
+        labels: { "skep.enable": "false" },
+        containerLabels: { "skep.group": "shop" },
+        mayRunOn: result.nodes.filter(({ hostname }) => hostname === "node2").map(({ id }) => id),
       });
       const files = await rig.archiveOf(result.part);
       const named = (start: string): unknown => {
@@ -137,25 +137,37 @@ describe("the agent's tasks", () => {
       await mkdir(manager.hostPath("/srv/bound"), { recursive: true });
       await docker("volume", "create", "-o", "type=none", "-o", "o=bind", "-o", "device=/srv/bound", "bound");
       await docker("run", "-d", "--name", "user", "-v", "plain:/p", "-v", "/srv:/srv", image.tag, ...idle);
+      const folder = "/var/lib/docker/volumes/plain/_data";
+      await docker("create", "--name", "below", "--label", "skep.dump=x", "-v", `${folder}/sub:/d`, image.tag, ...idle);
+      await docker("create", "--name", "binds", "--label", "skep.group=g", "-v", `${folder}:/d`, image.tag, ...idle);
 
       const { part, volumes, notCovered } = await rig.once(manager, { kind: "node", runId: newRun() });
 
       expect(part).to.include({ kind: "node", status: "done", name: "node1" });
       expect(volumes.map(({ facts }) => facts.name)).to.include.members(["plain", "bound"]);
-      expect(volumes.find(({ facts }) => facts.name === "plain")).to.deep.include({ usedBy: ["user"], sharedId: null });
+      expect(volumes.find(({ facts }) => facts.name === "plain")).to.deep.include({
+        usedBy: ["binds", "below", "user"],
+        sharedId: null,
+        users: [
+          { container: "binds", serviceId: null, uses: "all", runs: false, labels: { "skep.group": "g" } },
+          { container: "below", serviceId: null, uses: "part", runs: false, labels: { "skep.dump": "x" } },
+          { container: "user", serviceId: null, uses: "all", runs: true, labels: {} },
+        ],
+      });
       const reasons = Object.fromEntries(notCovered.map(({ name, reason }) => [name, reason]));
       expect(reasons).to.deep.include({
         "node1/memory": "tmpfs",
         "node1/share": "unsupported",
         "node1:/srv": "bind-mount",
       });
+      expect(reasons, "it is in a volume that is taken").to.not.have.property(`node1:${folder}`);
       expect(JSON.stringify({ volumes, notCovered })).not.to.contain("hunter2");
       const files = await rig.archiveOf(part);
       expect(files.get("node/files/etc/docker/daemon.json")).to.contain("overlay2");
       const machine = JSON.parse(files.get("node/machine.json") ?? "null") as Record<string, unknown>;
       expect(machine["addresses"]).to.include(manager.address);
       expect(machine["engineCommandLine"]).to.be.an("array").that.includes("/usr/sbin/dockerd");
-      await docker("rm", "-f", "user");
+      await docker("rm", "-f", "user", "binds");
       await docker("volume", "rm", "memory", "share");
     });
 
@@ -187,41 +199,6 @@ describe("the agent's tasks", () => {
       expect(await failureOf(stopped)).to.include({ code: "SKEP_AGENT_STOPPING", permanent: false });
       await docker("volume", "rm", "large");
     });
-  });
-
-  it("takes an image without staging it, not again while it is known, and gives it back to an engine that lost it", async () => {
-    const [source, packed] = [manager.hostPath("/root/image-source"), "/root/image-source.tar"];
-    await mkdir(source);
-    await writeFile(join(source, "content"), randomBytes(6_000_000));
-    await manager.run(["tar", "-cf", packed, "-C", "/root/image-source", "."]);
-    const imageId = await docker("import", packed, "taken:1");
-    const facts = await rig.once(manager, { kind: "node", runId: newRun() });
-    expect(facts.images.find(({ id }) => id === imageId)).to.deep.include({ tags: ["taken:1"], digests: [] });
-    // No registry ever had it: so none is asked.
-    const task = (): TaskOf<"image"> => {
-      const what = { imageId, names: ["taken:1"], unlessPullable: true, maxBytesPerSecond: 0 };
-      return { kind: "image", runId: newRun(), ...what };
-    };
-    const { part } = await rig.once(manager, task());
-    expect(part).to.include({ kind: "image", status: "done", name: "taken:1" });
-    expect(part.totals?.newBytes).to.be.greaterThan(6_000_000);
-    const again = (await rig.once(manager, task())).part;
-    expect(again.totals?.sourceBytes).to.equal(part.totals?.sourceBytes);
-    expect(again.totals?.newBytes).to.be.lessThan(2000);
-    await docker("rmi", "taken:1");
-    const { image: taken, manifest, refs } = again;
-    if (taken === undefined || manifest === undefined || refs === undefined) throw new Error("no content");
-    const wanted = { image: taken, sourceBytes: 0, manifest, refs, writerId: part.nodeId };
-    expect(await failureOf(rig.once(manager, { kind: "restore-image", ...wanted }))).to.include({
-      code: "SKEP_RESTORE_KEYS_MISSING",
-    });
-    const identityKeys = await rig.restoreKeys(again);
-    const given = await rig.once(manager, { kind: "restore-image", ...wanted }, { identityKeys });
-    expect(given).to.deep.equal({ kind: "restore-image", id: imageId, present: false });
-    const found = await engine.image(imageId);
-    expect(found?.RepoTags).to.deep.equal([]);
-    await docker("rmi", imageId);
-    expect(await failureOf(rig.once(manager, task()))).to.include({ code: "SKEP_SOURCE_IMAGE_GONE", permanent: true });
   });
 
   describe("for a restore", () => {
@@ -372,7 +349,7 @@ describe("the agent's tasks", () => {
   });
 
   it("works on a host that is in no swarm", async () => {
-    const alone = await lab.addNode({ images });
+    const alone = await lab.addNode({ images: taskLabImages });
     await alone.run(["docker", "volume", "create", "data"]);
     await writeFile(alone.hostPath("/var/lib/docker/volumes/data/_data/x"), "x");
     const { part, volumes } = await rig.once(alone, { kind: "node", runId: newRun() });

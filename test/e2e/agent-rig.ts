@@ -10,7 +10,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Queue, QueueEvents, Worker } from "bullmq";
 import { nodeIdentity } from "../../agent/node-identity.ts";
 import { connectDocker } from "../../agent/docker.ts";
-import type { Job, JobTarget, RestoreKeys, Task, TaskOf, TaskResultOf } from "../../shared/contract/job.ts";
+import type { Job, JobTarget, RestoreKeys, Task, TaskOf } from "../../shared/contract/job.ts";
+import type { TaskResultOf } from "../../shared/contract/task-result.ts";
 import { onceLineSchema, type OnceInput, type OnceLine } from "../../shared/contract/once.ts";
 import { enrolmentRequestSchema, queueNames, queuePrefix, type EnrolmentAnswer } from "../../shared/contract/queues.ts";
 import { openResult, signJob } from "../../shared/contract/signed-job.ts";
@@ -176,7 +177,8 @@ export async function until(condition: () => Promise<boolean> | boolean, timeout
   const deadline = Date.now() + timeoutMs;
   while (!(await condition())) {
     if (Date.now() > deadline) throw new Error(`it did not come to that within ${timeoutMs} ms`);
-    await sleep(100);
+    // Most conditions ask by a command of docker: often asked, they take a processor from what is waited for.
+    await sleep(250);
   }
 }
 
@@ -233,7 +235,13 @@ export class Daemon {
     this.#enrolments.on("error", () => undefined); // Redis is stopped on purpose by some tests
   }
 
-  static async make(rig: Rig, node: LabNode, redis: RedisAddress): Promise<Daemon> {
+  /** `more`: of its environment. */
+  static async make(
+    rig: Rig,
+    node: LabNode,
+    redis: RedisAddress,
+    more: Readonly<Record<string, string>> = {},
+  ): Promise<Daemon> {
     const folder = await mkdtemp(join(rig.folder, "daemon-"));
     const { repositoryObject, identityFile } = rig.repository;
     const cluster = {
@@ -257,6 +265,7 @@ export class Daemon {
       SKEP_STATE_DIR: state,
       SKEP_HOST_ROOT: rig.hostRoot(node),
       SKEP_DOCKER_SOCKET: node.dockerSocketPath,
+      ...more,
     });
   }
 

@@ -13,7 +13,7 @@ import { cliPath, runCli, type CliResult } from "../controller/cli/run-cli.ts";
 import { nodeImage, redisImage } from "../lab/image.ts";
 import { Lab } from "../lab/lab.ts";
 import type { LabNode } from "../lab/node.ts";
-import { describeQuiet } from "./standalone-quiet.ts";
+import { describeHeld, describeQuiet } from "./standalone-quiet.ts";
 
 describe("skep --standalone", () => {
   let lab: Lab;
@@ -217,10 +217,14 @@ describe("skep --standalone", () => {
       child.stderr.setEncoding("utf8").on("data", (text: string) => {
         stderr += text;
       });
-      while (!stderr.includes("volume node1/www: running")) await sleep(50);
+      const closed = once(child, "close") as Promise<[number | null]>;
+      while (!stderr.includes("volume node1/www: running")) {
+        expect(child.exitCode, stderr).to.equal(null);
+        await sleep(50);
+      }
       await sleep(500);
       child.kill("SIGINT");
-      const [code] = (await once(child, "close")) as [number | null];
+      const [code] = await Promise.race([closed, sleep(60_000, [`did not end:\n${stderr}`])]);
       expect(code, stderr).to.equal(130);
       expect(stderr).to.contain("SKEP_CLI_INTERRUPTED");
       expect(await runs()).to.equal(before);
@@ -298,5 +302,7 @@ describe("skep --standalone", () => {
       expect(run.parts[0]?.raft?.walked).to.equal(true);
       expect(run.nodes.map(({ role }) => role)).to.deep.equal(["manager"]);
     });
+
+    describeHeld(() => ({ node, folder, host, cli, backup, file }));
   });
 });

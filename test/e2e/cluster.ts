@@ -4,6 +4,9 @@ import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
+import { agentsSchema, runAnswerSchema, type RunAnswer } from "../../controller/api/schemas.ts";
+import { accessApi } from "../../controller/cli/access.ts";
+import type { ApiClient } from "../../controller/cli/api-client.ts";
 import { parseLocation } from "../../shared/store/location.ts";
 import { openStore } from "../../shared/store/open.ts";
 import type { Store } from "../../shared/store/store.ts";
@@ -138,17 +141,18 @@ export class Cluster {
     );
   }
 
-  /** Waits until the controller answers and `agents` agents of this cluster (default: one a node) are seen. */
-  async ready(agents = this.lab.nodes.length, timeoutMs = 90_000): Promise<void> {
+  /** Waits until the controller answers and `count` agents of this cluster (default: one a node) are seen. */
+  async ready(count = this.lab.nodes.length, timeoutMs = 90_000): Promise<void> {
     const deadline = Date.now() + timeoutMs;
     let last = "";
     while (Date.now() < deadline) {
-      const result = await this.skep(["agents", "--json"], { tolerant: true });
-      if (result.code === 0) {
-        const document = JSON.parse(result.stdout) as { agents: { lastSeenAt: string | null }[] };
-        if (document.agents.filter((agent) => agent.lastSeenAt !== null).length >= agents) return;
+      try {
+        const { agents } = await (await this.api()).call({ path: "/v1/agents", schema: agentsSchema });
+        if (agents.filter(({ lastSeenAt }) => lastSeenAt !== null).length >= count) return;
+        last = JSON.stringify(agents);
+      } catch (error) {
+        last = String(error);
       }
-      last = result.stderr + result.stdout;
       await sleep(500);
     }
     const services = await this.manager.exec(["docker", "stack", "ps", "--no-trunc", "skep"]);
@@ -198,6 +202,20 @@ export class Cluster {
       throw new Error(`skep ${argv.join(" ")}: exit status ${result.code}\n${result.stderr}${result.stdout}`);
     }
     return result;
+  }
+
+  /**
+   * The controller's API by this cluster's kit, as the CLI asks it: for what is waited for. A command each time is half a
+   * second of a processor, which those lack who are waited for.
+   */
+  async api(): Promise<ApiClient> {
+    await this.#nameNodes();
+    return await accessApi({ kit: this.kit });
+  }
+
+  /** The run while it is under way, or its end. Throws what the controller says, and SKEP_API_UNREACHABLE. */
+  async runOf(runId: string): Promise<RunAnswer> {
+    return await (await this.api()).call({ path: `/v1/runs/${runId}`, schema: runAnswerSchema });
   }
 
   #addresses(): string[] {

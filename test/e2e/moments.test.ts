@@ -9,6 +9,7 @@ import type { AgentContext, Attempt, QuietTools } from "../../agent/context.ts";
 import { connectDocker } from "../../agent/docker.ts";
 import { Journal } from "../../agent/journal.ts";
 import { Moments } from "../../agent/moment/moments.ts";
+import { Watches } from "../../agent/quiesce/watches.ts";
 import { pause, unpause } from "../../agent/quiesce/pause.ts";
 import { readPauses } from "../../agent/quiesce/pause-record.ts";
 import type { TaskOf } from "../../shared/contract/job.ts";
@@ -45,7 +46,7 @@ for (const filesystem of ["btrfs", "xfs"] as const) {
       node = lab.node("node1");
       rig = await Rig.make();
       journal = new Journal(join(rig.folder, "journal.sqlite"));
-      tools = { journal, moments: new Moments(journal) };
+      tools = { journal, moments: new Moments(journal), watches: new Watches() };
       const writerId = await rig.nodeId(node);
       const { repositoryId, epoch } = rig.repository.repositoryObject;
       const writerKey = rig.writerKey(writerId);
@@ -167,7 +168,7 @@ for (const filesystem of ["btrfs", "xfs"] as const) {
       await pause(order, context, tools, patient);
       expect(await left()).to.have.length(1);
       // As after SIGKILL: what was in memory is gone.
-      tools = { journal, moments: new Moments(journal) };
+      tools = { journal, moments: new Moments(journal), watches: new Watches() };
       expect((await tools.moments.removeLeft()).removed).to.have.length(1);
       expect(await left()).to.deep.equal([]);
       const part = await take({ ...volumeTask("data"), quiet: { how: "pause", id: order.pauseId } });

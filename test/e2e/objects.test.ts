@@ -61,7 +61,7 @@ for (const engine of ["bookworm", "trixie"] as const) {
     it("are the same field by field, registry credentials and secrets' data included", async () => {
       const copy = await openRaftCopy(lab.node(0));
       const wanted = selectAll(copiedObjects(copy.state));
-      const target = connectEngine({ kind: "socket", path: lab.node(1).dockerSocketPath });
+      const target = await connectEngine({ kind: "socket", path: lab.node(1).dockerSocketPath });
       const plan = planObjects(wanted, await presentObjects(target), { existing: "fail", held: false });
       expect(plan.conflicts).to.deep.equal([]);
       await carryOut(target, plan, { held: false });

@@ -1,27 +1,27 @@
 // Holding services on a real swarm: what is stopped comes back as it was, whoever died or changed it meanwhile.
-import { randomBytes } from "node:crypto";
-import { writeFile } from "node:fs/promises";
+import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { expect } from "chai";
 import { connectDocker, type Docker } from "../../agent/docker.ts";
 import type { SwarmService } from "../../agent/docker-objects.ts";
 import { findRecords, writeRecord } from "../../agent/quiesce/hold-book.ts";
-import { hold, release } from "../../agent/quiesce/hold.ts";
+import { hold } from "../../agent/quiesce/hold.ts";
 import { reconcileHolds } from "../../agent/quiesce/reconcile.ts";
+import { release } from "../../agent/quiesce/release.ts";
 import { rollBack } from "../../agent/quiesce/rollback.ts";
-import { heldConstraint, heldSpec } from "../../shared/contract/hold-record.ts";
+import { holdLabels } from "../../shared/contract/hold-record.ts";
 import type { TaskOf } from "../../shared/contract/job.ts";
+import { heldConstraint } from "../../shared/held-spec.ts";
 import { nodeImage, redisImage } from "../lab/image.ts";
 import { Lab } from "../lab/lab.ts";
 import type { LabNode } from "../lab/node.ts";
-import { failureOf, until } from "./agent-rig.ts";
+import { RedisServer } from "../lab/redis.ts";
+import { armedFile, reachedFile, type Step } from "../lab/step-gate.ts";
+import { Daemon, failureOf, Rig, until } from "./agent-rig.ts";
+import { args, newId, orderFor, program, programOf } from "./hold-orders.ts";
 
 const image = nodeImage();
-const script = "process.on('SIGTERM', () => process.exit()); setInterval(() => {}, 1e6)";
 const patient = new AbortController().signal;
-const newId = (): string => randomBytes(6).toString("hex");
-
-/** A service's program is told apart by its last argument: `old`, `new`. */
-const program = (name: string): string[] => ["node", "-e", script, name];
 
 describe("a service that is held", function () {
   this.timeout(240_000);
@@ -56,22 +56,11 @@ describe("a service that is held", function () {
     );
   const service = async (name: string): Promise<SwarmService> =>
     (await engine.service(name)) ?? expect.fail(`no ${name}`);
-  const programOf = (spec: SwarmService["Spec"] | null | undefined): unknown =>
-    (spec?.TaskTemplate.ContainerSpec?.["Args"] as string[] | undefined)?.at(-1);
   const running = async (name: string): Promise<number> =>
     (await engine.tasks({ service: [name], "desired-state": ["running"] })).filter(
       ({ Status }) => Status.State === "running",
     ).length;
   const runs = (name: string, tasks: number): Promise<void> => until(async () => (await running(name)) === tasks);
-  const orderFor = (ids: string[], more: Partial<TaskOf<"hold">> = {}): TaskOf<"hold"> => ({
-    kind: "hold",
-    holdId: newId(),
-    serviceIds: ids,
-    deadlineAt: new Date(Date.now() + 120_000).toISOString(),
-    allOrNone: false,
-    sharedVolumes: [],
-    ...more,
-  });
   /** Two replicas of `new`, which was `old` with one before. */
   const createUpdated = async (name: string): Promise<string> => {
     const id = await create(name, "--update-monitor", "100ms");
@@ -81,7 +70,6 @@ describe("a service that is held", function () {
     await runs(name, 2);
     return id;
   };
-  const args = (name: string): string => `node -e "${script}" ${name}`;
 
   it("has no task left, and then runs as before; rolled back by Docker, it goes to what it was before that", async () => {
     const id = await createUpdated("db");
@@ -212,6 +200,94 @@ describe("a service that is held", function () {
     await runs("everywhere", 2);
   });
 
+  for (const mode of ["global", "replicated"]) {
+    it(`is in one hold at a time, ${mode} too: another waits or steps back, and no release is another's, whoever died in between`, async () => {
+      const brief = { othersMs: 300, othersOfAllMs: 300 };
+      const id = await create("one", "--mode", mode);
+      await runs("one", mode === "global" ? 2 : 1);
+      const before = (await service("one")).Spec;
+      const first = orderFor([id]);
+      await hold(first, engine, patient);
+      const second = orderFor([id]);
+      const stepped = await hold(second, engine, patient, brief);
+      expect([stepped.held, stepped.skipped.map(({ reason }) => reason)]).to.deep.equal([[], ["held"]]);
+      const all = await failureOf(hold(orderFor([id], { allOrNone: true }), engine, patient, brief));
+      expect(all).to.include({ code: "SKEP_HOLD_REFUSED" });
+      expect((await release(second.holdId, engine)).released).to.deep.equal([]);
+      const third = orderFor([id]);
+      const waiting = hold(third, engine, patient);
+      expect((await release(first.holdId, engine)).released).to.deep.equal(["one"]);
+      expect((await waiting).held.map(({ name }) => name)).to.deep.equal(["one"]);
+      expect((await release(first.holdId, engine)).released).to.deep.equal([]);
+      expect(await running("one")).to.equal(0);
+      await release(third.holdId, engine);
+      expect((await service("one")).Spec).to.deep.equal(before);
+
+      const { Spec, PreviousSpec, Version } = await service("one");
+      const dead = async (deadlineAt: number): Promise<void> =>
+        writeRecord(engine, {
+          ...{ version: 1, holdId: newId(), deadlineAt: new Date(deadlineAt).toISOString(), serviceId: id },
+          ...{ former: Spec, previous: PreviousSpec ?? null, updateStatus: null, serviceVersion: Version.Index },
+        });
+      await dead(Date.now() - 1000);
+      const orders = [1, 2, 3].map(() => orderFor([id]));
+      const results = await Promise.all(orders.map((order) => hold(order, engine, patient, { othersMs: 3000 })));
+      expect(results.flatMap(({ held }) => held)).to.have.length(1);
+      expect(await running("one")).to.equal(0);
+      for (const { holdId } of orders) await release(holdId, engine);
+      expect((await service("one")).Spec).to.deep.equal(before);
+      await dead(Date.now() + 60_000);
+      expect((await hold(orderFor([id]), engine, patient, brief)).held).to.deep.equal([]);
+    });
+  }
+
+  it("is not held once that was released for good, whether it waits for another hold, writes its record or has not begun", async () => {
+    const id = await create("db");
+    await runs("db", 1);
+    const before = (await service("db")).Spec;
+    const first = orderFor([id]);
+    await hold(first, engine, patient);
+    const second = orderFor([id]);
+    const waiting = failureOf(hold(second, engine, patient, { othersMs: 60_000 }));
+    await release(second.holdId, engine, true);
+    expect(await waiting).to.include({ code: "SKEP_HOLD_OVER" });
+    await release(first.holdId, engine);
+    const third = orderFor([id]);
+    const late: Docker = {
+      ...engine,
+      createConfig: async (config, signal) => {
+        expect((await release(third.holdId, engine, true)).released).to.deep.equal([]);
+        return engine.createConfig(config, signal);
+      },
+    };
+    expect(await failureOf(hold(third, late, patient))).to.include({ code: "SKEP_HOLD_OVER" });
+    for (const now of [Date.now(), Date.now() + 3_700_000]) {
+      expect((await service("db")).Spec).to.deep.equal(before);
+      await reconcileHolds(engine, now, patient);
+      const left = await engine.configs({ label: [`${holdLabels.hold}=${second.holdId}`] });
+      expect(left).to.have.length(now > Date.now() ? 0 : 1);
+      if (left.length > 0)
+        expect(await failureOf(hold(second, engine, patient))).to.include({ code: "SKEP_HOLD_OVER" });
+    }
+  });
+
+  it("tells for how long it stood still also where its tasks did not go in time, and where its deadline ended the hold", async () => {
+    const id = await create("db");
+    await runs("db", 1);
+    const standing = async (holdId: string): Promise<void> => {
+      const { released, quiet } = await release(holdId, engine);
+      expect([released, quiet.map((each) => each.service)]).to.deep.equal([[], ["db"]]);
+      expect(quiet[0]?.quietMs).to.be.within(1, 60_000);
+    };
+    const late = orderFor([id]);
+    expect(await failureOf(hold(late, engine, patient, { goneMs: 0 }))).to.include({ code: "SKEP_HOLD_TIMEOUT" });
+    await standing(late.holdId);
+    const overdue = orderFor([id]);
+    await hold(overdue, engine, patient);
+    expect((await reconcileHolds(engine, Date.now() + 200_000, patient)).released).to.deep.equal(["db"]);
+    await standing(overdue.holdId);
+  });
+
   it("is none that is a job, is being updated, or could start without its data: these are not touched", async () => {
     const ids = [
       await create("job", "--mode", "replicated-job"),
@@ -242,29 +318,64 @@ describe("a service that is held", function () {
     expect((await service("pinned")).Spec.Mode.Replicated?.Replicas).to.equal(1);
   });
 
-  it("is given back after its deadline by whoever comes by, at whatever step its hold died", async () => {
+  it("is as before once somebody comes by after the deadline, though an agent was killed at a step of its hold; what one paused goes on when it starts", async () => {
     const id = await createUpdated("db");
     const before = await service("db");
-    const late = Date.now() + 200_000;
-    const record = (holdId: string, { Spec, PreviousSpec, Version }: SwarmService): Promise<void> =>
-      writeRecord(engine, {
-        ...{ version: 1, holdId, deadlineAt: new Date(Date.now() + 1000).toISOString(), serviceId: id, former: Spec },
-        ...{ previous: PreviousSpec ?? null, updateStatus: null, serviceVersion: Version.Index },
-      });
-    // Died after it wrote the record.
-    await record(newId(), before);
-    await reconcileHolds(engine, late, patient);
-    expect((await service("db")).Version).to.deep.equal(before.Version);
-    // Died after it stopped the service, before it noted that.
-    const now = await service("db");
-    await record(newId(), now);
-    await engine.updateService(id, now.Version.Index, heldSpec(now.Spec) ?? expect.fail("a job"));
-    expect((await reconcileHolds(engine, Date.now(), patient)).released).to.deep.equal([]);
-    expect((await reconcileHolds(engine, late, patient)).released).to.deep.equal(["db"]);
-    expect((await service("db")).Spec).to.deep.equal(before.Spec);
+    const rig = await Rig.make();
+    const redis = await RedisServer.alone();
+    const gate = join(rig.folder, "gate");
+    await mkdir(gate);
+    const environment = {
+      NODE_OPTIONS: `--import=${join(import.meta.dirname, "../lab/step-gate.ts")}`,
+      SKEP_TEST_GATE: gate,
+    };
+    const daemon = await Daemon.make(rig, manager, await redis.address(), environment);
+    const kill = async (task: TaskOf<"hold"> | TaskOf<"pause">, step: Omit<Step, "id">): Promise<void> => {
+      const stepId = newId();
+      await writeFile(join(gate, armedFile), JSON.stringify({ id: stepId, ...step }));
+      daemon.start();
+      // What was begun comes back to the queue, and is refused there: nobody waits for that.
+      daemon.order(task, task.kind === "hold" ? { target: { kind: "managers" } } : {}).catch(() => undefined);
+      await until(async () => (await readdir(gate)).includes(reachedFile(stepId)));
+      expect(await daemon.stop("SIGKILL")).to.equal("SIGKILL");
+      await rm(join(gate, armedFile));
+    };
+    try {
+      const isStopped = String.raw`POST /services/\w+/update.*"Replicas":0`;
+      for (const [request, replicas] of [
+        ["POST /configs/create", 2],
+        [isStopped, 0],
+      ] as const) {
+        const order = orderFor([id]);
+        await kill(order, { requests: [request], when: "after" });
+        expect((await service("db")).Spec.Mode.Replicated?.Replicas).to.equal(replicas);
+        const [kept] = await findRecords(engine, { holdId: order.holdId });
+        expect(kept).to.include({ releasedAt: null, heldAt: null });
+        expect(kept?.record).to.deep.include({ previous: before.PreviousSpec, former: before.Spec });
+        expect(kept?.record.updateStatus).to.deep.equal(before.UpdateStatus);
+        expect((await reconcileHolds(engine, Date.now(), patient)).released).to.deep.equal([]);
+        const late = Date.parse(order.deadlineAt);
+        expect((await reconcileHolds(engine, late, patient)).released).to.deep.equal(["db"]);
+        expect((await service("db")).Spec).to.deep.equal(before.Spec);
+      }
+      await docker("run", "-d", "--name", "plain", "-v", "plain:/data", image.tag, ...program("old"));
+      const state = (): Promise<string> => docker("inspect", "--format", "{{.State.Status}}", "plain");
+      const deadlineAt = new Date(Date.now() + 600_000).toISOString();
+      const pause: TaskOf<"pause"> = { kind: "pause", pauseId: newId(), volumes: ["plain"], before: [], deadlineAt };
+      await kill(pause, { requests: [String.raw`POST /containers/\w+/pause`], when: "after" });
+      expect(await state()).to.equal("paused");
+      daemon.start();
+      await until(async () => (await state()) === "running");
+    } finally {
+      await daemon.down();
+      await redis.remove();
+      await rig.down();
+      await manager.exec(["docker", "rm", "--force", "plain"]);
+    }
     // Two managers at once.
-    const order = orderFor([id]);
-    await hold(order, engine, patient);
+    const late = Date.now() + 200_000;
+    const held = orderFor([id]);
+    await hold(held, engine, patient);
     await Promise.all([1, 2, 3].map(() => reconcileHolds(engine, late, patient)));
     expect((await service("db")).Spec).to.deep.equal(before.Spec);
     await rollBack({ kind: "rollback", service: "db" }, engine, patient);

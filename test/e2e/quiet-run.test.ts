@@ -1,6 +1,15 @@
 // A run that makes volumes quiet, as their labels say, on a real swarm with real databases under write load.
 import { expect } from "chai";
-import { readFile } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { connectDocker } from "../../agent/docker.ts";
+import { Journal } from "../../agent/journal.ts";
+import { Moments } from "../../agent/moment/moments.ts";
+import { pause, unpause } from "../../agent/quiesce/pause.ts";
+import { Watches } from "../../agent/quiesce/watches.ts";
+import type { RolledBack } from "../../controller/api/schemas.ts";
 import type { BackupDocument } from "../../controller/cli/documents.ts";
 import type { RestoreDocument } from "../../controller/cli/restore-documents.ts";
 import { holdLabels } from "../../shared/contract/hold-record.ts";
@@ -8,13 +17,17 @@ import type { Part, Run } from "../../shared/repository/run.ts";
 import type { LabNode } from "../lab/node.ts";
 import { until } from "./agent-rig.ts";
 import type { Cluster } from "./cluster.ts";
+import { expectTaken, project, startProject } from "./compose-project.ts";
 import { recipe } from "./recipes.ts";
 import { sharedCluster } from "./shared-cluster.ts";
 
 const nodeTag = "skep-lab/node:24";
 const redisTag = "skep-lab/redis:7";
 
-/** Two programs that count in lock-step, each into its own volume: `left` goes on once `right` has written the same. */
+/**
+ * Two programs that count in lock-step, each into its own volume: `left` goes on once `right` has written the same. As fast as
+ * they can: copies that are less than a millisecond apart differ.
+ */
 const counter = `
 const fs = require("node:fs"), net = require("node:net");
 const file = fs.openSync("/data/counter", "w");
@@ -35,7 +48,7 @@ const fs = require("node:fs"), net = require("node:net");
 const name = process.argv[1]; let acked = 0, at = Date.now();
 const note = (why) => fs.appendFileSync("/data/" + name, acked + " " + why + "\\n");
 const dial = () => { const s = net.connect(6379, "tasks." + name); const next = () => s.write("INCR n\\r\\n");
-  s.on("connect", next); s.on("data", (d) => { const now = Date.now(); if (now - at > 150) note("slow " + (now - at)); at = now; const n = /^:(\\d+)/.exec(d); if (n) acked = Number(n[1]); setImmediate(next); });
+  s.on("connect", next); s.on("data", (d) => { const now = Date.now(); if (now - at > 150) note("slow " + (now - at)); at = now; const n = /^:(\\d+)/.exec(d); if (n) acked = Number(n[1]); setTimeout(next, 2); });
   s.on("error", () => {}); s.on("close", () => { note("broke"); setTimeout(dial, 100); }); };
 dial(); process.on("SIGTERM", () => process.exit());
 `;
@@ -45,15 +58,20 @@ describe("a run that makes volumes quiet", function () {
   let cluster: Cluster;
   let run: Run;
   let asBefore: string;
+  let specsAfter: string;
+  /** All that is in the copy of a volume of which something is excluded. */
+  let restoredLeft: string[] = [];
   const names = [
     "pair_left",
     "pair_right",
     "cache-stop",
     "cache-pause",
     "cache-dump",
+    "everywhere",
     "load-stop",
     "load-pause",
     "load-dump",
+    "at-rest",
   ];
 
   const docker = async (node: LabNode, ...argv: string[]): Promise<string> =>
@@ -76,15 +94,21 @@ describe("a run that makes volumes quiet", function () {
       volume: string,
       labels: string[],
       command: string[],
+      replicas = "1",
     ): Promise<string> =>
       docker(
         ...([cluster.manager, "service", "create", "--detach", "--quiet", "--no-resolve-image"] as const),
         ...["--name", name, "--network", "quiet", "--endpoint-mode", "dnsrr", "--stop-grace-period", "5s"],
+        ...["--replicas", replicas],
         ...["--constraint", `node.hostname==${host}`, "--mount", `type=volume,source=${volume},target=/data`],
         ...labels.flatMap((label) => ["--label", label]),
         ...[tag, ...command],
       );
-    const pair = ["skep.group=pair", "skep.quiesce=pause"];
+    // Of volumes that no container uses, the services that mount them speak.
+    const rest = ["skep.enable=false"];
+    await create("at-rest", "node2", nodeTag, "rests", rest, ["sleep", "1000"], "0");
+    await docker(cluster.lab.node("node2"), "volume", "create", "rests");
+    const pair = ["skep.group=pair", "skep.quiesce=pause", "skep.exclude=scrap/**, *.tmp"];
     await create("pair_right", "node2", nodeTag, "right", pair, ["node", "-e", counter, "right"]);
     await create("pair_left", "node3", nodeTag, "left", pair, ["node", "-e", counter, "left"]);
     const server = [
@@ -98,7 +122,18 @@ describe("a run that makes volumes quiet", function () {
       "--protected-mode",
       "no",
     ];
-    await create("cache-stop", "node2", redisTag, "stopped", ["skep.quiesce=stop"], server);
+    const after = "until redis-cli ping | grep -q PONG; do sleep 0.1; done; redis-cli get n >&2";
+    const stop = ["skep.quiesce=stop", `skep.hook.post=${after}`];
+    await create("cache-stop", "node2", redisTag, "stopped", stop, server);
+    await docker(cluster.manager, "service", "update", "--detach", "--quiet", "--label-add", "edition=2", "cache-stop");
+    const who = `skep.hook.post=["node","-e","console.error(process.getuid(), process.getgid())"]`;
+    const labels = ["skep.quiesce=stop", who, "skep.hook.post.user=1234:5678"];
+    await docker(
+      ...([cluster.manager, "service", "create", "--detach", "--quiet", "--no-resolve-image"] as const),
+      ...["--name", "everywhere", "--mode", "global", "--mount", "type=volume,source=everywhere,target=/data"],
+      ...labels.flatMap((label) => ["--label", label]),
+      ...[nodeTag, "node", "-e", "process.on('SIGTERM', () => process.exit()); setInterval(() => {}, 1e6)"],
+    );
     const hooks = [
       "skep.hook.pre=redis-cli set hook pre",
       "skep.hook.post=echo to stdout; exit 3",
@@ -109,6 +144,7 @@ describe("a run that makes volumes quiet", function () {
     for (const how of ["stop", "pause", "dump"]) {
       await create(`load-${how}`, "node1", nodeTag, "scratch-load", [], ["node", "-e", load, `cache-${how}`]);
     }
+    await startProject(cluster.lab.node("node3"));
     const counted = async (node: LabNode, volume: string): Promise<number> =>
       Number(await readFile(volumeFile(node, volume, "counter"), "utf8").catch(() => "0"));
     await until(async () => (await counted(cluster.lab.node("node2"), "right")) > 100, 90_000);
@@ -121,11 +157,20 @@ describe("a run that makes volumes quiet", function () {
       const count = (): Promise<string> => redisOn(node, volume, ["get", "n"]).catch(() => "");
       await until(async () => Number(await count()) > 100, 90_000);
     }
+    await mkdir(volumeFile(cluster.lab.node("node3"), "left", "scrap"));
+    for (const file of ["scrap/of-today", "a.tmp", "kept"]) {
+      await writeFile(volumeFile(cluster.lab.node("node3"), "left", file), file);
+    }
     asBefore = await specs();
     run = (await cluster.skepJson<BackupDocument>(["backup", "--wait"])).run ?? expect.fail("no run");
+    specsAfter = await specs();
+    // What they did is in their notes.
+    const idle = ["load-stop=0", "load-pause=0", "load-dump=0", "pair_left=0", "pair_right=0"];
+    await docker(cluster.manager, "service", "scale", "--detach", ...idle);
   });
 
   after(async () => {
+    await cluster.lab.node("node3").exec(["docker", "rm", "--force", "--volumes", ...project]);
     for (const name of names) await cluster.manager.exec(["docker", "service", "rm", name]);
     for (const id of (
       await docker(cluster.manager, "config", "ls", "--quiet", "--filter", `label=${holdLabels.hold}`)
@@ -185,7 +230,7 @@ describe("a run that makes volumes quiet", function () {
   });
 
   it("leaves every service as it was, and nothing paused", async () => {
-    expect(await specs()).to.equal(asBefore);
+    expect(specsAfter).to.equal(asBefore);
     for (const node of cluster.lab.nodes)
       expect(await docker(node, "ps", "--quiet", "--filter", "status=paused")).to.equal("");
     await until(async () => (await redisOn(cluster.lab.node("node2"), "stopped", ["ping"]).catch(() => "")) === "PONG");
@@ -200,6 +245,28 @@ describe("a run that makes volumes quiet", function () {
     expect(await redisOn(cluster.lab.node("node3"), "paused", ["get", "hook"])).to.equal("pre");
   });
 
+  it("ran the hooks after a stop in what came back, on all nodes of a global service", async () => {
+    const [stopped, ...more] = part("node2/stopped").commands ?? [];
+    expect(more).to.deep.equal([]);
+    expect(stopped).to.include({ step: "hook.post", exitCode: 0 });
+    expect(Number(stopped?.stderr)).to.be.above(100);
+    const running: string[] = [];
+    for (const node of cluster.lab.nodes) {
+      const names = await docker(node, "ps", "--filter", "volume=everywhere", "--format", "{{.Names}}");
+      expect(part(`${node.name}/everywhere`)).to.include({ status: "done", consistency: "quiet" });
+      running.push(...names.split("\n"));
+    }
+    const { commands = [] } = part("node1/everywhere");
+    expect(commands.map(({ step, exitCode, stderr }) => `${step} ${exitCode} ${stderr}`)).to.deep.equal(
+      Array(3).fill("hook.post 0 1234 5678\n"),
+    );
+    expect(commands.map(({ container }) => container)).to.have.members(running);
+  });
+
+  it("takes a compose project as its labels say: stopped in its order with hooks, paused, dumped; and all of it runs", async () => {
+    await expectTaken(cluster.lab.node("node3"), part);
+  });
+
   it("has one moment over two nodes: counters in lock-step differ by no more than what was in flight", async () => {
     const counts: number[] = [];
     for (const [name, host] of [
@@ -209,12 +276,21 @@ describe("a run that makes volumes quiet", function () {
       const copy = `copy-${name.replace("/", "-")}`;
       await cluster.skep(["restore", "volume", name, "--as", copy, "--yes", "--identity", cluster.identity]);
       counts.push(Number(await readFile(volumeFile(cluster.lab.node(host), copy, "counter"), "utf8")));
+      if (host === "node3")
+        restoredLeft = await readdir(volumeFile(cluster.lab.node(host), copy, ""), { recursive: true });
       await cluster.lab.node(host).run(["docker", "volume", "rm", copy]);
     }
     const [left = 0, right = 0] = counts;
     console.log(`      left ${left}, right ${right}`);
     expect(right).to.be.above(100);
     expect(left - right).to.be.within(0, 1);
+  });
+
+  it("takes nothing of what skep.exclude names, and no volume for which skep.enable=false is said", () => {
+    expect(restoredLeft.sort()).to.deep.equal(["counter", "kept", "scrap"]);
+    expect(run.parts.map(({ name }) => name)).to.not.include("node2/rests");
+    const left = run.notCovered.find(({ name }) => name === "node2/rests");
+    expect(left).to.include({ kind: "volume", reason: "not-selected", message: "skep.enable says so" });
   });
 
   for (const [how, name] of [
@@ -247,5 +323,76 @@ describe("a run that makes volumes quiet", function () {
     expect(await redisOn(node, "dumped", ["exists", "later"])).to.equal("0");
     expect(Number(await redisOn(node, "dumped", ["get", "n"]))).to.be.above(100);
     expect(await redisOn(node, "dumped", ["role"])).to.match(/^master/);
+  });
+
+  it("leaves a service to its owner who updates it amid a pause, and rolls it back afterwards", async () => {
+    const node = cluster.lab.node("node3");
+    const engine = connectDocker(node.dockerSocketPath);
+    const folder = await mkdtemp(join(tmpdir(), "skep-owner-"));
+    const journal = new Journal(join(folder, "journal.sqlite"));
+    const signal = AbortSignal.timeout(240_000);
+    const inState = (state: string): Promise<string> =>
+      docker(node, "ps", "--quiet", "--filter", "volume=paused", "--filter", `status=${state}`);
+    const spec = (): Promise<string> =>
+      docker(cluster.manager, "service", "inspect", "--format", "{{json .Spec}}", "cache-pause");
+    const runsOther = (than: string): Promise<void> =>
+      until(async () => (await inState("running")) !== "" && !(await inState("running")).includes(than), 90_000);
+    try {
+      const before = await spec();
+      const pauseId = randomBytes(6).toString("hex");
+      const deadlineAt = new Date(Date.now() + 240_000).toISOString();
+      const tools = { journal, moments: new Moments(journal), watches: new Watches() };
+      const context = { docker: engine, hostRoot: node.hostPath("/run").replace(/\/run$/, "") };
+      await pause({ kind: "pause", pauseId, volumes: ["paused"], before: [], deadlineAt }, context, tools, signal);
+      const frozen = await inState("paused");
+      expect(frozen).to.match(/^[0-9a-f]{12}$/);
+      await docker(
+        cluster.manager,
+        "service",
+        "update",
+        "--detach",
+        "--quiet",
+        "--env-add",
+        "EDITION=2",
+        "cache-pause",
+      );
+      await runsOther(frozen);
+      const meant = await spec();
+      const { quiet } = await unpause({ kind: "unpause", pauseId, after: [] }, engine, journal, signal);
+      expect(quiet.map(({ how }) => how)).to.deep.equal(["pause"]);
+      expect(await spec())
+        .to.equal(meant)
+        .and.not.equal(before);
+      expect([await inState("paused"), journal.pauses()]).to.deep.equal(["", []]);
+      const updated = await inState("running");
+      await docker(cluster.manager, "service", "rollback", "--detach", "cache-pause");
+      await runsOther(updated);
+      expect(await spec()).to.equal(before);
+    } finally {
+      journal.close();
+      await rm(folder, { recursive: true });
+    }
+  });
+
+  it("rolls a service back past what the run did to it, and back again, by the CLI", async () => {
+    const spec = async (): Promise<{ Labels: Record<string, string>; Mode: { Replicated: { Replicas: number } } }> =>
+      JSON.parse(
+        await docker(cluster.manager, "service", "inspect", "--format", "{{json .Spec}}", "cache-stop"),
+      ) as never;
+    const before = await spec();
+    expect(before.Labels["edition"]).to.equal("2");
+    for (const edition of [undefined, "2"]) {
+      const rolled = await cluster.skepJson<RolledBack>(["service", "rollback", "cache-stop", "--yes"]);
+      expect(rolled.service).to.equal("cache-stop");
+      const { Labels, Mode } = await spec();
+      expect([Labels["edition"], Mode.Replicated.Replicas]).to.deep.equal([edition, 1]);
+      // The first goes past the hold, the second is Docker's own.
+      expect(rolled.fromRecord).to.equal(edition === undefined);
+    }
+    expect(await spec()).to.deep.equal(before);
+    const unknown = await cluster.skep(["service", "rollback", "nobody", "--yes"], { tolerant: true });
+    expect([unknown.code, unknown.stderr]).to.satisfy(
+      ([code, stderr]: [number, string]) => code === 1 && stderr.includes("SKEP_SERVICE_UNKNOWN"),
+    );
   });
 });

@@ -33,17 +33,20 @@ const apiLists: [ObjectKind, string][] = [
   ["network", `/networks?filters=${encodeURIComponent('{"driver":["overlay"]}')}`],
   ["node", "/nodes"],
   ["task", "/tasks"],
+  ["cluster", "/swarm"],
 ];
+
+type Listed = ApiObject & { ManagerStatus?: unknown; Volumes?: unknown; TLSInfo?: object };
 
 /** What the API says, without what an engine makes up when it is asked. */
 export async function apiObjects(node: LabNode): Promise<Map<string, unknown>> {
   const all = new Map<string, unknown>();
   for (const [kind, path] of apiLists) {
-    for (const object of (await engineCall(node, "GET", path)) as (ApiObject & {
-      ManagerStatus?: unknown;
-      Volumes?: unknown;
-    })[]) {
+    for (const object of [await engineCall(node, "GET", path)].flat() as Listed[]) {
       delete object.ManagerStatus;
+      // Of the root certificate that stands beside it the engine also tells subject and key.
+      if (object.TLSInfo !== undefined)
+        object.TLSInfo = { TrustRoot: (object.TLSInfo as { TrustRoot?: string }).TrustRoot };
       // Docker 26 has null, and 20.10 has no such field.
       if (object.Volumes === null) delete object.Volumes;
       all.set(`${kind} ${object.ID ?? object.Id ?? ""}`, object);
@@ -56,7 +59,17 @@ export function raftObjects(state: SwarmState): Map<string, unknown> {
   const all = new Map<string, unknown>();
   for (const [kind] of apiLists) {
     for (const [id, bytes] of state.store.objects[kind]) {
-      const shown = engineJson(kind, bytes, false);
+      const shown = engineJson(kind, bytes, kind === "cluster");
+      if (kind === "cluster") {
+        delete shown["RootCAKey"];
+        delete shown["UnlockKey"];
+        delete shown["NetworkKeys"];
+        delete shown["FIPS"];
+        // Where none was chosen the engine tells the one that it takes.
+        if ((shown["DefaultAddrPool"] as string[]).length === 0) {
+          Object.assign(shown, { DefaultAddrPool: ["10.0.0.0/8"], SubnetSize: 24 });
+        }
+      }
       if (kind === "network") {
         // docker_gwbridge's and bridge's swarm-side twins are not listed as overlays.
         if (shown["Driver"] !== "overlay") continue;
@@ -102,36 +115,82 @@ export async function setAutolock(node: LabNode, on: boolean): Promise<void> {
   });
 }
 
+/** As `docker swarm unlock-key --rotate`. */
+export async function rotateUnlockKey(node: LabNode): Promise<void> {
+  const { Version, Spec } = await inspect(node, "/swarm");
+  await engineCall(node, "POST", `/swarm/update?version=${Version.Index}&rotateManagerUnlockKey=true`, Spec);
+}
+
 export async function unlockKeyOf(node: LabNode): Promise<Uint8Array> {
   const { UnlockKey } = (await engineCall(node, "GET", "/swarm/unlockkey")) as { UnlockKey: string };
   return decodeUnlockKey(UnlockKey);
 }
 
-/** Creates and removes configs and updates a service, without a pause, until told to stop; gives the number of rounds. */
-export function steadyLoad(node: LabNode): { stop: () => Promise<number> } {
-  let running = true;
+export interface SteadyLoad {
+  /** The service that it updates; its label `round` counts. */
+  readonly service: string;
+  /** Rounds that failed, which `patience` forgave. */
+  readonly failures: number;
+  /** Gives the number of rounds. Throws what ended the load before. */
+  stop(): Promise<number>;
+}
+
+export interface LoadOptions {
+  /** Of the config that each round makes. */
+  configBytes?: number;
+  /** Between two rounds. */
+  pauseMs?: number;
+  /** Rounds in a row that may fail: on a busy machine a swarm may be without a leader for a while. */
+  patience?: number;
+}
+
+let loads = 0;
+
+/** Creates and removes configs, whose names begin with `load-`, and updates a service until told to stop. */
+export async function steadyLoad(node: LabNode, options: LoadOptions = {}): Promise<SteadyLoad> {
+  const { configBytes = 20_000, pauseMs = 0, patience = 0 } = options;
+  const name = `load-${++loads}`;
+  const service = await create(node, "/services/create", {
+    Name: name,
+    TaskTemplate: { ContainerSpec: { Image: "load" } },
+    Mode: { Replicated: { Replicas: 0 } },
+  });
+  let isRunning = true;
+  let failures = 0;
+  const oneRound = async (round: number): Promise<void> => {
+    const Data = Buffer.alloc(configBytes, round).toString("base64");
+    const config = await create(node, "/configs/create", { Name: `${name}-${round}`, Data });
+    const { Version, Spec } = await inspect(node, `/services/${service}`);
+    const updated = { ...Spec, Labels: { round: String(round) } };
+    await engineCall(node, "POST", `/services/${service}/update?version=${Version.Index}`, updated);
+    await engineCall(node, "DELETE", `/configs/${config}`);
+  };
   const work = async (): Promise<number> => {
-    const service = await create(node, "/services/create", {
-      Name: "load",
-      TaskTemplate: { ContainerSpec: { Image: "load" } },
-      Mode: { Replicated: { Replicas: 0 } },
-    });
     let round = 0;
-    for (; running; round++) {
-      const Data = Buffer.alloc(20_000, round).toString("base64");
-      const config = await create(node, "/configs/create", { Name: `load-${round}`, Data });
-      const { Version, Spec } = await inspect(node, `/services/${service}`);
-      const updated = { ...Spec, Labels: { round: String(round) } };
-      await engineCall(node, "POST", `/services/${service}/update?version=${Version.Index}`, updated);
-      await engineCall(node, "DELETE", `/configs/${config}`);
+    for (let inARow = 0; isRunning; round++) {
+      try {
+        await oneRound(round);
+        inARow = 0;
+      } catch (error) {
+        if (++inARow > patience) throw error;
+        failures++;
+        await sleep(200);
+      }
+      if (pauseMs > 0) await sleep(pauseMs);
     }
     await engineCall(node, "DELETE", `/services/${service}`);
     return round;
   };
+  // Whoever stops it hears of a failure; until then nobody waits for it.
   const done = work();
+  done.catch(() => undefined);
   return {
+    service,
+    get failures() {
+      return failures;
+    },
     stop: () => {
-      running = false;
+      isRunning = false;
       return done;
     },
   };

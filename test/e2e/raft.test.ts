@@ -18,6 +18,7 @@ import {
   copyFrom,
   raftObjects,
   rebaseCopy,
+  rotateUnlockKey,
   setAutolock,
   steadyLoad,
   swarmDirectory,
@@ -84,7 +85,7 @@ for (const engine of ["bookworm", "trixie"] as const) {
     });
 
     it("copies hot under a steady load, each copy proven and with everything acknowledged before it", async () => {
-      const load = steadyLoad(manager);
+      const load = await steadyLoad(manager);
       let rounds = 0;
       try {
         for (let copy = 0; copy < 30; copy++) {
@@ -167,17 +168,27 @@ for (const engine of ["bookworm", "trixie"] as const) {
       }
     });
 
-    it("starts elsewhere locked, and opens with the unlock key of the copy", async () => {
+    it("starts elsewhere locked, opens with the key of the copy, and goes on to the swarm's, as amid a rotation", async () => {
       const unlockKey = await unlockKeyOf(fresh);
-      const copy = await copyFrom(fresh, staging, () => Promise.resolve(unlockKey));
+      const before = await copyFrom(fresh, staging, () => Promise.resolve(unlockKey));
+      await rotateUnlockKey(fresh);
+      const rotated = await unlockKeyOf(fresh);
+      const after = await copyFrom(fresh, staging, () => Promise.resolve(rotated));
+      // The key file of a manager whose disk does not know yet that the rotation was committed.
+      const isKey = ({ path }: { path: string }): boolean => path === "certificates/swarm-node.key";
+      const files = [...before.files.filter((file) => !isKey(file)), ...after.files.filter(isKey)];
+      const copy = { ...before, files, unlockKey: rotated };
       // The other machine's address was node1's before; now it takes the manager's role again.
       await fresh.stop();
       await manager.start();
       await layDown(manager, await rebaseCopy(copy, { advertiseAddress: manager.address }));
       await until("the engine asks for the key", async () => (await swarmState(manager)).LocalNodeState === "locked");
-      await engineCall(manager, "POST", "/swarm/unlock", { UnlockKey: encodeUnlockKey(unlockKey) });
+      await engineCall(manager, "POST", "/swarm/unlock", { UnlockKey: encodeUnlockKey(rotated) });
       await until("the engine is active", async () => (await swarmState(manager)).LocalNodeState === "active");
       expect((await swarmState(manager)).NodeAddr).to.equal(manager.address);
+      expect(Buffer.compare(await unlockKeyOf(manager), unlockKey)).to.equal(0);
+      const { proof } = await copyFrom(manager, staging, () => unlockKeyOf(manager));
+      expect(proof).to.include({ locked: true, decrypted: true });
     });
   });
 }
@@ -193,7 +204,7 @@ describe("the Raft state of three managers", function () {
   after(() => lab.down());
 
   it("is proven on leader and followers, with what was acknowledged just before", async () => {
-    const load = steadyLoad(lab.node(0));
+    const load = await steadyLoad(lab.node(0));
     try {
       for (let copy = 0; copy < 30; copy++) {
         const node = lab.node(copy % 3);

@@ -130,7 +130,7 @@ describe("a swarm rebuilt from its Raft copy", function () {
       Mode: { ReplicatedJob: { MaxConcurrent: 1, TotalCompletions: 1 } },
     });
     await untilComplete(from, "batch_job");
-    copied = copiedSwarm((await openRaftCopy(from)).state);
+    copied = copiedSwarm((await openRaftCopy(from)).state, []);
   });
   after(async () => {
     await lab.down();
@@ -158,7 +158,7 @@ describe("a swarm rebuilt from its Raft copy", function () {
 
   async function context(): Promise<{ context: RebuildContext; plan: () => Promise<RebuildPlan>; said: string[] }> {
     const said: string[] = [];
-    const engine = connectEngine({ kind: "socket", path: to.dockerSocketPath });
+    const engine = await connectEngine({ kind: "socket", path: to.dockerSocketPath });
     const rebuild = { engine, say: (line: string) => said.push(line) };
     const [self] = await engine.nodes();
     const nodes = new Map([[copied.nodes[0]?.id ?? "", self?.ID ?? ""]]);

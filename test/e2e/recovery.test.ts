@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { BackupDocument, RecoveryRunDocument } from "../../controller/cli/documents.ts";
 import type { CommandResult } from "../lab/command.ts";
+import type { Probe } from "../../controller/recovery/probe/probes.ts";
 import { nodeImage, redisImage } from "../lab/image.ts";
 import type { LabNode } from "../lab/node.ts";
 import { skepImages } from "../lab/skep-image.ts";
@@ -17,7 +18,8 @@ import {
   uploadsVolume,
   witness,
 } from "./recovery/application.ts";
-import { describeTree } from "./volumes.ts";
+import { deployNotes, libraryFolder, notesText, notesVolume } from "./recovery/notes.ts";
+import { describeTree, volumePath } from "./volumes.ts";
 
 const registryFolder = "/etc/docker/certs.d/hub.example:5000";
 
@@ -49,6 +51,7 @@ describe("a swarm of three nodes that burned", function () {
     await mkdir(second.hostPath(registryFolder), { recursive: true });
     await writeFile(second.hostPath(`${registryFolder}/ca.crt`), "an authority", { mode: 0o640 });
     await writeFile(second.hostPath("/etc/docker/daemon.json"), settings);
+    await deployNotes(cluster.manager, nodeImage().tag);
     await cluster.deploy();
     await cluster.ready();
     const { run } = await cluster.skepJson<BackupDocument>(["backup", "--wait"]);
@@ -64,6 +67,21 @@ describe("a swarm of three nodes that burned", function () {
 
   const recover = async (argv: readonly string[], tolerant = false): Promise<CommandResult> =>
     await cluster.skep(["recover", ...argv, "--identity", cluster.identity], { tolerant });
+
+  /** From each machine the overlay of all; a port where it runs; of ingress, behind which nobody listens, nothing is claimed. */
+  const expectProbed = (probes: readonly Probe[]): void => {
+    const machinesOf = (subject: string, state: Probe["state"]): string[] =>
+      probes.filter((probe) => probe.subject === subject && probe.state === state).map(({ machine }) => machine);
+    const text = JSON.stringify(probes, null, 1);
+    expect(probes.filter(({ state }) => state === "failed")).to.deep.equal([]);
+    expect(machinesOf("shop_inside", "answers"), text).to.have.members(["m1", "m2", "m3"]);
+    expect(machinesOf("skep_skep", "answers"), text).to.have.members(["m1", "m2", "m3"]);
+    expect(machinesOf("skep_controller 8420/tcp", "answers"), text).to.have.length(1);
+    expect(machinesOf("shop_sidecar 18080/tcp", "skipped"), text).to.have.members(["m1", "m2", "m3"]);
+    // Across machines: the web service is on the third alone.
+    const asked = probes.find(({ subject, machine }) => subject === "shop_inside" && machine === "m1");
+    expect(asked?.detail).to.contain("tasks.shop_web").and.contain("(m3)");
+  };
 
   const writeInventory = async (): Promise<void> => {
     const lines: string[] = [];
@@ -115,6 +133,7 @@ nodes: { node1: m1, node2: m2, node3: m3 }
     console.log(
       `      RTO ${(report.rtoMs / 1000).toFixed(1)} s: ${report.phases.map(({ phase, ms }) => `${phase} ${(ms / 1000).toFixed(1)} s`).join(", ")}`,
     );
+    expectProbed(report.probes);
     expect(await witness(fresh[0] ?? cluster.manager, hosts)).to.deep.equal(seenBefore);
     expect(await readFile(join(journal, "report.md"), "utf8")).to.contain("**RTO");
   });
@@ -129,6 +148,16 @@ nodes: { node1: m1, node2: m2, node3: m3 }
     });
     const { stdout } = await second.exec(["docker", "volume", "inspect", databaseVolume]);
     expect(stdout).to.contain("the ledger");
+  });
+
+  it("has loaded the dump into its service, and put a volume that is a folder of the host by its options there", async () => {
+    const first = fresh[0] ?? cluster.manager;
+    expect(await readFile(join(volumePath(first, notesVolume), "text"), "utf8")).to.equal(notesText);
+    const folder = first.hostPath(libraryFolder);
+    expect(await readFile(join(folder, "shelf/book"), "utf8")).to.equal("a book");
+    expect((await stat(folder)).mode & 0o777).to.equal(0o750);
+    const options = ["docker", "volume", "inspect", "--format", "{{json .Options}}", "library"];
+    expect(JSON.parse(await first.run(options))).to.deep.equal({ type: "none", o: "bind", device: libraryFolder });
   });
 
   it("has its secrets with their data, its job still ended, and is autolocked with the same key", async () => {

@@ -2,6 +2,7 @@ import { expect } from "chai";
 import { randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { z } from "zod";
+import { connectInTime, isForbidden } from "../../controller/recovery/connect-in-time.ts";
 import { setEngineUp } from "../../controller/recovery/engine-setup/setup-step.ts";
 import { knownHostsFor } from "../../controller/recovery/known-hosts.ts";
 import { defaultDockerSocket, RemoteMachine } from "../../controller/recovery/remote-machine.ts";
@@ -10,6 +11,7 @@ import { connectSsh, type SshMachine } from "../../controller/recovery/ssh.ts";
 import type { SkepError } from "../../shared/errors.ts";
 import { Lab } from "../lab/lab.ts";
 import type { LabNode } from "../lab/node.ts";
+import { until } from "./recovery/application.ts";
 
 const signal = (): AbortSignal => AbortSignal.timeout(60_000);
 const codeOf = (promise: Promise<unknown>): Promise<string> =>
@@ -137,6 +139,27 @@ describe("the door to other machines", function () {
     expect(await ask(root)).to.equal(node.name);
   });
 
+  it("asks the engine many times through one program there, and through another once the engine was restarted", async () => {
+    const machine = new RemoteMachine(operator, defaultDockerSocket);
+    const info = z.looseObject({ Name: z.string() });
+    const ask = async (): Promise<string> => (await machine.engine(info, { path: "/info" }, signal())).Name;
+    const programs = async (): Promise<string> =>
+      (await node.run(["sh", "-c", "pgrep --exact docker --list-full | grep 'system dial-stdio$' || true"])).trim();
+    try {
+      await ask();
+      const first = await programs();
+      expect(first.split("\n")).to.have.length(1);
+      for (let count = 0; count < 5; count++) expect(await ask()).to.equal(node.name);
+      expect(await programs()).to.equal(first);
+      await node.run(["systemctl", "restart", "docker.service"]);
+      expect(await ask()).to.equal(node.name);
+      expect(await programs()).to.not.equal(first);
+    } finally {
+      await machine.close();
+    }
+    await until("it ended with the connection", async () => (await programs()) === "");
+  });
+
   const through = (): SshAccess => ({ ...operator, name: "inner", address: "127.0.0.1", jump: root });
 
   it("goes through a jump host", async () => {
@@ -200,5 +223,16 @@ describe("the door to other machines", function () {
     } finally {
       await machine.close();
     }
+  });
+
+  it("tells a port on which nobody listens from one to which sshd lets nobody, and waits for neither", async () => {
+    const fault = async (): Promise<unknown> =>
+      await connectInTime((await connect(root)).openTcp("127.0.0.1", 1)).catch((error: unknown) => error);
+    const refused = await fault();
+    expect((refused as Error).message).to.match(/connection refused/i);
+    expect(isForbidden(refused)).to.be.false;
+    await node.run(["sh", "-c", "echo 'AllowTcpForwarding no' >> /etc/ssh/sshd_config && systemctl restart ssh"]);
+    const forbidden = await fault();
+    expect(isForbidden(forbidden), String(forbidden)).to.be.true;
   });
 });

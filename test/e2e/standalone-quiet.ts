@@ -78,7 +78,7 @@ export function describeQuiet(given: () => StandaloneHost): void {
       expect(Date.parse(first ?? "")).to.be.below(Date.parse(second ?? ""));
       expect(existsSync(journal()), "nothing is left to be undone").to.equal(false);
       const again = await given().cli("resume", "--state-dir", join(given().folder, "state"), "--json");
-      expect(JSON.parse(again.stdout)).to.deep.equal({ wentOn: [], removed: [], faults: [] });
+      expect(JSON.parse(again.stdout)).to.deep.equal({ wentOn: [], released: [], removed: [], faults: [] });
     });
 
     it("is not stopped where that would remove its container, and says so", async () => {
@@ -155,6 +155,92 @@ export function describeQuiet(given: () => StandaloneHost): void {
           expect(existsSync(journal())).to.equal(false);
         }
       });
+    });
+  });
+}
+
+/** Of a swarm of this one manager. */
+export function describeHeld(given: () => StandaloneHost): void {
+  describe("a volume whose service is to be stopped", function () {
+    this.timeout(300_000);
+    const docker = async (...argv: string[]): Promise<string> => (await given().node.run(["docker", ...argv])).trim();
+    const spec = async (): Promise<{ Mode: { Replicated: { Replicas: number } } }> =>
+      JSON.parse(await docker("service", "inspect", "--format", "{{json .Spec}}", "ledger")) as never;
+    const isHeld = async (): Promise<boolean> => (await spec()).Mode.Replicated.Replicas === 0;
+    const runs = (): Promise<void> =>
+      until(async () => (await docker("ps", "--quiet", "--filter", "volume=ledger")) !== "", patienceMs);
+    const journal = (): string => join(given().folder, "state", "standalone.sqlite");
+    let asBefore: string;
+
+    before(async () => {
+      const hook = (when: string): string[] => ["--label", `skep.hook.${when}=echo ${when} >> /data/hooks`];
+      // It ignores its stop signal: killed after these seconds, which are long enough to be seen.
+      const stopping = ["--stop-grace-period", "3s", redisImage().tag, "sleep", "10000"];
+      const labels = ["--label", "skep.quiesce=stop", ...hook("pre"), ...hook("post")];
+      const volume = ["--mount", "type=volume,source=ledger,target=/data"];
+      const quietly = ["--detach", "--quiet", "--no-resolve-image"];
+      await docker("service", "create", ...quietly, "--name", "ledger", ...volume, ...labels, ...stopping);
+      await runs();
+      asBefore = JSON.stringify(await spec());
+    });
+    after(async () => {
+      await docker("service", "rm", "ledger");
+    });
+
+    it("is taken while that has no task, which then runs as before, and its hook after in it", async () => {
+      const { result, run } = await given().backup("--volumes", "ledger");
+      expect(result.code, result.stderr).to.equal(0);
+      const part = run.parts.find(({ name }) => name === "node1/ledger");
+      expect(part).to.include({ status: "done", consistency: "quiet" });
+      expect(part?.quiet?.map(({ name, how }) => `${name} ${how}`)).to.deep.equal(["ledger stop"]);
+      expect(part?.quiet?.[0]?.quietMs).to.be.within(1, patienceMs);
+      expect(JSON.stringify(await spec())).to.equal(asBefore);
+      expect(readFileSync(given().file("ledger", "hooks"), "utf8")).to.equal("pre\npost\n");
+      expect(existsSync(journal()), "nothing is left to be undone").to.equal(false);
+    });
+
+    it("runs again when the command is interrupted amid that, with its hook after in it", async () => {
+      const hooks = (): string => readFileSync(given().file("ledger", "hooks"), "utf8");
+      const before = hooks();
+      const argv = [cliPath, "backup", "--kit", "kit", ...given().host, "--volumes", "ledger"];
+      const child = spawn(process.execPath, argv, { cwd: given().folder, stdio: ["ignore", "ignore", "pipe"] });
+      let stderr = "";
+      child.stderr.setEncoding("utf8").on("data", (text: string) => {
+        stderr += text;
+      });
+      const ended = once(child, "exit");
+      await until(isHeld, patienceMs);
+      child.kill("SIGINT");
+      expect(await ended, stderr).to.deep.equal([130, null]);
+      expect(stderr).to.contain("hooks after of ledger run first").and.not.contain("owed");
+      expect(hooks()).to.equal(`${before}pre\npost\n`);
+      expect(JSON.stringify(await spec())).to.equal(asBefore);
+      expect(existsSync(journal())).to.equal(false);
+    });
+
+    it("has it run again at once when the command is killed, and by `skep resume` when all was killed", async () => {
+      for (const isAll of [false, true]) {
+        await runs();
+        const argv = [cliPath, "backup", "--kit", "kit", ...given().host, "--volumes", "ledger"];
+        const child = spawn(process.execPath, argv, { cwd: given().folder, stdio: "ignore" });
+        await until(isHeld, patienceMs);
+        child.kill("SIGSTOP");
+        const keeper = childrenOf(child.pid ?? 0).find((pid) => commandOf(pid).includes("agent/keeper.ts"));
+        if (isAll) process.kill(keeper ?? expect.fail("no keeper"), "SIGKILL");
+        const ended = once(child, "exit");
+        child.kill("SIGKILL");
+        await ended;
+        if (isAll) {
+          expect(await isHeld()).to.equal(true);
+          const place = ["--state-dir", join(given().folder, "state")];
+          const engine = ["--docker-socket", given().node.dockerSocketPath];
+          const { code, stderr } = await given().cli("resume", ...place, ...engine);
+          expect(code, stderr).to.equal(0);
+          expect(stderr).to.contain("service ledger runs again");
+        } else await until(() => !existsSync(journal()), patienceMs);
+        expect(JSON.stringify(await spec())).to.equal(asBefore);
+        expect(existsSync(journal())).to.equal(false);
+      }
     });
   });
 }

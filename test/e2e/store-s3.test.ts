@@ -1,5 +1,10 @@
 // The S3 store against a real server (Ceph), with the suite of every store and with all that goes wrong in the field.
-import { CreateBucketCommand, DeleteBucketCommand, ListObjectVersionsCommand } from "@aws-sdk/client-s3";
+import {
+  CreateBucketCommand,
+  DeleteBucketCommand,
+  ListObjectVersionsCommand,
+  PutBucketVersioningCommand,
+} from "@aws-sdk/client-s3";
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "chai";
@@ -90,6 +95,27 @@ describe("the S3 store on a real server", () => {
     });
     const { Versions, DeleteMarkers } = await client.send(new ListObjectVersionsCommand({ Bucket: bucket }));
     expect([Versions ?? [], DeleteMarkers ?? []]).to.deep.equal([[], []]);
+  });
+
+  it("tells what was put before the bucket kept versions as the first, once something lies over it", async () => {
+    const bucket = await newBucket();
+    const store = open(bucket);
+    for (const key of ["packs/a", "packs/b"]) await store.put(key, Buffer.from("first"));
+    expect(await Array.fromAsync(store.listVersions("packs/"))).to.deep.equal([]);
+    const client = lab.s3.client(owner);
+    closing.push(() => {
+      client.destroy();
+      return Promise.resolve();
+    });
+    const VersioningConfiguration = { Status: "Enabled" as const };
+    await client.send(new PutBucketVersioningCommand({ Bucket: bucket, VersioningConfiguration }));
+    const over = await store.put("packs/a", Buffer.from("thief"));
+    const found = await Array.fromAsync(store.listVersions("packs/"));
+    expect(found.map(({ key, versionId }) => [key, versionId])).to.deep.equal([
+      ["packs/a", over.versionId],
+      ["packs/a", "null"],
+    ]);
+    expect(Buffer.from((await store.get("packs/a", 100, undefined, "null")) ?? []).toString()).to.equal("first");
   });
 
   it("tells what a thief of the credentials could destroy", async () => {

@@ -23,6 +23,7 @@ export function describeSwarmFile(engine: Suite): void {
     let manager: LabNode;
     let fresh: LabNode;
     let folder: string;
+    let settings: Record<string, unknown>;
     const file = "/root/swarm.tar.zst.age";
 
     before(async () => {
@@ -30,9 +31,14 @@ export function describeSwarmFile(engine: Suite): void {
       manager = lab.node(0);
       fresh = lab.node(1);
       folder = await mkdtemp(join(tmpdir(), "skep-swarm-file-"));
-      await initSwarm([manager], { managers: 1 });
+      const fixed = { DefaultAddrPool: ["10.77.0.0/16"], SubnetSize: 26, DataPathPort: 4790 };
+      await initSwarm([manager], { managers: 1, fixed });
       await fillSwarm(manager);
+      // A certificate of an hour is too short to start with, and is made anew by the root of the rotation.
+      await updateInSwarm(manager, ["swarm", "ca", "--rotate", "--quiet", "--cert-expiry", "1h0m0s"]);
       await updateInSwarm(manager, ["swarm", "update", "--autolock=true"]);
+      settings = await settingsOf(manager);
+      expect(settings).to.deep.include({ ...fixed, RootRotationInProgress: false });
       await Promise.all([installSkep(manager), installSkep(fresh)]);
       const { identity, recipient } = await generateAgeIdentity();
       await writeFile(join(folder, "identity.txt"), `# recipient ${recipient}\n${identity}\n`);
@@ -182,6 +188,8 @@ export function describeSwarmFile(engine: Suite): void {
       expect(differences).to.deep.equal([]);
       expect(compared).to.include({ node: 1, service: 6, secret: 2, config: 1, cluster: 1 });
       expect(await swarmOf(fresh)).to.include({ LocalNodeState: "active", NodeAddr: fresh.address, NodeID });
+      expect(await settingsOf(fresh)).to.deep.equal(settings);
+      expect(again.stderr).to.match(/certificate +ended, or ends/);
       const { UnlockKey } = (await engineCall(fresh, "GET", "/swarm/unlockkey")) as { UnlockKey: string };
       expect(UnlockKey).to.match(/^SWMKEY-1-/);
       const inside = await skepOn(fresh, [
@@ -199,8 +207,9 @@ export function describeSwarmFile(engine: Suite): void {
 
     it("takes a host out of its swarm when told, and keeps what was there; held services wait until they are released", async () => {
       const specs = await specsOf(fresh);
-      const again = await restore(fresh, "--replace", "--hold-all");
+      const again = await restore(fresh, "--replace", "--hold-all", "--locked");
       expect(again.code, again.stderr).to.equal(0);
+      expect(again.stderr).to.contain("unlocking the engine");
       const { kept, held } = JSON.parse(again.stdout) as { kept: string[]; held: string[] };
       expect(kept).to.have.length(1);
       expect(held).to.have.members([...specs.keys()]);
@@ -232,11 +241,23 @@ export function describeSwarmFile(engine: Suite): void {
       expect(first.released).to.have.members(["full", "everywhere"]);
       expect(first.held).to.have.length(specs.size - 2);
       expect((await release()).held).to.deep.equal([]);
+      // What a rollback goes to, also one that swarm makes itself.
+      for (const name of ["full", "everywhere", "failing"]) {
+        const { Spec, PreviousSpec } = (await engineCall(fresh, "GET", `/services/${name}`)) as Record<string, unknown>;
+        expect(PreviousSpec, name).to.deep.equal(Spec);
+      }
       expect(await specsOf(fresh)).to.deep.equal(specs);
       expect(await fresh.run(["ls", "/var/lib/docker"])).not.to.contain("skep-held-services");
       const nothing = await skepOn(fresh, ["swarm", "release", "--yes", "--json"]);
       expect(JSON.parse(nothing.stdout)).to.have.nested.property("error.code", "SKEP_SWARM_NOTHING_HELD");
     });
+
+    /** Without what changes with each write. */
+    async function settingsOf(node: LabNode): Promise<Record<string, unknown>> {
+      const { Version, UpdatedAt, ...kept } = (await engineCall(node, "GET", "/swarm")) as Record<string, unknown>;
+      expect([Version, UpdatedAt]).not.to.include(undefined);
+      return kept;
+    }
 
     async function specsOf(node: LabNode): Promise<Map<string, unknown>> {
       const services = (await engineCall(node, "GET", "/services")) as { Spec: { Name: string } }[];

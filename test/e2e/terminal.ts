@@ -13,17 +13,17 @@ export interface Answered {
 /** A question, of which a part is enough, and what is typed once it stands there. */
 export type Answer = readonly [question: string, typed: string];
 
-/** Runs `argv` to its end. Throws where it ends before all of `answers` were asked for, or lives longer than 60 s. */
+/** Runs `argv` to its end. Throws where it ends before all of `answers` were asked for, or lives longer than `timeoutMs` (60 s). */
 export async function onTerminal(
   argv: readonly string[],
   answers: readonly Answer[],
-  options: { cwd?: string } = {},
+  { timeoutMs = 60_000, ...options }: { cwd?: string; timeoutMs?: number } = {},
 ): Promise<Answered> {
   const child = spawn("script", ["--quiet", "--return", "--command", quoteArguments(argv), "/dev/null"], {
     ...options,
     stdio: ["pipe", "pipe", "inherit"],
     // Its end hangs up on the program.
-    signal: AbortSignal.timeout(60_000),
+    signal: AbortSignal.timeout(timeoutMs),
   });
   let text = "";
   let seen = 0;

@@ -1,6 +1,7 @@
 // Forget, prune and check on a real S3 server: beside agents that may create objects and nothing more, and where objects are
 // locked.
 import {
+  CopyObjectCommand,
   DeleteObjectCommand,
   GetObjectCommand,
   ListObjectVersionsCommand,
@@ -14,9 +15,11 @@ import { join } from "node:path";
 import { newestUpkeep } from "../../shared/repository/chain.ts";
 import { digest } from "../../shared/repository/blake3.ts";
 import { createRepository } from "../../shared/repository/create.ts";
-import { newRunId } from "../../shared/repository/layout.ts";
+import { layout, newRunId } from "../../shared/repository/layout.ts";
 import { protectionOf, type Protection } from "../../shared/repository/protection.ts";
+import { findRepository } from "../../shared/repository/repository-reader.ts";
 import { absentPacksOf } from "../../shared/repository/upkeep/absent-packs.ts";
+import { surveyChain } from "../../shared/repository/upkeep/chain-survey.ts";
 import { forgetRuns } from "../../shared/repository/upkeep/forget.ts";
 import { protectRuns } from "../../shared/repository/upkeep/protect.ts";
 import { prune } from "../../shared/repository/upkeep/prune.ts";
@@ -25,6 +28,7 @@ import { openStore } from "../../shared/store/open.ts";
 import type { Store } from "../../shared/store/store.ts";
 import { Lab } from "../lab/lab.ts";
 import { expectCode } from "../shared/repository/expect-code.ts";
+import type { Place } from "../shared/repository/snapshots.ts";
 import { checkAll } from "../shared/repository/upkeep/check-all.ts";
 import {
   appenderOf,
@@ -35,6 +39,7 @@ import {
   keysUnder,
   makeNode,
   pruneOptions,
+  restored,
   runsOf,
   takeSnapshot,
   untilAllIsPast,
@@ -203,5 +208,87 @@ describe("upkeep on a real S3 server", () => {
     await client.send(new DeleteObjectCommand({ Bucket: "kept", Key, VersionId }));
     client.destroy();
     expect((await protect(lacking)).runs.map(({ fault }) => fault)).to.deep.equal([null, null]);
+  });
+
+  it("keeps and gives back what a thief with an agent's right to put lays something over, and goes on meanwhile", async () => {
+    await lab.s3.createBucket("thieved", { objectLock: true });
+    const credentials = await lab.s3.createUser("thief");
+    await lab.s3.allow("thieved", ["thief"], ["s3:PutObject"]);
+    const store = open("thieved");
+    const made = await createRepository({ store, operatorName: "anna", now: Date.now() });
+    const home: Home = { store, made };
+    const [victim, other] = [makeNode({ path: folder }, "node4"), makeNode({ path: folder }, "node5")];
+    const content = randomBytes(300 * KiB);
+    put(victim, "a", content);
+    const first = await backUpRun(home, victim);
+    const { signal } = new AbortController();
+    const protect = (): Promise<Protection> =>
+      protectRuns({
+        ...{ catalogue: catalogueOf(home), keys: keysOf(home), repository: made.repositoryObject },
+        ...{ lockDays: 1, known: null, signal },
+      });
+    const protectedFirst = await protect();
+    expect([protectedFirst.fault, protectedFirst.runs[0]?.fault]).to.deep.equal([null, null]);
+
+    const thief = open("thieved", credentials);
+    const firstOf = async (prefix: string): Promise<string> => (await keysUnder(store, prefix))[0] ?? "";
+    const key = layout.epochKey(1, 1);
+    const [pack, manifest] = [await firstOf("packs/"), await firstOf("manifests/")];
+    const entry = layout.run(first.sequence);
+    const over = [pack, manifest, key, layout.repository(1), entry];
+    for (const each of over) {
+      await expectCode("SKEP_STORE_DENIED", () => thief.get(each, 1e9));
+      await expectCode("SKEP_STORE_DENIED", () => thief.delete([each]));
+      await expectCode("SKEP_STORE_DENIED", () => thief.lock(each, null, Date.now() + 60_000));
+      await thief.put(each, randomBytes((await store.head(each))?.sizeBytes ?? 0));
+    }
+    const last = 9_999_999_999;
+    const beside = [layout.repository(last), layout.policy(last), layout.agent(victim.id, last), layout.run(last)];
+    for (const each of beside) await thief.put(each, randomBytes(100));
+
+    // Backups go on; what is damaged is told, and what was written is locked on, in its version.
+    put(other, "b", randomBytes(100 * KiB));
+    const second = await backUpRun(home, other);
+    // The newest run, over which he put something, is still the one before it: nothing that it needs is given up.
+    const entries = await surveyChain(catalogueOf(home));
+    expect(entries.runs.map(({ id }) => id)).to.deep.equal([second.id, first.id]);
+    expect(second.previousDigest).to.equal(entries.runs[1]?.digest);
+    expect([entries.gaps, Array.from(entries.covers, ({ key: at }) => at)]).to.deep.equal([[], [entry]]);
+    const told: string[] = [];
+    const { rootPublicKey } = made.identityFile;
+    const found = await findRepository(store, rootPublicKey, { onForeign: (_fault, at) => told.push(at) });
+    expect(found.object).to.deep.equal(made.repositoryObject);
+    expect(told).to.have.members([layout.repository(1), layout.repository(last)]);
+    const lacking = await protect();
+    expect(lacking.fault?.code).to.equal("SKEP_OBJECT_DAMAGED");
+    expect(lacking.runs.map(({ id, fault }) => [id, fault?.code])).to.deep.equal([
+      [second.id, undefined],
+      [first.id, "SKEP_OBJECT_DAMAGED"],
+    ]);
+    const { findings } = await checkAll(home, { content: null });
+    const damaged = findings.filter(({ level }) => level === "error").map((finding) => finding.key);
+    expect(damaged).to.include.members([pack, manifest, entry, layout.run(last)]);
+
+    // As docs/STORES.md says: the first version, copied over what lies there.
+    const client = lab.s3.client(owner);
+    for (const each of over) {
+      const Key = `swarm-a/${each}`;
+      const { Versions = [] } = await client.send(new ListObjectVersionsCommand({ Bucket: "thieved", Prefix: Key }));
+      expect(Versions).to.have.length(2);
+      const VersionId = Versions.at(-1)?.VersionId ?? "";
+      const refusal: unknown = await client
+        .send(new DeleteObjectCommand({ Bucket: "thieved", Key, VersionId }))
+        .catch((error: unknown) => error);
+      expect(refusal, each).to.have.property("name", "AccessDenied");
+      const CopySource = `thieved/${Key}?versionId=${VersionId}`;
+      await client.send(new CopyObjectCommand({ Bucket: "thieved", Key, CopySource }));
+    }
+    client.destroy();
+    await store.delete(beside);
+    const again = await protect();
+    expect([again.fault, ...again.runs.map(({ fault }) => fault)]).to.deep.equal([null, null, null]);
+    expect((await checkAll(home)).findings.filter(({ level }) => level === "error")).to.deep.equal([]);
+    const place = { store, made } as Place;
+    expect((await restored(place, first, victim)).get("a")?.equals(content)).to.be.true;
   });
 });

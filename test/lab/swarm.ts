@@ -7,6 +7,8 @@ export interface SwarmOptions {
   managers: number;
   /** Managers then start locked; the key that opens them is the swarm's unlock key. */
   autolock?: boolean;
+  /** What can't be changed later, as the Engine API names it; the engine's defaults where left out. */
+  fixed?: { DefaultAddrPool: string[]; SubnetSize: number; DataPathPort: number };
 }
 
 export interface Swarm {
@@ -26,6 +28,7 @@ export async function initSwarm(nodes: readonly LabNode[], options: SwarmOptions
   await first.docker.swarmInit({
     ListenAddr: "0.0.0.0:2377",
     AdvertiseAddr: first.address,
+    ...options.fixed,
     Spec: {
       Dispatcher: { HeartbeatPeriod: heartbeatPeriodNs },
       EncryptionConfig: { AutoLockManagers: options.autolock === true },

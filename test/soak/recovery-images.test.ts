@@ -1,6 +1,5 @@
 import { expect } from "chai";
-import { createHash } from "node:crypto";
-import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { BackupDocument, KitListDocument } from "../../controller/cli/documents.ts";
 import { command } from "../lab/command.ts";
@@ -9,6 +8,7 @@ import type { LabNode } from "../lab/node.ts";
 import { startRegistry, type LabRegistry } from "../lab/registry.ts";
 import { Cluster } from "../e2e/cluster.ts";
 import { deployApplication, uploadsVolume, witness } from "../e2e/recovery/application.ts";
+import { fetchObjects, pageBlock } from "../e2e/recovery/runbook-blocks.ts";
 import { deployFromRegistry } from "../e2e/recovery/registry-services.ts";
 import { journalLines } from "../e2e/recovery/killed-run.ts";
 import {
@@ -95,28 +95,35 @@ registries: { "${registry.host}": { user: anna, passwordFile: registry-password 
     expect(said).to.contain("image-load: m1 can't pull skep:").and.contain(`${lostName()}: a loaded image`);
   });
 
-  it("has what a bare machine needs in the store, whole and as signed: it runs without an installation", async () => {
+  it("has what a bare machine needs in the store, whole and as signed: it runs without an installation, by the commands of docs/RUNBOOK.md", async () => {
     const { kits } = await cluster.skepJson<KitListDocument>(["kit", "store", "--identity", cluster.identity]);
     const [kit] = kits;
     if (kit === undefined) return expect.fail("no kit");
     storedKit = kit.sha256;
-    const folder = join(cluster.folder, "from-kit");
-    await mkdir(folder);
+    const work = "/root/without-installation";
+    const folder = fresh.hostPath(work);
+    await mkdir(folder, { mode: 0o700 });
     const store = await cluster.openStore();
-    const pieces: Uint8Array[] = [];
-    for (const key of kit.keys) pieces.push((await store.get(key, 64 * 1024 * 1024)) ?? expect.fail(`no ${key}`));
+    await fetchObjects(store, kit.keys, folder);
     await store.close();
-    const bytes = Buffer.concat(pieces);
-    expect(createHash("sha256").update(bytes).digest("hex")).to.equal(kit.sha256);
-    await writeFile(join(folder, "kit.tar.gz"), bytes);
-    await command(["tar", "-xzf", join(folder, "kit.tar.gz"), "-C", folder]);
+    const { root } = await fresh.ssh();
+    await cp(cluster.identity, join(folder, "identity-anna.txt"));
+    await cp(join(cluster.folder, "s3.json"), join(folder, "keys.json"));
+    await cp(root.privateKeyPath, join(folder, "id_ed25519"));
+    for (const name of ["sudo-password", "registry-password"]) await cp(join(cluster.folder, name), join(folder, name));
+    const asWritten = await readFile(inventory, "utf8");
+    await writeFile(join(folder, "inventory.yml"), asWritten.replace(root.privateKeyPath, "id_ed25519"));
+    const block = (await pageBlock("kits/SHA256/", cluster)).replaceAll("SHA256", kit.sha256);
+    const shown = await fresh.run(["sh", "-euc", `cd ${work}\n${block}`]);
+    expect(shown)
+      .to.contain(`${kit.sha256}  kit.tar.gz`)
+      .and.match(/start the swarm on m1/);
+    const program = join(folder, "skep", "skep");
     const env = { PATH: "/usr/bin:/bin", SKEP_KIT: cluster.kit };
-    const listed = await command([join(folder, "skep"), "kit", "list", "--identity", cluster.identity], { env });
+    const listed = await command([program, "kit", "list", "--identity", cluster.identity], { env });
     expect(listed).to.contain(kit.sha256);
     // An unpacked kit makes the same kit.
-    const again = await command([join(folder, "skep"), "kit", "store", "--identity", cluster.identity, "--json"], {
-      env,
-    });
+    const again = await command([program, "kit", "store", "--identity", cluster.identity, "--json"], { env });
     expect((JSON.parse(again) as KitListDocument).kits.map(({ sha256 }) => sha256)).to.deep.equal([kit.sha256]);
   });
 

@@ -5,6 +5,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { BackupDocument, RecoveryPlanDocument, RecoveryRunDocument } from "../../controller/cli/documents.ts";
 import type { RecoveryReport } from "../../controller/recovery/report.ts";
+import { layout } from "../../shared/repository/layout.ts";
 import { nodeImage, redisImage } from "../lab/image.ts";
 import type { LabNode } from "../lab/node.ts";
 import { skepImages } from "../lab/skep-image.ts";
@@ -18,6 +19,7 @@ import {
   witness,
 } from "../e2e/recovery/application.ts";
 import { journalLines, killedRun } from "../e2e/recovery/killed-run.ts";
+import { expectOtherKeys, swarmKeys } from "../e2e/recovery/swarm-keys.ts";
 import { describeTree } from "../e2e/volumes.ts";
 
 interface Variant {
@@ -27,28 +29,32 @@ interface Variant {
   rotated: boolean;
   /** The survivor was ordered something when no majority heard it any more, and that is kept. */
   keeps: boolean;
+  /** All its keys are rotated at the end. */
+  rotates: boolean;
+  /** Somebody put an object above the repository's. */
+  foreign: boolean;
   /** The CLI is killed as each of these begins; `laying`: while the survivor's directory is exchanged. */
   kills: readonly string[];
 }
 
 const variants: Record<string, Variant> = {
   "an autolocked swarm that lost two of its three managers": {
-    ...{ managers: 3, rotated: false, keeps: false },
-    kills: ["save", "swarm", "join:m2", "nodes"],
+    ...{ managers: 3, rotated: false, keeps: false, rotates: true, foreign: true },
+    kills: ["swarm", "join:m2", "nodes", "probe", "rotate:tokens", "rotate:ca", "rotate:unlock-key"],
   },
   "an autolocked swarm of four managers that lost two, and whose key was rotated": {
-    ...{ managers: 4, rotated: true, keeps: false },
+    ...{ managers: 4, rotated: true, keeps: false, rotates: false, foreign: false },
     kills: ["join:m4"],
   },
   "an autolocked swarm whose survivor has orders that nobody acknowledged": {
-    ...{ managers: 3, rotated: false, keeps: true },
+    ...{ managers: 3, rotated: false, keeps: true, rotates: false, foreign: false },
     kills: ["swarm", "laying"],
   },
 };
 
 for (const [title, variant] of Object.entries(variants)) describeVariant(title, variant);
 
-function describeVariant(title: string, { managers, rotated, keeps, kills }: Variant): void {
+function describeVariant(title: string, { managers, rotated, keeps, rotates, foreign, kills }: Variant): void {
   describe(title, function () {
     this.timeout(900_000);
     let cluster: Cluster;
@@ -60,6 +66,7 @@ function describeVariant(title: string, { managers, rotated, keeps, kills }: Var
     let seenBefore: unknown;
     let uploads: string;
     let running: string[];
+    let keysBefore: string[];
     const mode = ["--mode", "quorum", "--newer-entries", keeps ? "keep" : "drop"];
     const lateConfig = "late_config";
 
@@ -103,6 +110,7 @@ function describeVariant(title: string, { managers, rotated, keeps, kills }: Var
         await writeFile(join(cluster.folder, "unlock-key"), key, { mode: 0o600 });
       }
       seenBefore = await witness(first, new Map());
+      keysBefore = await swarmKeys(first);
       uploads = await describeTree(worker, uploadsVolume);
       fresh = await cluster.lab.addNode({ images: [...(await skepImages()), redisImage("skep-lab/redis:7")] });
       journal = join(cluster.folder, "journal");
@@ -130,6 +138,7 @@ nodes: ${JSON.stringify(nodes)}
 `,
       );
     };
+    const rotating = rotates ? ["--rotate", "tokens,unlock-key,ca"] : [];
     /** What the log of the survivor asks for besides; the key only once it was missed. */
     const unlocking = (): string[] => (rotated ? ["--unlock-key-file", join(cluster.folder, "unlock-key")] : []);
     const asking = (verb: "plan" | "run", more: readonly string[]): string[] => [
@@ -188,6 +197,26 @@ nodes: ${JSON.stringify(nodes)}
       expect(errors(await plan())).to.deep.equal([]);
     });
 
+    const accepting = foreign ? ["--accept-foreign"] : [];
+    if (foreign) {
+      it("takes no repository over while something lies above its object, unless it is told to go on", async () => {
+        const store = await cluster.openStore();
+        try {
+          const keys: string[] = [];
+          for await (const { key } of store.list("repository/")) keys.push(key);
+          const above = layout.repository(Number(keys.sort().at(-1)?.split("/").at(-1)) + 1);
+          expect(await store.putIfAbsent(above, Buffer.from("whoever may put"))).to.not.equal(null);
+        } finally {
+          await store.close();
+        }
+        const called = { journal, inventory, argv: [...mode, ...unlocking()] };
+        expect(await killedRun(cluster, called, (step) => step === "save")).to.equal("save");
+        const refused = await killedRun(cluster, called, () => false).catch(String);
+        expect(refused).to.contain("SKEP_REPOSITORY_UNPROVEN").and.contain("--accept-foreign");
+        expect((await journalLines(journal)).at(-1)).to.include({ step: "take-over", event: "failed" });
+      });
+    }
+
     it("goes on from the manager that lives, killed at each of its steps, by one command", async () => {
       const found = await plan();
       expect(found.findings.map(({ code }) => code)).to.include("service-rebound");
@@ -197,7 +226,7 @@ nodes: ${JSON.stringify(nodes)}
       const momentOf = (step: string): string => (step === "swarm" && isExchanged() ? "laying" : step);
       for (;;) {
         try {
-          const argv = [...mode, ...unlocking()];
+          const argv = [...mode, ...unlocking(), ...rotating, ...accepting];
           const killed = await killedRun(cluster, { journal, inventory, argv }, (step) => victims.has(momentOf(step)));
           if (killed === null) break;
           victims.delete(momentOf(killed));
@@ -253,6 +282,23 @@ nodes: ${JSON.stringify(nodes)}
       );
     });
 
+    it("was probed from where Skep was brought to, and nothing is claimed of where it was not", async () => {
+      const { probes } = JSON.parse(await readFile(join(journal, "report.json"), "utf8")) as RecoveryReport;
+      const text = JSON.stringify(probes, null, 1);
+      expect(probes.filter(({ state }) => state === "failed")).to.deep.equal([]);
+      const inside = new Map(
+        probes.filter(({ subject }) => subject === "shop_inside").map(({ machine, state }) => [machine, state]),
+      );
+      expect(inside.get("m2"), text).to.equal("answers");
+      expect(inside.get("m1"), text).to.equal("skipped");
+    });
+
+    if (rotates) {
+      it("has other tokens, another unlock key, which lies beside the report alone, and another CA", async () => {
+        await expectOtherKeys(survivor, keysBefore, journal);
+      });
+    }
+
     it("has the volumes: those of the dead restored, those of the living as they are", async () => {
       expect(await describeTree(worker, uploadsVolume)).to.equal(uploads);
       await until("the database opened with the rows that were committed", async () => {
@@ -275,7 +321,7 @@ nodes: ${JSON.stringify(nodes)}
     });
 
     it("is done when the command is given once more", async () => {
-      const argv = asking("run", [...mode, ...unlocking(), "--yes", "--json", "--journal", journal]);
+      const argv = asking("run", [...mode, ...unlocking(), ...rotating, "--yes", "--json", "--journal", journal]);
       const again = JSON.parse((await cluster.skep(argv)).stdout) as RecoveryRunDocument;
       expect(again.left).to.deep.equal([]);
     });

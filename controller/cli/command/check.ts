@@ -3,6 +3,7 @@ import { InvalidArgumentError, type Command } from "commander";
 import { randomBytes } from "node:crypto";
 import { SkepError } from "../../../shared/errors.ts";
 import { readProtection } from "../../../shared/repository/catalogue.ts";
+import { ForeignObjects } from "../../../shared/repository/foreign.ts";
 import { layout } from "../../../shared/repository/layout.ts";
 import { openWith } from "../../../shared/repository/open/check-opened.ts";
 import { checkRepository, type CheckPhase, type CheckResult } from "../../../shared/repository/upkeep/check.ts";
@@ -19,6 +20,7 @@ import {
 } from "../access.ts";
 import { catalogueKeysOf, withCatalogue, withOperator, type OpenedCatalogue } from "../catalogue-access.ts";
 import type { Operator } from "../../../shared/repository/open/operator.ts";
+import { readKits } from "../../recovery/stored-kits.ts";
 import type { CheckDocument } from "../documents.ts";
 import { exitCodes, type ExitCode } from "../exit-code.ts";
 import * as format from "../format.ts";
@@ -111,6 +113,7 @@ async function look(
         layout.epochKey(repository.epoch.number, repository.epochKeyVersion),
       ],
       content,
+      foreign: [opened.foreign, await foreignKits(opened, signal)],
       signal,
       onProgress: progress.update,
     });
@@ -124,6 +127,13 @@ async function look(
   } finally {
     progress.close();
   }
+}
+
+async function foreignKits({ store, repository }: OpenedCatalogue, signal: AbortSignal): Promise<ForeignObjects> {
+  const foreign = new ForeignObjects();
+  const onForeign = (fault: SkepError, key: string): unknown => foreign.add(fault, key);
+  await readKits({ store, ...repository }, { signal, onForeign });
+  return foreign;
 }
 
 /** Puts nothing. That the locks cannot be looked at takes nothing away from what else was found. */

@@ -89,7 +89,8 @@ async function compact(session: Session, options: CompactCommandOptions): Promis
       return !dryRun && (await agree(session, options.yes ?? false, "Write that anew?"));
     };
     const result = await compactRepository({
-      ...{ store, key, incarnation: repository.incarnation, keys: catalogueKeysOf(opened), operator, signal },
+      ...{ store, key, incarnation: repository.incarnation, known: repository },
+      ...{ keys: catalogueKeysOf(opened), operator, signal },
       terms: { graceMs: grace * 3_600_000, sparseShare: below / 100, maxBytes },
       ...{ agree: show, acceptGaps, exclusive },
       onProgress: progress.update,

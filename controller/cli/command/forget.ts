@@ -8,7 +8,7 @@ import { readStoredPolicy } from "../../policies.ts";
 import type { Policy } from "../../policy.ts";
 import { decideRetention, timeZoneOf, type Retention, type Verdict } from "../../retention.ts";
 import { addKitOption, addStoreOptions, needControllerKey, readKitPolicy, type StoreOptions } from "../access.ts";
-import { withControllerKey, type OpenedCatalogue } from "../catalogue-access.ts";
+import { warnOfForeign, withControllerKey, type OpenedCatalogue } from "../catalogue-access.ts";
 import { agree } from "../confirm.ts";
 import type { ForgetDocument } from "../documents.ts";
 import { exitCodes, type ExitCode } from "../exit-code.ts";
@@ -80,7 +80,7 @@ async function forget(session: Session, options: ForgetOptions, ...ids: string[]
       return report([]);
     }
     const forgotten = await forgetRuns({
-      ...{ store, key, incarnation: repository.incarnation, signal },
+      ...{ store, key, incarnation: repository.incarnation, known: repository, signal },
       acceptGaps: options.acceptGaps ?? false,
       // Only what was shown and agreed to, though runs came meanwhile.
       choose: (runs) => runs.filter(({ id }) => goes.includes(id)),
@@ -98,17 +98,26 @@ async function decider(
   ids: readonly string[],
 ): Promise<(runs: readonly RunBrief[]) => Verdict[]> {
   if (ids.length > 0) return (runs) => byName(runs, ids);
-  const policy = await policyOf(session, options, catalogue);
+  const policy = await policyOf(session, options, catalogue, options.keep === undefined);
   const now = await readStoreClock(store, session.signal);
   return (runs) => decideRetention(runs, options.keep ?? policy.retention, now, timeZoneOf(policy));
 }
 
+/** `decides`: what is forgotten; then throws SKEP_POLICY_UNPROVEN. */
 async function policyOf(
-  { signal }: Session,
+  session: Session,
   options: ForgetOptions,
   catalogue: OpenedCatalogue["catalogue"],
+  decides: boolean,
 ): Promise<Policy> {
-  return (await readStoredPolicy(catalogue, signal))?.policy ?? (await readKitPolicy(options));
+  const stored = await readStoredPolicy(catalogue, {
+    signal: session.signal,
+    onFault: warnOfForeign(session),
+    onDoubt: (doubt) => {
+      if (decides) throw doubt;
+    },
+  });
+  return stored?.policy ?? (await readKitPolicy(options));
 }
 
 /** Throws SKEP_RUN_UNKNOWN, SKEP_FORGET_REFUSED. */

@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { readFile, rename } from "node:fs/promises";
 import { SkepError } from "../../../shared/errors.ts";
 import { decodeControllerKey, type ControllerKey } from "../../../shared/repository/controller-key.ts";
-import { changeKeys } from "../../../shared/repository/open/key-change.ts";
+import { changeKeys, refuseUnchangeable } from "../../../shared/repository/open/key-change.ts";
 import { listSequences, newestEntry } from "../../../shared/repository/chain.ts";
 import { generateSigningKeyPair, publicKeyOf } from "../../../shared/repository/signature.ts";
 import {
@@ -23,6 +23,7 @@ import { describe, run, type Session } from "../session.ts";
 import { facts } from "../table.ts";
 
 interface KeyOptions extends StoreOptions, IdentityOptions {
+  acceptForeign?: boolean;
   yes?: boolean;
 }
 
@@ -31,12 +32,14 @@ export function register(program: Command): void {
   const epoch = rotate
     .command("epoch")
     .description("encrypt to a new key pair from now on; what is there stays readable")
+    .option("--accept-foreign", "go on though a newer repository object may have been put over")
     .option("--yes", "do it without being asked");
   addIdentityOption(addStoreOptions(addKitOption(epoch)));
   run(describe(epoch, "skep key rotate epoch --kit skep-kit --identity identity-anna.txt"), rotateEpoch);
   const controller = rotate
     .command("controller")
     .description("a new signing key for the controller; the former one's orders and later runs count no more")
+    .option("--accept-foreign", "go on though a newer repository object may have been put over")
     .option("--yes", "do it without being asked");
   addIdentityOption(addStoreOptions(addKitOption(controller)));
   run(describe(controller, "skep key rotate controller --kit skep-kit --identity identity-anna.txt"), rotateController);
@@ -47,6 +50,7 @@ export function register(program: Command): void {
       "--new-identity",
       "replace your age key too: what is backed up later, your former identity file does not open",
     )
+    .option("--accept-foreign", "go on though a newer repository object may have been put over")
     .option("--yes", "do it without being asked");
   addIdentityOption(addStoreOptions(addKitOption(root)));
   run(describe(root, "skep key rotate root --kit skep-kit --identity identity-anna.txt"), rotateRoot);
@@ -54,6 +58,7 @@ export function register(program: Command): void {
 
 async function rotateEpoch(session: Session, options: KeyOptions): Promise<ExitCode> {
   const { output, signal } = session;
+  const { acceptForeign = false } = options;
   return await withRootKey(session, options, async ({ store, operator, rootPrivateKey }) => {
     const before = operator.repositoryObject;
     const { recipients, epoch } = before;
@@ -65,7 +70,7 @@ async function rotateEpoch(session: Session, options: KeyOptions): Promise<ExitC
       ]),
     );
     const go = await agree(session, options.yes ?? false, `Begin epoch ${epoch.number + 1}?`);
-    const change = { recipients, newEpoch: true, controller: null, rootPrivateKey: null };
+    const change = { recipients, newEpoch: true, controller: null, rootPrivateKey: null, acceptForeign };
     const after = go ? await changeKeys(store, operator, rootPrivateKey, change, signal) : before;
     output.document(keyChangeDocument(after, go, null));
     output.print(go ? `epoch ${after.epoch.number}, key version ${after.version}` : "nothing was changed");
@@ -84,6 +89,7 @@ const nextKeyFile = "controller.key.next";
  */
 async function rotateController(session: Session, options: KeyOptions): Promise<ExitCode> {
   const { output, signal } = session;
+  const { acceptForeign = false } = options;
   const kit = await findKit(options.kit);
   if (kit === null) {
     throw new SkepError({
@@ -99,6 +105,7 @@ async function rotateController(session: Session, options: KeyOptions): Promise<
     const present = decodeControllerKey(await readFile(kit.path("controllerKeyFile"), "utf8"), "controller.key");
     const waiting = await readNextKey(kit);
     const isDone = waiting !== null && publicKeyOf(waiting.signingKey) === before.controllerPublicKey;
+    if (!isDone) await refuseUnchangeable(store, before, acceptForeign, signal);
     output.say(
       facts(output.styleWords, [
         ["new key", isDone ? "the repository names it already; only the kit is to follow" : "made now, into the kit"],
@@ -120,7 +127,8 @@ async function rotateController(session: Session, options: KeyOptions): Promise<
         publicKey: publicKeyOf(next.signingKey),
         lastSequence: await newestSequence(session, opened),
       };
-      const change = { recipients: before.recipients, newEpoch: false, controller, rootPrivateKey: null };
+      const { recipients } = before;
+      const change = { recipients, newEpoch: false, controller, rootPrivateKey: null, acceptForeign };
       after = await changeKeys(store, operator, rootPrivateKey, change, signal);
     }
     await rename(`${kit.folder}/${nextKeyFile}`, kit.path("controllerKeyFile"));

@@ -11,7 +11,7 @@ import {
   type IdentityOptions,
   type StoreOptions,
 } from "../access.ts";
-import { withOperator } from "../catalogue-access.ts";
+import { warnOfForeign, withOperator } from "../catalogue-access.ts";
 import type { KitListDocument } from "../documents.ts";
 import { exitCodes, type ExitCode } from "../exit-code.ts";
 import * as format from "../format.ts";
@@ -62,15 +62,7 @@ async function listKits(session: Session, options: StoreOptions & IdentityOption
   const { output, signal } = session;
   return await withOperator(session, options, async ({ store, repository }) => {
     const { repositoryId, rootPublicKey } = repository;
-    const list = await readKits(
-      { store, repositoryId, rootPublicKey },
-      {
-        signal,
-        onForeign: (fault, key) => {
-          output.warn(`${key} is passed over: ${format.visible(fault.message)}`);
-        },
-      },
-    );
+    const list = await readKits({ store, repositoryId, rootPublicKey }, { signal, onForeign: warnOfForeign(session) });
     printKits(output, list);
     return exitCodes.done;
   });

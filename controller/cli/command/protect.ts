@@ -3,9 +3,9 @@ import { InvalidArgumentError, type Command } from "commander";
 import { fromErrorRecord, SkepError, type ErrorRecord } from "../../../shared/errors.ts";
 import { putProtection, readProtection } from "../../../shared/repository/catalogue.ts";
 import { protectRuns, type ProtectPhase } from "../../../shared/repository/upkeep/protect.ts";
-import { readStoredPolicy } from "../../policies.ts";
+import { lockDaysUnder, readStoredPolicy } from "../../policies.ts";
 import { addKitOption, addStoreOptions, needControllerKey, readKitPolicy, type StoreOptions } from "../access.ts";
-import { catalogueKeysOf, withControllerKey } from "../catalogue-access.ts";
+import { catalogueKeysOf, warnOfForeign, withControllerKey } from "../catalogue-access.ts";
 import { agree } from "../confirm.ts";
 import type { ProtectDocument } from "../documents.ts";
 import { exitCodes, type ExitCode } from "../exit-code.ts";
@@ -41,8 +41,13 @@ async function protect(session: Session, options: ProtectCommandOptions): Promis
   const key = await needControllerKey(options);
   return await withControllerKey(session, options, key, async (opened) => {
     const { store, catalogue, repository } = opened;
-    const policy = (await readStoredPolicy(catalogue, signal))?.policy ?? (await readKitPolicy(options));
-    const lockDays = options.days ?? policy.retention.lockDays ?? noDays();
+    const onFault = warnOfForeign(session);
+    let doubt: SkepError | null = null;
+    const onDoubt = (found: SkepError): unknown => (doubt = found);
+    const stored = await readStoredPolicy(catalogue, { signal, onFault, onDoubt });
+    const policy = stored?.policy ?? (await readKitPolicy(options));
+    const recorded = await readProtection(catalogue, { signal, onFault });
+    const lockDays = options.days ?? lockDaysUnder(policy.retention.lockDays ?? null, doubt, recorded) ?? noDays();
     output.say(
       facts(output.styleWords, [
         ["locked", `what kept runs at ${store.address} need, for ${format.plural(lockDays, "day")} and a quarter more`],
@@ -58,10 +63,7 @@ async function protect(session: Session, options: ProtectCommandOptions): Promis
       objects: "objects of runs",
       runs: "runs",
     });
-    const onFault = (fault: SkepError): void => {
-      output.warn(fault.message);
-    };
-    const known = dryRun ? null : await readProtection(catalogue, { signal, onFault });
+    const known = dryRun ? null : recorded;
     const found = await protectRuns({
       ...{
         catalogue,

@@ -62,7 +62,7 @@ async function prune(session: Session, options: PruneCommandOptions): Promise<Ex
       deleting: dryRun ? "objects to delete" : "objects deleted",
     });
     const result = await pruneRepository({
-      ...{ store, key, incarnation: repository.incarnation, keys: catalogueKeysOf(opened), signal },
+      ...{ store, key, incarnation: repository.incarnation, known: repository, keys: catalogueKeysOf(opened), signal },
       terms: { ...pruneTerms, graceMs: grace * 3_600_000 },
       ...{ dryRun, acceptGaps, exclusive },
       onProgress: progress.update,

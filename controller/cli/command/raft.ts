@@ -1,18 +1,14 @@
 // skep raft: what is in a swarm's Raft state, read without any engine.
-import { mkdir, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { InvalidArgumentError, type Command } from "commander";
 import { SkepError } from "../../../shared/errors.ts";
 import { diffSwarms, type ObjectChange } from "../../../shared/raft/diff.ts";
-import { engineJson } from "../../../shared/raft/engine-api/objects.ts";
 import { objectKinds, type ObjectKind } from "../../../shared/raft/object-store.ts";
-import type { OpenedSwarm } from "../../../shared/raft/open-swarm.ts";
-import { composeFiles } from "../../compose/compose-files.ts";
-import { copiedObjects } from "../../objects/copied-objects.ts";
 import { addIdentityOption, addKitOption, addStoreOptions } from "../access.ts";
 import { exitCodes, type ExitCode } from "../exit-code.ts";
 import * as format from "../format.ts";
-import { openRaftSource, type RaftSourceOptions } from "../raft-source.ts";
+import { exportSwarm, writeExport } from "../raft-export.ts";
+import { openRaftSource, openTwoRaftSources, type RaftSourceOptions } from "../raft-source.ts";
 import { describe, run, type Session } from "../session.ts";
 import { facts, table } from "../table.ts";
 
@@ -23,7 +19,7 @@ interface RaftOptions extends RaftSourceOptions {
 
 export function register(program: Command): void {
   const raft = program.command("raft").description("read a swarm's Raft state: a directory, a file with one, or a run");
-  const reveal = "show the data of secrets, tokens and keys";
+  const reveal = "show the data of secrets, tokens, keys and registry credentials";
 
   run(
     describe(
@@ -59,6 +55,8 @@ export function register(program: Command): void {
     "write every object as a JSON file, and every stack as a compose file, for version control",
   )
     .requiredOption("--out <folder>", "a folder that is not there yet")
+    .option("--update", "the folder is there: replace what the export before wrote, and touch nothing else")
+    .option("--tasks", "tasks too, which come and go by themselves")
     .option("--reveal", `${reveal}; stacks then come with their secrets and configs as files`);
   run(describe(out, examples.export), exportObjects);
 }
@@ -68,7 +66,7 @@ const examples = {
   ls: "skep raft ls latest --kind secret --identity identity-anna.txt",
   get: "skep raft get latest secret db-password --reveal",
   diff: "skep raft diff 20261120-030000-k3v9qd latest",
-  export: "skep raft export latest --out swarm-state",
+  export: "skep raft export latest --out swarm-state\nskep raft export latest --out swarm-state --update",
 };
 
 function sourceCommand(raft: Command, name: string, description: string): Command {
@@ -170,8 +168,7 @@ async function getObject(
 
 async function difference(session: Session, options: RaftOptions, before: string, after: string): Promise<ExitCode> {
   const { output } = session;
-  const was = await openRaftSource(session, before, options);
-  const is = await openRaftSource(session, after, options);
+  const [was, is] = await openTwoRaftSources(session, [before, after], options);
   const changes = diffSwarms(was.state, is.state, options.reveal === true);
   output.document({ changes });
   for (const change of changes) output.print(describeChange(change));
@@ -191,73 +188,20 @@ function describeChange({ kind, id, name, change, fields }: ObjectChange): strin
 
 async function exportObjects(
   session: Session,
-  options: RaftOptions & { out: string },
+  options: RaftOptions & { out: string; update?: boolean; tasks?: boolean },
   source: string,
 ): Promise<ExitCode> {
   const swarm = await openRaftSource(session, source, options);
-  await makeFolder(options.out);
-  let count = 0;
-  for (const kind of objectKinds) {
-    if (kind === "task") continue;
-    count += await exportKind(swarm, kind, join(options.out, kind), options.reveal === true);
-  }
-  const stacks = await exportStacks(swarm, join(options.out, "compose"), options.reveal === true);
-  session.output.document({ out: options.out, objects: count, stacks });
-  session.output.say(`${format.plural(count, "object")} written to ${options.out}`);
+  const { files, objects, stacks } = exportSwarm(swarm, {
+    reveal: options.reveal === true,
+    tasks: options.tasks === true,
+  });
+  await writeExport(options.out, files, options.update === true);
+  const written = stacks.map(({ file, ...stack }) => ({ ...stack, file: join(options.out, file) }));
+  session.output.document({ out: options.out, objects, stacks: written });
+  session.output.say(`${format.plural(objects, "object")} written to ${options.out}`);
   for (const line of stacks.flatMap(({ cannot }) => cannot)) {
     session.output.warn(`a compose file cannot say: ${format.visible(line)}`);
   }
   return exitCodes.done;
-}
-
-/** A folder each, with compose.yml and what lies beside it. */
-async function exportStacks(
-  swarm: OpenedSwarm,
-  folder: string,
-  reveal: boolean,
-): Promise<{ stack: string | null; file: string; cannot: string[] }[]> {
-  const stacks = composeFiles(copiedObjects(swarm.state), reveal);
-  if (stacks.length > 0) await mkdir(folder, { mode: 0o700 });
-  const written = [];
-  for (const { stack, folder: name, text, files, cannot } of stacks) {
-    const file = join(folder, name, "compose.yml");
-    await mkdir(dirname(file), { mode: 0o700 });
-    await writeFile(file, text, { mode: 0o600, flag: "wx" });
-    for (const { path, bytes } of files) {
-      await mkdir(dirname(join(folder, name, path)), { recursive: true, mode: 0o700 });
-      await writeFile(join(folder, name, path), bytes, { mode: 0o600, flag: "wx" });
-    }
-    written.push({ stack, file, cannot });
-  }
-  return written;
-}
-
-async function exportKind(swarm: OpenedSwarm, kind: ObjectKind, folder: string, reveal: boolean): Promise<number> {
-  const heads = swarm.list(kind);
-  if (heads.length > 0) await mkdir(folder, { mode: 0o700 });
-  const names = new Map<string, number>();
-  for (const { name } of heads) names.set(name, (names.get(name) ?? 0) + 1);
-  for (const { id, name } of heads) {
-    const bytes = swarm.state.store.objects[kind].get(id);
-    if (bytes === undefined) continue;
-    // Names stay the same from one export to the next, ids do not: version control then shows the change.
-    const usable = /^[A-Za-z0-9][\w.-]{0,200}$/.test(name) && names.get(name) === 1;
-    const text = `${JSON.stringify(engineJson(kind, bytes, reveal), null, 2)}\n`;
-    await writeFile(join(folder, `${usable ? name : id}.json`), text, { mode: 0o600, flag: "wx" });
-  }
-  return heads.length;
-}
-
-async function makeFolder(path: string): Promise<void> {
-  try {
-    await mkdir(path, { mode: 0o700 });
-  } catch (error) {
-    throw new SkepError({
-      code: "SKEP_CLI_FILE_UNWRITABLE",
-      message: `the folder ${path} cannot be made: ${error instanceof Error ? error.message : String(error)}`,
-      permanent: true,
-      hint: "name a folder that is not there yet",
-      cause: error,
-    });
-  }
 }

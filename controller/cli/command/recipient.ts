@@ -3,7 +3,13 @@ import type { Command } from "commander";
 import { ageKindOf, generateAgeIdentity } from "../../../shared/repository/age.ts";
 import { SkepError } from "../../../shared/errors.ts";
 import type { IdentityFile } from "../../../shared/repository/identity-file.ts";
-import { changeKeys, kindOf, planAddition, planRemoval } from "../../../shared/repository/open/key-change.ts";
+import {
+  changeKeys,
+  kindOf,
+  refuseUnchangeable,
+  planAddition,
+  planRemoval,
+} from "../../../shared/repository/open/key-change.ts";
 import { recipientSchema, type RepositoryObject } from "../../../shared/repository/repository-object.ts";
 import {
   addIdentityOption,
@@ -29,6 +35,7 @@ interface AddOptions extends AccessOptions {
   out?: string;
   withRootKey?: boolean;
   passphrase?: boolean;
+  acceptForeign?: boolean;
   yes?: boolean;
 }
 
@@ -45,6 +52,7 @@ export function register(program: Command): void {
     .option("--out <file>", "where to write the identity that is made for him (default: identity-NAME.txt)")
     .option("--with-root-key", "give him the root signing key too: he may then add and remove operators")
     .option("--passphrase", "encrypt the identity file with a passphrase, which is asked for")
+    .option("--accept-foreign", "go on though a newer repository object may have been put over")
     .option("--yes", "do it without being asked");
   access(add);
   const example = `skep recipient add bob --kit skep-kit --identity identity-anna.txt
@@ -54,6 +62,7 @@ skep recipient add bob --recipient age1… --kit skep-kit --identity identity-an
   const remove = recipient
     .command("remove <name>")
     .description("let an operator open nothing that is backed up from now on")
+    .option("--accept-foreign", "go on though a newer repository object may have been put over")
     .option("--yes", "do it without being asked");
   access(remove);
   run(describe(remove, "skep recipient remove bob --kit skep-kit --identity identity-anna.txt"), removeRecipient);
@@ -108,7 +117,9 @@ async function addRecipient(session: Session, options: AddOptions, name: string)
     const made = own === undefined ? await generateAgeIdentity(kindOf(before.recipients)) : null;
     const recipient = own ?? made?.recipient ?? "";
     const holdsRootKey = options.withRootKey === true;
-    const change = planAddition(before, { name, recipient, holdsRootKey });
+    const added = planAddition(before, { name, recipient, holdsRootKey });
+    const change = { ...added, acceptForeign: options.acceptForeign ?? false };
+    await refuseUnchangeable(store, before, change.acceptForeign, signal);
     const path = options.out ?? `identity-${name}.txt`;
     output.say(
       facts(output.styleWords, [
@@ -146,13 +157,13 @@ async function addRecipient(session: Session, options: AddOptions, name: string)
 
 async function removeRecipient(
   session: Session,
-  options: AccessOptions & { yes?: boolean },
+  options: AccessOptions & { acceptForeign?: boolean; yes?: boolean },
   name: string,
 ): Promise<ExitCode> {
   const { output, signal } = session;
   return await withRootKey(session, options, async ({ store, operator, rootPrivateKey }) => {
     const before = operator.repositoryObject;
-    const change = planRemoval(before, name);
+    const change = { ...planRemoval(before, name), acceptForeign: options.acceptForeign ?? false };
     const removed = before.recipients.find((recipient) => recipient.name === name);
     const rows: [string, string][] = [
       ["remove", name],

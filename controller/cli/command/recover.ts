@@ -1,10 +1,12 @@
 // skep recover: the swarm is lost; here are other machines. A plan before it is an act.
-import { Option, type Command } from "commander";
+import { InvalidArgumentError, Option, type Command } from "commander";
 import { SkepError } from "../../../shared/errors.ts";
 import { recoveryModes } from "../../recovery/journal.ts";
+import { rotationKinds, type Rotation } from "../../recovery/rotation/rotations.ts";
 import { addIdentityOption, addKitOption, addStoreOptions } from "../access.ts";
-import { parseSubnets } from "../restore-objects.ts";
-import { planCommand, runCommand, writeInventory, type PlanOptions, type RunOptions } from "../recover.ts";
+import { parseSubnets } from "../object-restores.ts";
+import type { PlanOptions } from "../planned-recovery.ts";
+import { planCommand, runCommand, writeInventory, type RunOptions } from "../recover.ts";
 import { describe, run, type Session } from "../session.ts";
 import type { ExitCode } from "../exit-code.ts";
 
@@ -57,7 +59,14 @@ function addPlanOptions(command: Command): void {
     )
     .option("--remap-subnet <old=new>", "mode rebuild: give a network another subnet; may be given again", parseSubnets)
     .option("--apply-node-facts", "set engines up as on the nodes that are replaced: daemon.json, certs.d")
+    .option(
+      "--without-volume <node/name>",
+      "leave the data of this volume out; may be given again",
+      (id: string, former: string[] | undefined) => [...(former ?? []), id],
+    )
+    .option("--rotate <what>", "at the end rotate these, commas between: tokens, unlock-key, ca", parseRotations)
     .option("--run-jobs", "run jobs again")
+    .option("--accept-foreign", "go on though a newer repository object may have been put over")
     .option("--allow-missing-images", "go on without images that can neither be pulled nor loaded")
     .option(
       "--journal <folder>",
@@ -86,7 +95,18 @@ async function checkedRun(session: Session, options: RunOptions & PlanOptions): 
   return await runCommand(session, options);
 }
 
-function checkMode({ mode, remapSubnet, newerEntries, unlockKeyFile, applyNodeFacts }: PlanOptions): void {
+function parseRotations(text: string): Rotation[] {
+  return text.split(",").map((word) => {
+    const kind = rotationKinds.find((one) => one === word);
+    if (kind === undefined) throw new InvalidArgumentError(`write some of ${rotationKinds.join(",")}`);
+    return kind;
+  });
+}
+
+function checkMode(options: PlanOptions): void {
+  const { mode, remapSubnet, newerEntries, unlockKeyFile, applyNodeFacts, rotate } = options;
+  if (rotate !== undefined && mode === "rebuild")
+    throw usage("--rotate needs --mode raft or quorum: a new swarm has keys of its own");
   if (remapSubnet !== undefined && mode !== "rebuild") throw usage("--remap-subnet needs --mode rebuild");
   if (mode === "quorum") {
     if (applyNodeFacts === true) throw usage("--apply-node-facts needs --mode raft or rebuild");

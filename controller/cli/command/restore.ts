@@ -9,7 +9,7 @@ import * as format from "../format.ts";
 import { registerRestoreFiles } from "../restore-files.ts";
 import { registerImageRestore } from "../restore-image.ts";
 import { endRestore, restoreInSwarm } from "../restore-in-swarm.ts";
-import { registerObjectRestores } from "../restore-objects.ts";
+import { registerObjectRestores } from "../object-restores.ts";
 import {
   addEndOptions,
   addPlaceOptions,

@@ -19,12 +19,13 @@ export function register(program: Command): void {
 }
 
 async function resume({ output }: Session, options: ResumeOptions): Promise<ExitCode> {
-  const undone = (await undoLeft(keeperPlace(options))) ?? { wentOn: [], removed: [], faults: [] };
+  const undone = (await undoLeft(keeperPlace(options))) ?? { wentOn: [], released: [], removed: [], faults: [] };
   const document: ResumeDocument = undone;
   output.document(document);
   tellUndone(output, undone);
-  for (const name of undone.wentOn) output.print(name);
-  const { wentOn, removed, faults } = undone;
-  if (wentOn.length + removed.length + faults.length === 0) output.say("nothing was left paused or stopped");
+  const { wentOn, released, removed, faults } = undone;
+  for (const name of [...wentOn, ...released]) output.print(name);
+  if (wentOn.length + released.length + removed.length + faults.length === 0)
+    output.say("nothing was left paused or stopped");
   return faults.length === 0 ? exitCodes.done : exitCodes.failed;
 }

@@ -1,6 +1,8 @@
 // skep runs: what runs there are, newest first; from the controller, or from the store itself.
 import type { Command } from "commander";
+import type { SkepError } from "../../../shared/errors.ts";
 import { readProtection } from "../../../shared/repository/catalogue.ts";
+import { ForeignObjects } from "../../../shared/repository/foreign.ts";
 import { readRuns } from "../../../shared/repository/run-chain.ts";
 import { runsSchema } from "../../api/schemas.ts";
 import {
@@ -55,6 +57,8 @@ async function runs(session: Session, options: FromStoreOptions & { limit: numbe
     if (protection?.fault != null) output.warn(format.visible(`run ${id} is not protected: ${protection.fault}`));
   }
   for (const fault of document.faults) output.warn(format.visible(`${fault.key}: ${fault.message}`));
+  if (document.faultsLeftOut > 0)
+    output.warn(`and ${format.plural(document.faultsLeftOut, "more object")} under runs/`);
   return document.faults.length > 0 ? exitCodes.partial : exitCodes.done;
 }
 
@@ -64,23 +68,25 @@ async function runsOfController(
 ): Promise<RunsDocument> {
   const api = await accessApi(options);
   const answer = await api.call({ path: `/v1/runs?limit=${options.limit}`, schema: runsSchema }, signal);
-  return { ...answer, faults: [] };
+  return { ...answer, faults: [], faultsLeftOut: 0 };
 }
 
 async function runsOfStore(session: Session, options: FromStoreOptions & { limit: number }): Promise<RunsDocument> {
   return await withCatalogue(session, options, async ({ catalogue }) => {
-    const document: RunsDocument = { runs: [], faults: [] };
-    const onFault = ({ code, message }: { code: string; message: string }, key: string): void => {
-      document.faults.push({ key, code, message });
-    };
+    const document: RunsDocument = { runs: [], faults: [], faultsLeftOut: 0 };
+    const foreign = new ForeignObjects();
+    const onFault = (fault: SkepError, key: string): unknown => foreign.add(fault, key);
     const protection = await readProtection(catalogue, { signal: session.signal, onFault });
     for await (const { run: found, key, chain } of readRuns(catalogue, { signal: session.signal, onFault })) {
       document.runs.push(summaryOf(found, protection));
       if (chain === "broken") {
-        onFault({ code: "SKEP_RUN_CHAIN_BROKEN", message: "the run before it is missing, or another one" }, key);
+        const message = "the run before it is missing, or another one";
+        document.faults.push({ key, code: "SKEP_RUN_CHAIN_BROKEN", message });
       }
       if (document.runs.length >= options.limit) break;
     }
+    document.faults.push(...Array.from(foreign, ({ key, fault: { code, message } }) => ({ key, code, message })));
+    document.faultsLeftOut = foreign.leftOut;
     return document;
   });
 }

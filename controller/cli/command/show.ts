@@ -7,6 +7,7 @@ import { runAnswerSchema, type RunAnswer } from "../../api/schemas.ts";
 import { accessApi } from "../access.ts";
 import { makeBoard } from "../board.ts";
 import { withCatalogue } from "../catalogue-access.ts";
+import { passingOver } from "../run-address.ts";
 import { exitCodes, type ExitCode } from "../exit-code.ts";
 import { boardOf, renderRun } from "../run-report.ts";
 import { describe, run, type Session } from "../session.ts";
@@ -52,12 +53,7 @@ async function runOfStore(
   id: string,
 ): Promise<Extract<RunAnswer, { run: unknown }>["run"]> {
   return await withCatalogue(session, options, async ({ store, catalogue }) => {
-    const found = await readRun(catalogue, id, {
-      signal: session.signal,
-      onFault: (fault, key) => {
-        session.output.warn(`${key} is passed over: ${fault.message}`);
-      },
-    });
+    const found = await readRun(catalogue, id, passingOver(session));
     if (found !== null) return found.run;
     throw new SkepError({
       code: "SKEP_RUN_UNKNOWN",

@@ -47,6 +47,10 @@ export function register(program: Command): void {
       (value: string, former: string[] | undefined) => [...(former ?? []), value],
     )
     .option("--hold-all", "let no service start, but Skep's own")
+    .option(
+      "--locked",
+      "never lay an autolocked swarm's keys down in clear: the engine is unlocked once it has started",
+    )
     .option("--replace", "take this host out of the swarm that it is in")
     .option("--yes", "do it without being asked");
   addSocketOption(restore);

@@ -1,6 +1,7 @@
 // A run without controller and Redis: this machine's jobs one after the other, then the run object, signed with the
 // kit's controller key. On a swarm manager Raft state and definitions are part of it; elsewhere they can't be.
 import { maxAbsentPacks } from "../../../shared/contract/job.ts";
+import { isQuietKind } from "../../../shared/contract/keeper.ts";
 import type { JobProgress } from "../../../shared/contract/job-progress.ts";
 import type { SkepError } from "../../../shared/errors.ts";
 import type { ControllerKey } from "../../../shared/repository/controller-key.ts";
@@ -11,7 +12,7 @@ import { appendRun } from "../../../shared/repository/run-chain.ts";
 import type { Part, Run, RunNode } from "../../../shared/repository/run.ts";
 import { skepVersion } from "../../../shared/version.ts";
 import { layQuiet, type OpenChild } from "../../quiet-results.ts";
-import { isRead, planUnits, quietOf, volumeTask } from "../../quiet-units.ts";
+import { isRead, planUnits, volumeTask } from "../../quiet-units.ts";
 import { readStoredPolicy } from "../../policies.ts";
 import type { Policy } from "../../policy.ts";
 import {
@@ -25,10 +26,12 @@ import {
   type VolumeJob,
 } from "../../run-plan.ts";
 import { commitRun } from "../../commit.ts";
-import { catalogueKeysOf, type OpenedCatalogue } from "../catalogue-access.ts";
+import { noWords, wordSources } from "../../volume-speakers.ts";
+import { catalogueKeysOf, warnOfForeign, type OpenedCatalogue } from "../catalogue-access.ts";
 import type { Session } from "../session.ts";
 import { JobDesk, type Label } from "./desk.ts";
 import { isStateFault, type Host, type KeeperDoor, type Work } from "./host.ts";
+import { servicesRan } from "./services-ran.ts";
 import { UnitTaking } from "./take-unit.ts";
 import { tellUndone } from "./undone.ts";
 
@@ -47,14 +50,14 @@ export async function backupHere(session: Session, wanted: StandaloneRun): Promi
   const { opened, controllerKey, host } = wanted;
   const startedAt = Date.now();
   const runId = newRunId(startedAt);
-  const { policy, version } = await choosePolicy(wanted, session.signal);
+  const { policy, version } = await choosePolicy(wanted, session);
   const keeper = await openKeeper(session, host);
   const desk = new JobDesk(session, host.node.nodeId, `Run ${runId} on ${host.node.hostname}`);
   let outcomes: RunOutcomes;
   try {
     const upkeep = await newestUpkeep(opened.catalogue, session.signal);
     const absentPacks = absentPacksOf(upkeep, host.node.nodeId, maxAbsentPacks);
-    outcomes = await takeParts(desk, { ...host, keep: keeper.work }, { runId, policy, absentPacks }, session.signal);
+    outcomes = await takeParts(desk, { ...host, keep: keeper.work }, { runId, policy, absentPacks }, session);
   } finally {
     desk.close();
     await keeper.close();
@@ -84,7 +87,8 @@ export async function backupHere(session: Session, wanted: StandaloneRun): Promi
       const run = concludeRun(frame, found);
       return run.nodes.length > 0 ? run : { ...run, nodes: [thisNode(host)] };
     },
-    append: (run, options) => appendRun(store, controllerKey, repository.incarnation, run, { ...options, signal }),
+    append: (run, options) =>
+      appendRun(store, controllerKey, repository.incarnation, run, { ...options, known: repository, signal }),
   });
 }
 
@@ -99,8 +103,7 @@ async function openKeeper({ output }: Session, host: Host): Promise<KeeperDoor> 
     if (!isStateFault(error)) throw error;
     output.warn(`nothing can be made quiet: ${error.message}`);
     return {
-      work: (kind, task, given) =>
-        kind === "pause" || kind === "unpause" ? Promise.reject(error) : host.work(kind, task, given),
+      work: (kind, task, given) => (isQuietKind(kind) ? Promise.reject(error) : host.work(kind, task, given)),
       close: () => Promise.resolve(),
     };
   }
@@ -113,9 +116,10 @@ function thisNode({ node }: Host): RunNode {
 
 async function choosePolicy(
   { opened, seedPolicy, volumes }: StandaloneRun,
-  signal: AbortSignal,
+  session: Session,
 ): Promise<{ policy: Policy; version: number | null }> {
-  const stored = await readStoredPolicy(opened.catalogue, signal);
+  const reading = { signal: session.signal, onFault: warnOfForeign(session) };
+  const stored = await readStoredPolicy(opened.catalogue, reading);
   const policy = stored?.policy ?? (await seedPolicy());
   if (volumes === null) return { policy, version: stored?.version ?? null };
   const select = { ...policy.select, volumes: { include: [...volumes], exclude: [] } };
@@ -127,7 +131,7 @@ async function takeParts(
   desk: JobDesk,
   host: Host & { keep: Work },
   { runId, policy, absentPacks }: { runId: string; policy: Policy; absentPacks: string[] },
-  signal: AbortSignal,
+  { signal, output }: Session,
 ): Promise<RunOutcomes> {
   const { nodeId, hostname, role } = host.node;
   const isManager = role === "manager";
@@ -146,8 +150,8 @@ async function takeParts(
   );
   let volumes = new Map<string, Outcome<Part>>();
   if (facts.state === "done") {
-    const services = definitions?.state === "done" ? definitions.result.services : [];
-    const sources = { rules: policy.volumes, services };
+    const swarm = definitions?.state === "done" ? definitions.result : null;
+    const sources = definitions === null ? { ...noWords, rules: policy.volumes } : wordSources(policy.volumes, swarm);
     const { jobs: planned } = planVolumes(new Map([[nodeId, facts.result]]), policy.select.volumes, sources);
     const jobs = new Map(planned.map((job) => [childId(runId, "volume", nodeId, job.volume.name), job]));
     const units = planUnits(runId, jobs);
@@ -167,7 +171,9 @@ async function takeParts(
       return partOf(outcome);
     };
     const taken = new Map<string, Outcome<Part>>();
-    const tools = { nodeId, work: host.keep, signal, excludePaths: policy.select.excludePaths };
+    const sharedVolumes = [...jobs.values()].filter(({ isShared }) => isShared).map(({ volume }) => volume.name);
+    const { excludePaths } = policy.select;
+    const tools = { nodeId, isManager, sharedVolumes, work: host.keep, signal, excludePaths, warn: output.warn };
     const opens: OpenChild[] = [];
     for (const unit of units) {
       const taking = new UnitTaking({
@@ -183,7 +189,8 @@ async function takeParts(
     const open: OpenChild = (id, kind, of) =>
       opens.map((each) => each(id, kind, of)).find((each) => each !== null) ?? null;
     volumes = layQuiet(units, jobs, taken, open);
-    for (const [id, outcome] of volumes) volumes.set(id, servicesRan(outcome, jobs.get(id) as VolumeJob));
+    if (!isManager)
+      for (const [id, outcome] of volumes) volumes.set(id, servicesRan(outcome, jobs.get(id) as VolumeJob));
   }
   return {
     raft: raft === null ? null : partOf(raft),
@@ -195,20 +202,6 @@ async function takeParts(
 
 function labelOf({ volume, words, hostname }: VolumeJob): Label {
   return { kind: words.dump === undefined ? "volume" : "dump", name: `${hostname}/${volume.name}`, hostname };
-}
-
-/** Stopping a service wants agents on managers, which give it back whatever becomes of this machine. */
-function servicesRan(outcome: Outcome<Part>, job: VolumeJob): Outcome<Part> {
-  const [service] = job.users.filter(({ serviceId }) => serviceId !== null);
-  if (outcome.state === "failed" || quietOf(job) !== "stop" || service === undefined) return outcome;
-  if (outcome.result.error?.code !== "SKEP_QUIET_BROKEN") return outcome;
-  const error = {
-    code: "SKEP_QUIET_STANDALONE" as const,
-    message: `${service.container} belongs to a service, which a standalone run does not stop`,
-    permanent: true,
-    hint: "let the swarm's own Skep take it, or say skep.quiesce=pause",
-  };
-  return { state: "done", result: { ...outcome.result, error } };
 }
 
 function partOf(outcome: Outcome<{ part: Part }>): Outcome<Part> {

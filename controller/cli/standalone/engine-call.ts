@@ -1,6 +1,6 @@
 // One request to the Docker engine of this machine, over its socket.
-import { request } from "node:http";
 import { SkepError, type ErrorCode } from "../../../shared/errors.ts";
+import { request } from "../../../shared/node-http.ts";
 
 export interface EngineCall {
   method?: "GET" | "POST";

@@ -3,7 +3,8 @@ import type { Command } from "commander";
 import { randomBytes } from "node:crypto";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
-import { taskSchema, type Task, type TaskKind, type TaskOf, type TaskResultOf } from "../../../shared/contract/job.ts";
+import { taskSchema, type Task, type TaskKind, type TaskOf } from "../../../shared/contract/job.ts";
+import type { TaskResultOf } from "../../../shared/contract/task-result.ts";
 import type { JobProgress } from "../../../shared/contract/job-progress.ts";
 import type { Undone } from "../../../shared/contract/keeper.ts";
 import type { OnceInput } from "../../../shared/contract/once.ts";
@@ -84,7 +85,8 @@ export async function openHost(
         target: { kind: "node", nodeId: node.nodeId },
         issuedAt: new Date(now).toISOString(),
         expiresAt: new Date(now + jobHours * 3_600_000).toISOString(),
-        maxAttempts: 10,
+        // As often as desk.ts and take-unit.ts try.
+        maxAttempts: 3,
         task: taskSchema.parse(task),
       },
       attempt,
@@ -106,7 +108,11 @@ export async function openHost(
     },
     openKeeper: async (onUndone) => {
       const open = async (): Promise<Keeper> => {
-        const keeper = await Keeper.open(place);
+        const keeper = await Keeper.open(place, {
+          onWarning: (fault) => {
+            onUndone({ wentOn: [], released: [], removed: [], faults: [fault] });
+          },
+        });
         onUndone(keeper.undone);
         return keeper;
       };
@@ -126,7 +132,7 @@ export async function openHost(
           } catch (error) {
             const fault = toErrorRecord(error);
             if (fault.code !== "SKEP_ONCE_FAILED") {
-              onUndone({ wentOn: [], removed: [], faults: [fault] });
+              onUndone({ wentOn: [], released: [], removed: [], faults: [fault] });
               return;
             }
             // What it left when it was killed is told by the next one.

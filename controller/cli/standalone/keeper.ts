@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
-import type { TaskKind, TaskResult, TaskResultOf } from "../../../shared/contract/job.ts";
+import type { TaskKind } from "../../../shared/contract/job.ts";
+import type { TaskResult, TaskResultOf } from "../../../shared/contract/task-result.ts";
 import type { JobProgress } from "../../../shared/contract/job-progress.ts";
 import {
   decodeKeeperLine,
@@ -36,6 +37,13 @@ export interface KeeperPlace {
   dockerSocket: string;
 }
 
+interface KeeperOptions {
+  /** Of what it can't help, and what stops it in nothing. */
+  onWarning?: (warning: Undone["faults"][number]) => void;
+  /** For tests. */
+  programPath?: string;
+}
+
 export class Keeper {
   /** What it found, and undid, of a run that was killed. */
   readonly undone: Undone;
@@ -56,8 +64,11 @@ export class Keeper {
     this.#waiting = fields.waiting;
   }
 
-  /** Close it. Throws SKEP_STANDALONE_BUSY, SKEP_STATE_DAMAGED, SKEP_ONCE_FAILED. `programPath`: for tests. */
-  static async open(place: KeeperPlace, programPath = program): Promise<Keeper> {
+  /** Close it. Throws SKEP_STANDALONE_BUSY, SKEP_STATE_DAMAGED, SKEP_ONCE_FAILED. */
+  static async open(
+    place: KeeperPlace,
+    { onWarning = () => undefined, programPath = program }: KeeperOptions = {},
+  ): Promise<Keeper> {
     const child = spawn(process.execPath, [...nodeFlags, programPath], {
       stdio: ["pipe", "pipe", "pipe"],
       // What interrupts this process must not keep it from letting go.
@@ -80,6 +91,7 @@ export class Keeper {
         if (line.id === null) ready.reject(unread());
         else waiting.get(line.id)?.reject(unread());
       } else if ("ready" in line) ready.resolve(line.ready);
+      else if ("warning" in line) onWarning(line.warning);
       else if ("id" in line) settle(waiting, line);
       else last = errorOf(line.error);
     });
@@ -150,11 +162,12 @@ export class Keeper {
 /** Undoes what a killed run left; null where there is nothing. Throws SKEP_STANDALONE_BUSY while a run is under way. */
 export async function undoLeft(place: KeeperPlace): Promise<Undone | null> {
   if (!existsSync(join(place.stateDir, standaloneJournal))) return null;
-  const keeper = await Keeper.open(place);
+  const warnings: Undone["faults"] = [];
+  const keeper = await Keeper.open(place, { onWarning: (warning) => warnings.push(warning) });
   await keeper.close().catch((error: unknown) => {
     if (keeper.undone.faults.length === 0) throw error;
   });
-  return keeper.undone;
+  return { ...keeper.undone, faults: [...keeper.undone.faults, ...warnings] };
 }
 
 function errorOf({ hint, ...record }: Undone["faults"][number]): SkepError {

@@ -1,5 +1,6 @@
 // What a process of agent/once.ts said on its standard output, wherever it runs: progress, and at last a result or an error.
-import type { TaskKind, TaskResultOf } from "../../../shared/contract/job.ts";
+import type { TaskKind } from "../../../shared/contract/job.ts";
+import type { TaskResultOf } from "../../../shared/contract/task-result.ts";
 import type { JobProgress } from "../../../shared/contract/job-progress.ts";
 import { onceLineSchema, type OnceLine } from "../../../shared/contract/once.ts";
 import { SkepError } from "../../../shared/errors.ts";

@@ -2,7 +2,8 @@
 // result as lines on standard output. The CLI never imports the agent.
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import type { TaskKind, TaskResultOf } from "../../../shared/contract/job.ts";
+import type { TaskKind } from "../../../shared/contract/job.ts";
+import type { TaskResultOf } from "../../../shared/contract/task-result.ts";
 import type { JobProgress } from "../../../shared/contract/job-progress.ts";
 import type { OnceInput } from "../../../shared/contract/once.ts";
 import { nodeFlags } from "../../../shared/node-flags.ts";

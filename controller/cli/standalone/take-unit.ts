@@ -1,16 +1,26 @@
 // One unit of what is quiet together, on this machine: hooks and the quiet, all of its volumes at once, and let go as
-// soon as they are read. The same orders as an agent of a swarm gets, in the same order.
+// soon as they are read. The same orders as an agent of a swarm gets, in the same order. Services are stopped on a manager
+// only, by way of its engine.
+//
+// An interruption ends what makes it quiet, and what reads it. What lets it go is ordered all the same, each order with a
+// time of its own: what one of them used up is not taken from the next. The keeper lets go anyway; hooks after, nobody
+// runs but this.
 import { setTimeout as wait } from "node:timers/promises";
-import type { TaskKind, TaskOf, TaskResultOf } from "../../../shared/contract/job.ts";
-import { toErrorRecord } from "../../../shared/errors.ts";
+import type { TaskKind, TaskOf } from "../../../shared/contract/job.ts";
+import { isQuietKind, type QuietKind } from "../../../shared/contract/keeper.ts";
+import type { TaskResultOf } from "../../../shared/contract/task-result.ts";
+import { toErrorRecord, type ErrorRecord } from "../../../shared/errors.ts";
 import type { Part } from "../../../shared/repository/run.ts";
 import type { OpenChild } from "../../quiet-results.ts";
-import { unitOrder, type QuietUnit } from "../../quiet-units.ts";
+import { unitOrder, type QuietUnit, type UnitOrder } from "../../quiet-units.ts";
 import type { Outcome } from "../../run-plan.ts";
 import type { WorkOptions } from "./host.ts";
 
 export interface UnitTools {
   nodeId: string;
+  isManager: boolean;
+  /** Names of volumes that several nodes see. */
+  sharedVolumes: readonly string[];
   /** How long it may be quiet, ms. */
   quietMs: number;
   excludePaths: readonly string[];
@@ -19,14 +29,20 @@ export interface UnitTools {
   /** Takes a volume of the unit, by its child id, and tells when it is read. Never rejects but for an interruption. */
   takeVolume: (id: string, onRead: () => void) => Promise<Outcome<Part>>;
   signal: AbortSignal;
+  /** Says what an interrupted run, which writes no run object, would keep to itself. */
+  warn: (text: string) => void;
+  /** For tests. */
+  graceMs?: number;
 }
 
 type Child = Outcome<TaskResultOf<TaskKind>>;
 
+type QuietOrder = UnitOrder & { task: TaskOf<QuietKind> };
+
 const tries = 3;
 const againMs = 2000;
-/** Once interrupted: for hooks that ran, and whose counterparts are to run too, ms. */
-const graceMs = 30_000;
+/** Once interrupted, ms: for what only lets go, which the keeper goes on with afterwards. Hooks get the time that they get in a run. */
+const defaultGraceMs = 30_000;
 
 export class UnitTaking {
   readonly volumes = new Map<string, Outcome<Part>>();
@@ -46,22 +62,34 @@ export class UnitTaking {
 
   /** What a hook began before the quiet, its counterpart ends, though the run be interrupted. Throws only the signal's reason. */
   async take(unit: QuietUnit): Promise<void> {
-    const { quietMs, excludePaths, takeVolume, signal } = this.#tools;
+    const { quietMs, isManager, sharedVolumes, excludePaths, takeVolume, signal, warn } = this.#tools;
+    signal.throwIfAborted();
     const now = Date.now();
     const deadlineAt = new Date(now + quietMs).toISOString();
-    const order = (id: string): TaskOf<"pause" | "unpause"> | null => {
-      const task = unitOrder([unit], id, { now, deadlineAt }, [], excludePaths)?.task;
-      return task?.kind === "pause" || task?.kind === "unpause" ? task : null;
+    const order = (id: string): QuietOrder | null => {
+      const found = unitOrder([unit], id, { now, deadlineAt }, sharedVolumes, excludePaths);
+      return found !== null && isOfQuiet(found) ? found : null;
     };
-    const hasAfter = unit.nodes.some(({ after }) => after.length > 0);
-    const until = hasAfter ? signalWithGrace(signal) : signal;
-    for (const { pauseId } of unit.nodes) await this.#child(pauseId, order(pauseId), 1, until);
+    const hold = isManager ? unit.hold : null;
+    const owed = unit.nodes.flatMap(({ after }) => after.map(({ volume }) => volume));
     const letGo = async (): Promise<void> => {
-      for (const { unpauseId } of unit.nodes) await this.#child(unpauseId, order(unpauseId), tries, until);
+      if (signal.aborted && owed.length > 0)
+        warn(`interrupted: the hooks after of ${unique(owed)} run first; interrupt again to end without them`);
+      if (hold !== null) await this.#end(hold.releaseId, order(hold.releaseId), false);
+      for (const node of unit.nodes) {
+        const hasHooks = node.after.length > 0;
+        for (const id of [node.unpauseId, node.afterId]) if (id !== null) await this.#end(id, order(id), hasHooks);
+      }
+      if (signal.aborted) for (const node of unit.nodes) this.#tellHooks(node);
     };
-    if (signal.aborted) {
-      await letGo();
-      throw signal.reason;
+    try {
+      for (const { pauseId } of unit.nodes) await this.#child(pauseId, order(pauseId), 1, signal);
+      if (hold !== null) await this.#child(hold.holdId, order(hold.holdId), 1, signal);
+      signal.throwIfAborted();
+    } catch (error) {
+      // What it was interrupted in goes on in the keeper, until it is told to let go, or closed.
+      if (owed.length > 0) await letGo();
+      throw error;
     }
     const read = unit.members.map(() => Promise.withResolvers<undefined>());
     const taken = unit.members.map(async (id, at) => {
@@ -81,14 +109,45 @@ export class UnitTaking {
     for (const each of [...(await settled), isLetGo]) if (each.status === "rejected") throw each.reason;
   }
 
-  async #child(
-    id: string,
-    task: TaskOf<"pause" | "unpause"> | null,
-    attempts: number,
-    signal: AbortSignal,
-  ): Promise<void> {
+  /** Not interrupted at once. What has not ended in its time then has no outcome. */
+  async #end(id: string, order: QuietOrder | null, hasHooks: boolean): Promise<void> {
+    const { signal, graceMs = defaultGraceMs } = this.#tools;
+    const ownMs = hasHooks ? (order?.timeoutMs ?? graceMs) : graceMs;
+    const late = new AbortController();
+    let timer: NodeJS.Timeout | undefined;
+    const abort = (): void => {
+      timer = setTimeout(() => {
+        late.abort(signal.reason);
+      }, ownMs);
+    };
+    if (signal.aborted) abort();
+    else signal.addEventListener("abort", abort, { once: true });
+    try {
+      await this.#child(id, order, tries, late.signal);
+    } catch (error) {
+      if (!late.signal.aborted) throw error;
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", abort);
+    }
+  }
+
+  #tellHooks({ unpauseId, afterId, after }: QuietUnit["nodes"][number]): void {
+    if (after.length === 0) return;
+    const child = this.#children.get(afterId ?? unpauseId);
+    const why = whyNotRun(child);
+    if (why === null) return;
+    const volumes = unique(after.map(({ volume }) => volume));
+    this.#tools.warn(
+      `hooks after of ${volumes}, owed by the interrupted run, ${why}; do by hand what they would have done`,
+    );
+  }
+
+  /** Throws the signal's reason. */
+  async #child(id: string, order: QuietOrder | null, attempts: number, signal: AbortSignal): Promise<void> {
     const { work, nodeId } = this.#tools;
-    if (task === null) return;
+    if (order === null) return;
+    const { task } = order;
     const startedAt = new Date().toISOString();
     for (let attempt = 1; ; attempt++) {
       try {
@@ -110,15 +169,21 @@ export class UnitTaking {
   }
 }
 
-/** Aborted with its reason a while after it is. */
-function signalWithGrace(signal: AbortSignal): AbortSignal {
-  const late = new AbortController();
-  const abort = (): void => {
-    setTimeout(() => {
-      late.abort(signal.reason);
-    }, graceMs).unref();
-  };
-  if (signal.aborted) abort();
-  else signal.addEventListener("abort", abort, { once: true });
-  return late.signal;
+/** Null where they ran, or nothing is owed. */
+function whyNotRun(child: Child | undefined): string | null {
+  if (child === undefined) return "did not come to their end in the time that they have";
+  const error = child.state === "failed" ? child.failure.error : faultOf(child.result);
+  return error === undefined ? null : `were not run, or not all: ${error.code}: ${error.message}`;
+}
+
+function faultOf(result: TaskResultOf<TaskKind>): Pick<ErrorRecord, "code" | "message"> | undefined {
+  return result.kind === "unpause" ? result.fault : undefined;
+}
+
+function unique(names: readonly string[]): string {
+  return [...new Set(names)].join(", ");
+}
+
+function isOfQuiet(order: UnitOrder): order is QuietOrder {
+  return isQuietKind(order.task.kind);
 }

@@ -1,6 +1,5 @@
 // What locks a file of `skep swarm backup`, and what opens it: recipients and identities, or a passphrase. Passphrases
 // come from a file or a hidden prompt, never from argv.
-import password from "@inquirer/password";
 import type { Command } from "commander";
 import { SkepError } from "../../../shared/errors.ts";
 import { makeAgeHeader, type AgeHeader } from "../../../shared/repository/age.ts";
@@ -16,6 +15,7 @@ import { withControllerKey } from "../catalogue-access.ts";
 import { readIdentityText } from "../identity-access.ts";
 import { readInputFile } from "../input-file.ts";
 import { findKit } from "../kit.ts";
+import { askSecret } from "../secret-question.ts";
 import type { Session } from "../session.ts";
 
 export interface LockOptions extends StoreOptions {
@@ -29,6 +29,8 @@ export interface OpenOptions {
   identity?: string;
   identityPassphraseFile?: string;
   passphraseFile?: string;
+  /** What that file says, where it was read already. */
+  passphrase?: string;
 }
 
 export function addLockOptions(command: Command): Command {
@@ -91,9 +93,10 @@ export function fileOpener(
 ): (header: Uint8Array) => Promise<Uint8Array> {
   return async (header) => {
     if (isPassphraseHeader(header)) {
-      const { passphraseFile } = options;
-      const text =
+      const { passphraseFile, passphrase } = options;
+      const asked = async (): Promise<string> =>
         passphraseFile === undefined ? await ask(session, "Passphrase") : await readPassphrase(passphraseFile);
+      const text = passphrase ?? (await asked());
       return await openPassphraseHeader(header, text, place);
     }
     return await openAgeHeader(header, await readIdentities(session, options), place);
@@ -111,7 +114,7 @@ async function readIdentities(session: Session, options: OpenOptions): Promise<s
   return identities;
 }
 
-async function readPassphrase(path: string): Promise<string> {
+export async function readPassphrase(path: string): Promise<string> {
   return (await readInputFile(path, "the passphrase file")).replace(/\r?\n$/, "");
 }
 
@@ -128,7 +131,7 @@ async function ask({ output, signal }: Session, message: string): Promise<string
     throw usage("there is no terminal to ask for the passphrase", "give --passphrase-file FILE");
   }
   try {
-    return await password({ message }, { signal, output: process.stderr });
+    return await askSecret(message, signal);
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof Error && error.name === "ExitPromptError") {

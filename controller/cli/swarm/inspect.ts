@@ -1,5 +1,6 @@
 // skep swarm inspect: what is in a file of `skep swarm backup`, proven anew, without restoring it.
 import type { BackupFacts, OpenedArchive } from "../../../shared/raft/archive-layout.ts";
+import { chooseUnlockKey } from "../../../shared/raft/fitting-key.ts";
 import { readSwarm, type SwarmState } from "../../../shared/raft/read-swarm.ts";
 import { decodeUnlockKey } from "../../../shared/raft/unlock-key.ts";
 import { formatError } from "../../../shared/raft/wire.ts";
@@ -19,7 +20,7 @@ export interface ProvenFile extends OpenedArchive {
   state: SwarmState;
 }
 
-/** Opens and proves it. Throws SKEP_RAFT_FORMAT also where it does not hold what it says of itself. */
+/** Opens and proves it; of `files` snapshot and log are closed then. Throws SKEP_RAFT_FORMAT also where it does not hold what it says of itself. */
 export async function openProven(
   session: Session,
   path: string,
@@ -31,10 +32,14 @@ export async function openProven(
       ? null
       : decodeUnlockKey(await readInputFile(options.unlockKeyFile, "the unlock key file"));
   const opened = await openSwarmFile(session, path, options, longestBytes);
-  const unlockKey = given ?? opened.unlockKey;
-  const state = await readSwarm(opened.files, { unlockKey, signal: session.signal });
-  if (opened.facts !== null) checkFacts(opened.facts, state);
-  return { ...opened, unlockKey, state };
+  try {
+    const unlockKey = await chooseUnlockKey(opened.files, [opened.unlockKey, given]);
+    const state = await readSwarm(opened.files, { unlockKey, signal: session.signal });
+    if (opened.facts !== null) checkFacts(opened.facts, state);
+    return { ...opened, unlockKey, state };
+  } finally {
+    await opened.close();
+  }
 }
 
 function checkFacts({ proof: said, clusterId }: BackupFacts, { proof: found, ...state }: SwarmState): void {

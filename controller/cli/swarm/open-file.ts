@@ -4,12 +4,8 @@ import { createZstdDecompress } from "node:zlib";
 import { pipeline } from "node:stream/promises";
 import { extract, type Extract } from "tar-stream";
 import { SkepError } from "../../../shared/errors.ts";
-import {
-  archiveTooLarge,
-  longestArchiveBytes,
-  openRaftArchive,
-  type OpenedArchive,
-} from "../../../shared/raft/archive-layout.ts";
+import { openRaftArchive, type OpenedArchive } from "../../../shared/raft/archive-layout.ts";
+import { archiveTooLarge, longestArchiveBytes } from "../../../shared/raft/size-limits.ts";
 import { openAgeStream } from "../../../shared/repository/open/age-stream.ts";
 import type { Session } from "../session.ts";
 import { fileOpener, type OpenOptions } from "./file-keys.ts";
@@ -47,7 +43,10 @@ export async function openSwarmFile(
     const opened = await openRaftArchive(entriesOf(tar));
     // All of it was read, so its last piece is authentic too.
     const failure = await failed;
-    if (failure instanceof Error) throw failure;
+    if (failure instanceof Error) {
+      await opened.close();
+      throw failure;
+    }
     return opened;
   } catch (error) {
     session.signal.throwIfAborted();

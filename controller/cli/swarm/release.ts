@@ -1,8 +1,10 @@
 // skep swarm release: gives services back what they were before `skep swarm restore` held them.
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
-import { specJsonSchema } from "../../../shared/contract/hold-record.ts";
+import { specJsonSchema, type SpecJson } from "../../../shared/held-spec.ts";
 import { SkepError, toErrorRecord } from "../../../shared/errors.ts";
+import { looksHeld } from "../../objects/held.ts";
+import { serviceSpecSchema } from "../../objects/portable.ts";
 import {
   heldServicesName,
   readHeldServices,
@@ -32,6 +34,7 @@ const serviceSchema = z.looseObject({
   ID: z.string(),
   Version: z.looseObject({ Index: z.int() }),
   Spec: specJsonSchema,
+  PreviousSpec: specJsonSchema.nullish(),
 });
 
 export async function releaseServices(
@@ -125,12 +128,29 @@ function describeRelease(
 
 const updateTries = 10;
 
-/** An engine's own notes at a service raise its version at any time: then it is read and updated again. */
+/**
+ * Twice, but for jobs, which an update runs anew: the swarm keeps the spec before the last update, and a rollback, also one that
+ * it makes itself where tasks fail, would find the held one. The second update changes nothing, so no task starts anew.
+ */
 async function release(host: SwarmHost, held: HeldServiceRecord, signal: AbortSignal): Promise<void> {
-  const path = `/services/${encodeURIComponent(held.id)}`;
+  await update(host, held.id, (present) => releasedSpec(held, present), signal);
+  if (held.mode.endsWith("Job")) return;
+  const behindIsHeld = ({ Spec, PreviousSpec }: PresentService & { PreviousSpec?: SpecJson | null | undefined }) =>
+    PreviousSpec != null && looksHeld(PreviousSpec, serviceSpecSchema.parse(Spec)) ? Spec : null;
+  await update(host, held.id, behindIsHeld, signal);
+}
+
+/** An engine's own notes at a service raise its version at any time: then it is read and updated again. */
+async function update(
+  host: SwarmHost,
+  id: string,
+  specFor: (present: z.infer<typeof serviceSchema>) => SpecJson | null,
+  signal: AbortSignal,
+): Promise<void> {
+  const path = `/services/${encodeURIComponent(id)}`;
   for (let tries = 1; ; tries++) {
     const present = serviceSchema.parse(await host.askEngine({ path }, signal));
-    const body = releasedSpec(held, present);
+    const body = specFor(present);
     if (body === null) return;
     try {
       await host.askEngine({ method: "POST", path: `${path}/update?version=${present.Version.Index}`, body }, signal);

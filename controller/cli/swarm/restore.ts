@@ -28,6 +28,7 @@ export interface SwarmRestoreOptions extends SwarmFileOptions, HoldOptions {
   dataPathAddr?: string;
   dataRoot?: string;
   dockerSocket: string;
+  locked?: boolean;
   oldIsDead?: boolean;
   replace?: boolean;
   yes?: boolean;
@@ -50,7 +51,8 @@ export async function restoreSwarmFile(session: Session, options: SwarmRestoreOp
   if (!goesOn) await refuseLivingSwarm(host, here, dataRoot, options, signal);
   if (options.oldIsDead !== true) await fence(file, here, signal);
 
-  output.say(factLines(output.styleWords, describePlan(file, rebased, dataRoot, here, goesOn)));
+  const locked = options.locked === true;
+  output.say(factLines(output.styleWords, describePlan(file, { ...rebased, locked }, dataRoot, here, goesOn)));
   if (!(await agree(session, options.yes === true, "Stop Docker on this host and restore the swarm?"))) {
     output.say("nothing was changed");
     return exitCodes.failed;
@@ -62,7 +64,7 @@ export async function restoreSwarmFile(session: Session, options: SwarmRestoreOp
     host,
     dataRoot,
     rebased,
-    unlockKey: null,
+    unlockKey: file.unlockKey,
     id,
     now,
     onStep: (step) => {
@@ -73,7 +75,8 @@ export async function restoreSwarmFile(session: Session, options: SwarmRestoreOp
   const { nodeId, addr } = rebased.state.member;
   const counts = Object.entries(report.compared);
   const held = rebased.held.map(({ name }) => name);
-  output.document({ nodeId, clusterId: rebased.state.clusterId, address: addr, ...report, held });
+  const undone = rebased.undone.map(({ name }) => name);
+  output.document({ nodeId, clusterId: rebased.state.clusterId, address: addr, ...report, held, undone });
   output.say(`the swarm is up at ${addr}; compared: ${counts.map(([kind, count]) => `${count} ${kind}`).join(", ")}`);
   if (report.kept.length > 0) {
     output.say(`what was there before is kept: ${report.kept.join(", ")}`);
@@ -90,6 +93,9 @@ async function rebase(file: ProvenFile, options: SwarmRestoreOptions): Promise<R
   const certificate = async (name: string): Promise<Uint8Array> =>
     (await readWhole(file.files, `certificates/${name}`, 65_536)) ?? new Uint8Array();
   const { address, port } = advertiseAddress(file, options.advertiseAddr);
+  if (options.locked === true && !file.state.proof.locked) {
+    throw usage("the swarm of this file was not autolocked: there is no key to lock it with", "leave --locked out");
+  }
   const hold = chosenToHold(file.state, options);
   return await rebaseSwarm(
     file.state,
@@ -99,8 +105,8 @@ async function rebase(file: ProvenFile, options: SwarmRestoreOptions): Promise<R
       ...(port === null ? {} : { port }),
       ...(options.dataPathAddr === undefined ? {} : { dataPathAddress: options.dataPathAddr }),
       unlockKey: file.unlockKey,
-      // It starts by itself, and an autolocked swarm locks it again at once.
-      unlocked: true,
+      // Unlocked it starts by itself, and an autolocked swarm locks it again at once.
+      unlocked: options.locked !== true,
       ...(hold === undefined ? {} : { hold }),
       now: Date.now(),
     },
@@ -185,7 +191,7 @@ async function fence({ state }: ProvenFile, here: EngineFacts | null, signal: Ab
 
 function describePlan(
   file: ProvenFile,
-  { state, held, certificateReissued }: RebasedSwarm,
+  { state, held, undone, certificateReissued, locked }: RebasedSwarm & { locked: boolean },
   dataRoot: string,
   here: EngineFacts | null,
   goesOn: boolean,
@@ -207,14 +213,29 @@ function describePlan(
       "engine",
       here === null ? "it does not answer" : `Docker ${format.visible(here.ServerVersion)}; all its containers stop`,
     ],
+    ...(file.state.proof.locked ? ([["key file", describeLock(locked)]] as [string, string][]) : []),
     ["there now", `${dataRoot}/swarm is moved aside beside it, and kept`],
     ["services", `${format.plural(starting, "service")} may start at once, with whatever volumes this host has`],
+    ...(undone.length === 0 ? [] : ([["undone", describeUndone(undone)]] as [string, string][])),
     ...(held.length === 0
       ? []
       : ([["held", `${format.plural(held.length, "service")}, until skep swarm release`]] as [string, string][])),
     ["other nodes", `${others} are listed as down until they come back or are removed`],
-    ...(certificateReissued ? ([["certificate", "it ended, and is made anew"]] as [string, string][]) : []),
+    ...(certificateReissued
+      ? ([["certificate", "ended, or ends within the hour; it is made anew"]] as [string, string][])
+      : []),
   ];
+}
+
+function describeLock(locked: boolean): string {
+  return locked
+    ? "laid down locked; the engine is unlocked once it has started"
+    : "laid down in clear, so that the engine starts by itself and locks it again at once; --locked keeps it locked";
+}
+
+function describeUndone(undone: RebasedSwarm["undone"]): string {
+  const names = undone.map(({ name }) => format.visible(name)).join(", ");
+  return `Skep held ${names} when the copy was taken; in the new swarm it does not`;
 }
 
 function newId(): string {

@@ -196,7 +196,7 @@ async function agreement(
 
 async function rebase(tools: RecoveryTools, context: StepContext): Promise<StepResult> {
   const first = firstMachine(tools);
-  const { archive, swarm } = tools.source;
+  const { archive, swarm, undone } = tools.source;
   const { survivor } = tools.plan;
   const engine = engineStateSchema.parse(
     JSON.parse(Buffer.from(await requiredFile(archive.files, "docker-state.json")).toString("utf8")),
@@ -210,5 +210,5 @@ async function rebase(tools: RecoveryTools, context: StepContext): Promise<StepR
     now: tools.now(),
   });
   const report = await layDownOnFirst(tools, rebased, context);
-  return { compared: report.compared, kept: report.kept };
+  return { compared: report.compared, kept: report.kept, undone: undone.map(({ name }) => name) };
 }

@@ -1,13 +1,14 @@
 // The steps of mode quorum, in their order. The swarm lives on its workers meanwhile: replacements of dead machines get their
 // volumes, what the surviving manager has is saved, it becomes the only manager, others join, the dead are struck off.
 import type { RecoveryPlan } from "../recovery-plan.ts";
-import { imageSteps, stepIds, volumeStep } from "../plan-steps.ts";
+import { imageSteps, loadSteps, probeTitle, stepIds, volumeStep } from "../plan-steps.ts";
 import type { PlannedStep } from "../steps.ts";
+import { rotationSteps } from "../rotation/rotations.ts";
 import { reboundServices } from "./rebound-services.ts";
 import { wayOf } from "./planned-survivor.ts";
 
 export function quorumSteps(plan: Omit<RecoveryPlan, "findings" | "steps">): PlannedStep[] {
-  const { survivor, machines, volumes, waves, own } = plan;
+  const { survivor, machines, volumes, dumps, waves, own } = plan;
   if (survivor === null) return [];
   const steps: PlannedStep[] = [];
   const add = (step: PlannedStep): string => {
@@ -26,7 +27,7 @@ export function quorumSteps(plan: Omit<RecoveryPlan, "findings" | "steps">): Pla
     title: `save the swarm's state of ${survivor.machine}, encrypted to the operators, beside the journal`,
     after: [stepIds.fence],
   });
-  const served = [...new Set([...volumes, ...plan.images].map(({ machine }) => machine))];
+  const served = [...new Set([...volumes, ...dumps, ...plan.images].map(({ machine }) => machine))];
   const ready = served.map((name) => {
     const title = `bring Skep to ${name}`;
     return add({ id: stepIds.kit(name), phase: "kit", title, after: [stepIds.fence], lane: name });
@@ -63,24 +64,29 @@ export function quorumSteps(plan: Omit<RecoveryPlan, "findings" | "steps">): Pla
     title: "give new nodes labels and availability of those they replace, remove the dead, wait for those that survive",
     after: joined.length > 0 ? joined : [last],
   });
+  let ending = [last];
   for (const [index, services] of waves.entries()) {
     const rebound = reboundServices(services, plan).map(({ name }) => name);
     const first = rebound.length === 0 ? "" : `bind ${rebound.join(", ")} to the new nodes; `;
     const title = `${first}wait until all services run`;
-    last = add({ id: stepIds.release(index + 1), phase: "services", title, after: [last] });
+    const release = add({ id: stepIds.release(index + 1), phase: "services", title, after: ending });
+    const loads = loadSteps(dumps, services, release).map((step) => add(step));
+    ending = [release, ...loads];
   }
   if (own.length > 0) {
     const title = "give Skep's own services the new controller key";
-    last = add({ id: stepIds.own, phase: "skep", title, after: [last] });
+    ending = [add({ id: stepIds.own, phase: "skep", title, after: ending })];
   }
   last = add({
     id: stepIds.compare,
     phase: "compare",
     title: "compare every object with the saved state",
-    after: [last],
+    after: ending,
   });
-  for (const name of served) {
-    add({ id: stepIds.clean(name), phase: "clean", title: `take Skep's kit from ${name} again`, after: [last] });
-  }
+  last = add({ id: stepIds.probe, phase: "probe", title: probeTitle, after: [last] });
+  const cleaned = served.map((name) =>
+    add({ id: stepIds.clean(name), phase: "clean", title: `take Skep's kit from ${name} again`, after: [last] }),
+  );
+  for (const step of rotationSteps(plan.rotations, [last, ...cleaned])) add(step);
   return steps;
 }

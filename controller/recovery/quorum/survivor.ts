@@ -9,7 +9,7 @@ import { SkepError } from "../../../shared/errors.ts";
 import type { OpenedArchive } from "../../../shared/raft/archive-layout.ts";
 import { copySwarmDirectory, type SwarmCopy } from "../../../shared/raft/copy.ts";
 import { heldFile } from "../../../shared/raft/copied-file.ts";
-import { readDataKeys } from "../../../shared/raft/data-keys.ts";
+import { fittingKey } from "../../../shared/raft/fitting-key.ts";
 import { decodeKeyFile, isLocked, longestKeyFileBytes } from "../../../shared/raft/key-file.ts";
 import { openSwarm, type OpenedSwarm } from "../../../shared/raft/open-swarm.ts";
 import { memoryFiles, readWhole, type SwarmFiles } from "../../../shared/raft/swarm-files.ts";
@@ -83,7 +83,7 @@ async function copySurvivor(
   signal: AbortSignal,
 ): Promise<Survivor> {
   const source = remoteSwarmFiles(machine, `${dataRoot}/swarm`, signal);
-  const unlockKey = await fittingKey(source, name, unlockKeys);
+  const unlockKey = await unlockKeyOf(source, name, unlockKeys);
   const stagingDirectory = await mkdtemp(join(tmpdir(), "skep-survivor-"));
   try {
     const copy = await copySwarmDirectory({
@@ -112,7 +112,8 @@ async function heldSurvivor(
     held.set(file.path, Buffer.concat(pieces));
   }
   const files = copy.files.map(({ path, mode }) => heldFile(path, mode, held.get(path) ?? new Uint8Array(0)));
-  const archive: OpenedArchive = { files: memoryFiles(held), unlockKey: copy.unlockKey, facts: null };
+  const close = (): Promise<void> => Promise.resolve();
+  const archive: OpenedArchive = { files: memoryFiles(held), unlockKey: copy.unlockKey, facts: null, close };
   const { knownCommit } = of;
   const swarm = await openSwarm(archive.files, { unlockKey: copy.unlockKey, knownCommit, signal });
   return { ...of, copy: { ...copy, files }, archive, swarm };
@@ -143,7 +144,7 @@ async function newestVersion(machine: RemoteMachine, signal: AbortSignal): Promi
 }
 
 /** Null where the directory is not locked. */
-async function fittingKey(
+async function unlockKeyOf(
   source: SwarmFiles,
   machine: string,
   unlockKeys: readonly Uint8Array[],
@@ -152,14 +153,8 @@ async function fittingKey(
   if (bytes === null) throw noSurvivor();
   const keyFile = decodeKeyFile(bytes);
   if (!isLocked(keyFile)) return null;
-  for (const key of unlockKeys) {
-    try {
-      readDataKeys(keyFile, key);
-      return key;
-    } catch (error) {
-      if (!(error instanceof SkepError) || error.code !== "SKEP_RAFT_UNLOCK_KEY") throw error;
-    }
-  }
+  const fitting = fittingKey(keyFile, unlockKeys);
+  if (fitting !== null) return fitting;
   throw new SkepError({
     code: "SKEP_RAFT_UNLOCK_KEY",
     message: `the swarm directory of ${machine} is locked, and the unlock key of the run does not open it`,

@@ -4,6 +4,7 @@ import { node as nodeJson } from "../../../shared/raft/engine-api/node.ts";
 import type { FieldChange } from "../../../shared/raft/diff.ts";
 import type { SwarmState } from "../../../shared/raft/read-swarm.ts";
 import { decodeMessage } from "../../../shared/raft/swarmkit/message-types.ts";
+import type { UndoneHold } from "../../../shared/raft/undo-holds.ts";
 import type { EngineNode, EngineSwarm } from "../../engine/engine.ts";
 import { copiedObjects, type CopiedObjects } from "../../objects/copied-objects.ts";
 import { isJob } from "../../objects/held.ts";
@@ -30,7 +31,8 @@ export interface CopiedSwarm {
   objects: CopiedObjects;
 }
 
-export function copiedSwarm(state: SwarmState): CopiedSwarm {
+/** `undone`: services that Skep held in the copy, and that are in `state` as they were before. */
+export function copiedSwarm(state: SwarmState, undone: readonly Pick<UndoneHold, "serviceId">[]): CopiedSwarm {
   const shape = z.object({
     ID: z.string(),
     Spec: z.object({ Labels: z.record(z.string(), z.string()), Availability: z.string().default("active") }),
@@ -40,7 +42,13 @@ export function copiedSwarm(state: SwarmState): CopiedSwarm {
     const { ID, Spec, Description } = shape.parse(nodeJson(decodeMessage("Node", bytes)));
     return { id: ID, hostname: Description.Hostname, labels: Spec.Labels, availability: Spec.Availability };
   });
-  return { settings: copiedSettings(state), nodes, objects: copiedObjects(state) };
+  const objects = copiedObjects(state);
+  const wereHeld = new Set(undone.map(({ serviceId }) => serviceId));
+  const services = objects.services.map((service) => ({
+    ...service,
+    wasHeld: service.wasHeld || wereHeld.has(service.id),
+  }));
+  return { settings: copiedSettings(state), nodes, objects: { ...objects, services } };
 }
 
 export interface RebuildOptions {

@@ -4,7 +4,7 @@ import { decodeMessage, type Message } from "../swarmkit/message-types.ts";
 import { cluster, config, secret } from "./cluster.ts";
 import { network } from "./network.ts";
 import { node, volume } from "./node.ts";
-import { service, task } from "./service.ts";
+import { registryAuthOf, service, task } from "./service.ts";
 import { base64, integer, type Json } from "./values.ts";
 
 export interface ObjectHead {
@@ -15,15 +15,22 @@ export interface ObjectHead {
   version: number;
 }
 
-/** Throws SKEP_RAFT_FORMAT. With `reveal` secrets come with their data, and the cluster with its keys and tokens. */
+/**
+ * Throws SKEP_RAFT_FORMAT. With `reveal` secrets come with their data, the cluster with its keys and tokens, services and
+ * tasks with a registry's credentials (`RegistryAuth`, a field that the API does not have).
+ */
 export function engineJson(kind: ObjectKind, bytes: Uint8Array, reveal: boolean): Json {
   switch (kind) {
     case "node":
       return node(decodeMessage("Node", bytes));
-    case "service":
-      return service(decodeMessage("Service", bytes));
-    case "task":
-      return task(decodeMessage("Task", bytes));
+    case "service": {
+      const of = decodeMessage("Service", bytes);
+      return { ...service(of), ...(reveal ? credentials(of.spec?.task) : {}) };
+    }
+    case "task": {
+      const of = decodeMessage("Task", bytes);
+      return { ...task(of), ...(reveal ? credentials(of.spec) : {}) };
+    }
     case "network":
       return network(decodeMessage("Network", bytes));
     case "cluster":
@@ -38,6 +45,11 @@ export function engineJson(kind: ObjectKind, bytes: Uint8Array, reveal: boolean)
     case "extension":
       return storedJson(decodeMessage(kindNumbers[kind].message, bytes));
   }
+}
+
+function credentials(of: Message<"TaskSpec"> | undefined): Json {
+  const RegistryAuth = registryAuthOf(of);
+  return RegistryAuth === null ? {} : { RegistryAuth };
 }
 
 export function objectHead(kind: ObjectKind, bytes: Uint8Array): ObjectHead {

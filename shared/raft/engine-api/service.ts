@@ -47,6 +47,12 @@ export function service(of: Message<"Service">): Json {
   };
 }
 
+/** Value of X-Registry-Auth with which it was made; the API never shows it. Null without. */
+export function registryAuthOf(task: Message<"TaskSpec"> | undefined): string | null {
+  const auth = task?.runtime.case === "container" ? task.runtime.value.pullOptions?.registryAuth : undefined;
+  return auth === undefined || auth === "" ? null : auth;
+}
+
 export function serviceSpec(of: Message<"ServiceSpec"> | undefined): Json {
   if (of === undefined) return {};
   return {

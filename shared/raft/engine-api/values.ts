@@ -1,6 +1,7 @@
 // From swarmkit's values to those of the Engine API's JSON. Source: moby daemon/cluster/convert/*.go and the JSON tags in
 // moby api/types/swarm/*.go: what is empty is left out where the tag says omitempty.
 import type { Message } from "../swarmkit/message-types.ts";
+import { formatError } from "../wire.ts";
 
 export type Json = Record<string, unknown>;
 
@@ -30,13 +31,17 @@ export function nanoseconds(duration: Message<"Duration"> | undefined): number |
   return duration === undefined ? undefined : integer(duration.seconds * 1_000_000_000n + BigInt(duration.nanos));
 }
 
-/** As Go writes a time in JSON: RFC 3339, UTC, as many digits after the second as are needed. */
+/** Seconds since 1970, of the years 1 to 9999: what protobuf's Timestamp may say, and Go's JSON can. */
+const [firstSecond, lastSecond] = [-62_135_596_800n, 253_402_300_799n];
+
+/** As Go writes a time in JSON: RFC 3339, UTC, as many digits after the second as are needed. Throws SKEP_RAFT_FORMAT. */
 export function time(timestamp: Message<"Timestamp"> | undefined): string {
-  const seconds = timestamp?.seconds ?? -62_135_596_800n;
+  const { seconds, nanos } = timestamp ?? { seconds: firstSecond, nanos: 0 };
+  if (seconds < firstSecond || seconds > lastSecond || nanos < 0 || nanos >= 1_000_000_000) {
+    throw formatError(`an object has a time that is none: ${seconds} s and ${nanos} ns since 1970`);
+  }
   const whole = new Date(Number(seconds) * 1000).toISOString().slice(0, 19);
-  const fraction = String(timestamp?.nanos ?? 0)
-    .padStart(9, "0")
-    .replace(/0+$/, "");
+  const fraction = String(nanos).padStart(9, "0").replace(/0+$/, "");
   return fraction === "" ? `${whole}Z` : `${whole}.${fraction}Z`;
 }
 

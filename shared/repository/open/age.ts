@@ -1,6 +1,5 @@
 // Reading age v1 files, whole or by ranges. Header by the age-encryption package, payload by Node's native
 // ChaCha20-Poly1305. What writes is ../age.ts.
-import { armor, Decrypter, identityToRecipient } from "age-encryption";
 import { SkepError } from "../../errors.ts";
 import { payloadNonceBytes } from "../age-payload.ts";
 import { openPassphraseHeader } from "../passphrase.ts";
@@ -28,6 +27,7 @@ export async function openAgeHeader(
   place: string,
 ): Promise<Uint8Array> {
   if (findHeaderEnd(header) !== header.length) throw damaged(place, "its age header is not whole");
+  const { Decrypter } = await import("age-encryption");
   const decrypter = new Decrypter();
   for (const identity of identities) {
     await recipientOf(identity, "the identity given");
@@ -57,6 +57,7 @@ export async function openAgeHeader(
 
 /** The recipient (`age1…`) of an identity; `place` names where it came from. Throws SKEP_IDENTITY_INVALID, without the identity. */
 export async function recipientOf(identity: string, place: string): Promise<string> {
+  const { identityToRecipient } = await import("age-encryption");
   try {
     return await identityToRecipient(identity);
   } catch {
@@ -84,6 +85,7 @@ export async function decryptWithPassphrase(file: Uint8Array, passphrase: string
   const text = Buffer.from(file).toString("latin1");
   let bytes = file;
   if (text.trimStart().startsWith(armorBegin)) {
+    const { armor } = await import("age-encryption");
     try {
       bytes = armor.decode(text);
     } catch (error) {

@@ -70,6 +70,17 @@ export async function* unpackArchive(
     tar.destroy(new Error("aborted"));
   };
   signal?.addEventListener("abort", stop, { once: true });
+  const explained = (error: unknown): unknown =>
+    error instanceof SkepError ? error : invalid("it does not unpack", error);
+  /** An end within a file is the fault of that file's stream. */
+  async function* contentOf(entry: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    try {
+      yield* entry;
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw explained(error);
+    }
+  }
   let insideContent = false;
   try {
     for await (const entry of tar) {
@@ -82,15 +93,14 @@ export async function* unpackArchive(
         mode: mode & 0o7777,
         mtimeMs: mtime.getTime(),
         sizeBytes: size,
-        content: entry as AsyncIterable<Uint8Array>,
+        content: contentOf(entry as AsyncIterable<Uint8Array>),
       };
       insideContent = false;
       entry.resume();
     }
   } catch (error) {
     signal?.throwIfAborted();
-    if (error instanceof SkepError || insideContent) throw error;
-    throw invalid("it does not unpack", error);
+    throw insideContent ? error : explained(error);
   } finally {
     signal?.removeEventListener("abort", stop);
     source.destroy();

@@ -2,10 +2,11 @@
 // is opened, compared with its name, and put like one that its agent would put; packs first, then their index.
 import { SkepError } from "../../errors.ts";
 import type { Store } from "../../store/store.ts";
+import { makeAgeHeader } from "../age.ts";
 import { putIndex } from "../index-object.ts";
 import { layout } from "../layout.ts";
 import { maxObjectBytes } from "../../store/limits.ts";
-import { PackBuilder, packBufferBytes } from "../pack-builder.ts";
+import { PackBuilder } from "../pack-builder.ts";
 import { decodeChunkTable } from "../pack-format.ts";
 import type { SealedPack } from "../pack-worker-messages.ts";
 import type { PackRef } from "../refs.ts";
@@ -40,8 +41,7 @@ export class ChunkMover {
     this.#options = options;
     this.#writerId = writerId;
     this.#builder = new PackBuilder(
-      options.operator.repositoryObject.epoch.recipient,
-      () => Promise.resolve(new ArrayBuffer(packBufferBytes)),
+      async () => ({ age: await makeAgeHeader([options.operator.repositoryObject.epoch.recipient]), buffer: null }),
       (pack, buffer) => this.#closed.push({ pack, bytes: new Uint8Array(buffer, 0, pack.sizeBytes) }),
     );
   }

@@ -81,9 +81,9 @@ export async function compact(options: CompactOptions): Promise<CompactResult> {
 
 /** Null where an upkeep entry came in between. */
 async function compactOnce(options: CompactOptions): Promise<CompactResult | null> {
-  const { store, key, incarnation, acceptGaps = false, signal } = options;
+  const { store, key, incarnation, known, acceptGaps = false, signal } = options;
   const now = await readStoreClock(store, signal);
-  const catalogue = await catalogueToAppend(store, key, incarnation, signal);
+  const catalogue = await catalogueToAppend(store, key, incarnation, { signal, known, givesUp: !acceptGaps });
   const ledger = new PackLedger();
   const book = new MoveBook();
   try {
@@ -145,13 +145,13 @@ async function moveRefs(
   book: MoveBook,
   survey: ChainSurvey,
 ): Promise<NewRefs[]> {
-  const { store, key, incarnation, signal, onProgress } = options;
+  const { store, key, incarnation, known, signal, onProgress } = options;
   const old = new Set(plan.packs.map(({ pack }) => pack));
   /** A run that was compacted before names its first refs still. */
   const first = new Map((survey.upkeep?.movedRefs ?? []).map(({ from, to }) => [to.key, from]));
   const looked = new Set(survey.runs.map(({ id }) => id));
   const moved: NewRefs[] = [];
-  await surveyChain(await catalogueToAppend(store, key, incarnation, signal), {
+  await surveyChain(await catalogueToAppend(store, key, incarnation, { signal, known }), {
     signal,
     use: async (run) => {
       if (!looked.has(run.id)) return; // came since; it keeps its refs, and what they name stays
@@ -240,7 +240,7 @@ async function append(
   moved: readonly MovedRefs[],
   writtenAt: string,
 ): Promise<boolean> {
-  const { store, key, incarnation, acceptGaps = false, signal } = options;
+  const { store, key, incarnation, known, acceptGaps = false, signal } = options;
   let survey = looked;
   for (let tries = 1; tries <= maxAppends; tries++) {
     const carried = carryOn(survey, [], writtenAt, acceptGaps);
@@ -252,7 +252,7 @@ async function append(
     ];
     const content = { ...carried, retired, movedRefs };
     if ((await appendUpkeep(options, survey.newest, content, signal)) !== null) return true;
-    survey = await surveyChain(await catalogueToAppend(store, key, incarnation, signal), { signal });
+    survey = await surveyChain(await catalogueToAppend(store, key, incarnation, { signal, known }), { signal });
     if (survey.upkeep?.sequence !== looked.upkeep?.sequence) return false;
   }
   return false;

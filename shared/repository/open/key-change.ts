@@ -11,6 +11,7 @@ import type { Store } from "../../store/store.ts";
 import { putEpochKey, putRepositoryKey } from "../key-files.ts";
 import { layout } from "../layout.ts";
 import { checkRootKey, encodeRepositoryObject, epochsOf, type RepositoryObject } from "../repository-object.ts";
+import { findRepository, refuseUnproven } from "../repository-reader.ts";
 import { signHandover } from "../root-handover.ts";
 import { publicKeyOf } from "../signature.ts";
 import type { Operator } from "./operator.ts";
@@ -25,6 +26,8 @@ export interface KeyChange {
   controller: { publicKey: string; lastSequence: number } | null;
   /** Null: it stays. The key that signs the object and all after it; PKCS#8 DER in base64. */
   rootPrivateKey: string | null;
+  /** True: also where a newer repository object may have been put over. */
+  acceptForeign?: boolean;
 }
 
 /** What a change of recipients leaves as it is. */
@@ -106,7 +109,7 @@ export function kindOf(recipients: readonly Recipient[]): ReturnType<typeof ageK
 }
 
 /**
- * The repository object that counts now. Throws SKEP_ROOT_KEY_REPLACED, SKEP_KEY_CHANGED_MEANWHILE where another change
+ * The repository object that counts now. Throws SKEP_ROOT_KEY_REPLACED, SKEP_REPOSITORY_UNPROVEN, SKEP_KEY_CHANGED_MEANWHILE where another change
  * came first, and what reading the keys and the store throw; nothing has changed then.
  */
 export async function changeKeys(
@@ -134,7 +137,7 @@ export async function changeKeys(
   if (present === undefined) throw new TypeError("a repository has an epoch");
   const { controller } = change;
   const former = { publicKey: before.controllerPublicKey, lastSequence: controller?.lastSequence ?? 0 };
-  const version = before.version + 1;
+  const version = await nextVersion(store, before, change.acceptForeign ?? false, signal);
   const signer = change.rootPrivateKey ?? rootPrivateKey;
   const root = publicKeyOf(signer);
   const handover = { repositoryId, from: before.rootPublicKey, to: root, firstVersion: version };
@@ -155,9 +158,37 @@ export async function changeKeys(
   const key = layout.repository(object.version);
   const bytes = encodeRepositoryObject(object, signer);
   if ((await store.putIfAbsent(key, bytes, { ...(signal && { signal }) })) !== null) return object;
-  throw new SkepError({
+  throw changedMeanwhile(key, store);
+}
+
+/** To be asked before a change leaves new keys anywhere. Throws what changeKeys would, SKEP_REPOSITORY_UNPROVEN and SKEP_KEY_CHANGED_MEANWHILE. */
+export async function refuseUnchangeable(
+  store: Store,
+  before: RepositoryObject,
+  acceptForeign: boolean,
+  signal?: AbortSignal,
+): Promise<void> {
+  await nextVersion(store, before, acceptForeign, signal);
+}
+
+/** Past what is foreign, of which was told when the repository was opened; no change that counts may have come since. */
+async function nextVersion(
+  store: Store,
+  { version: minVersion, rootPublicKey }: RepositoryObject,
+  acceptForeign: boolean,
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  const onForeign = (): void => undefined;
+  const found = await findRepository(store, rootPublicKey, { minVersion, onForeign, ...(signal && { signal }) });
+  if (found.object.version !== minVersion) throw changedMeanwhile(layout.repository(found.object.version), store);
+  if (!acceptForeign) refuseUnproven(found, store.address);
+  return found.nextVersion;
+}
+
+function changedMeanwhile(key: string, { address }: Store): SkepError {
+  return new SkepError({
     code: "SKEP_KEY_CHANGED_MEANWHILE",
-    message: `${key} at ${store.address} is taken: somebody else changed the keys at the same time`,
+    message: `${key} at ${address} is taken: somebody else changed the keys at the same time`,
     permanent: false,
     hint: "look at `skep recipient list`, and do it again",
   });

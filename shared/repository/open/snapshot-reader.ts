@@ -2,6 +2,7 @@
 // manifest and refs, the names of all chunks, the digest of the tree's lines and their number.
 import { zstdDecompressSync } from "node:zlib";
 import type { SkepError } from "../../errors.ts";
+import { shapeFaults } from "../../fault-list.ts";
 import type { Store } from "../../store/store.ts";
 import { Digester } from "../blake3.ts";
 import { decodeContinuationLine, decodeEntryLine, manifestInvalid } from "../manifest-lines.ts";
@@ -113,7 +114,7 @@ async function readRoot(
     throw manifestInvalid(place, "its root does not unpack", error);
   }
   const root = manifestRootSchema.safeParse(json);
-  if (!root.success) throw manifestInvalid(place, `its root has another shape: ${root.error.message}`);
+  if (!root.success) throw manifestInvalid(place, `its root has another shape: ${shapeFaults(root.error)}`);
   return root.data;
 }
 

@@ -3,6 +3,7 @@
 import { SkepError } from "../../errors.ts";
 import type { Catalogue } from "../catalogue.ts";
 import { listSequences } from "../chain.ts";
+import { ForeignObjects } from "../foreign.ts";
 import { layout } from "../layout.ts";
 import { isForgotten, readChain } from "../run-chain.ts";
 import type { Run } from "../run.ts";
@@ -29,7 +30,11 @@ export interface ChainSurvey {
   /** Entries whose link to the one before is broken, with that one. */
   gaps: { newer: Link; older: Link | null }[];
   /** Objects under runs/ that do not open, or are not signed. */
-  faults: { sequence: number; fault: SkepError }[];
+  foreign: ForeignObjects;
+  /** Those that were put over an entry whose first version counts. */
+  covers: ForeignObjects;
+  /** The number of the lowest of them above the newest entry; 0: there is none. */
+  foreignAbove: number;
   /** Objects of entries that were forgotten, and are still there. */
   leftovers: number[];
 }
@@ -37,7 +42,7 @@ export interface ChainSurvey {
 /** `use` gets each run that is kept, newest first. */
 export async function surveyChain(
   catalogue: Catalogue,
-  options: { signal?: AbortSignal; use?: (run: Run) => Promise<void> | void } = {},
+  options: { signal?: AbortSignal; use?: (run: Run, link: Link) => Promise<void> | void } = {},
 ): Promise<ChainSurvey> {
   const { signal, use } = options;
   const survey: ChainSurvey = {
@@ -46,14 +51,20 @@ export async function surveyChain(
     upkeepLinks: [],
     newest: 0,
     gaps: [],
-    faults: [],
+    foreign: new ForeignObjects(),
+    covers: new ForeignObjects(),
+    foreignAbove: 0,
     leftovers: [],
   };
   let broken: Link | null = null;
+  /** Newest first. */
+  const foreign: number[] = [];
   const onFault = (fault: SkepError, key: string): void => {
-    survey.faults.push({ sequence: Number(key.slice(layout.runsPrefix.length)), fault });
+    survey.foreign.add(fault, key);
+    foreign.push(Number(key.slice(layout.runsPrefix.length)));
   };
-  for await (const entry of readChain(catalogue, { onFault, ...(signal && { signal }) })) {
+  const onCovered = (fault: SkepError, key: string): unknown => survey.covers.add(fault, key);
+  for await (const entry of readChain(catalogue, { onFault, onCovered, ...(signal && { signal }) })) {
     const { sequence, digest, previousDigest } = entry;
     const link = { sequence, digest, previousDigest };
     if (broken !== null) survey.gaps.push({ newer: broken, older: link });
@@ -67,9 +78,10 @@ export async function surveyChain(
     const { id, status, startedAt, parts } = entry.run;
     const hasRaft = parts.some((part) => part.kind === "raft" && part.status === "done");
     survey.runs.push({ ...link, id, status, startedAt, hasRaft });
-    await use?.(entry.run);
+    await use?.(entry.run, link);
   }
   if (broken !== null) survey.gaps.push({ newer: broken, older: null });
+  survey.foreignAbove = foreign.findLast((sequence) => sequence > survey.newest) ?? 0;
   const spans = survey.upkeep?.forgotten ?? [];
   if (spans.length > 0) {
     survey.leftovers = (await listSequences(catalogue.store, signal)).filter((each) => isForgotten(spans, each));
@@ -77,17 +89,19 @@ export async function surveyChain(
   return survey;
 }
 
+/** An entry has the first free number: one that is farther above what counts was never one, whoever removed what lay between. */
+const nearNumbers = 1000;
+
 /**
  * Refuses to go on where something that is not there may have needed what would be deleted. Throws SKEP_UPKEEP_UNSAFE.
- * A foreign object between two entries whose link is whole has no say.
+ * A foreign object between two entries whose link is whole has no say, nor one far above the newest.
  */
-export function refuseGaps({ gaps, faults, newest }: ChainSurvey, address: string): void {
+export function refuseGaps({ gaps, foreignAbove, newest }: ChainSurvey, address: string): void {
   const gap = gaps[0];
-  const newer = faults.find(({ sequence }) => sequence > newest);
-  if (gap === undefined && newer === undefined) return;
+  if (gap === undefined && (foreignAbove === 0 || foreignAbove > newest + nearNumbers)) return;
   const what =
     gap === undefined
-      ? `${layout.run(newer?.sequence ?? 0)}, the newest, cannot be read`
+      ? `${layout.run(foreignAbove)}, above the newest, cannot be read`
       : `the entry before ${layout.run(gap.newer.sequence)} is missing or another one`;
   throw new SkepError({
     code: "SKEP_UPKEEP_UNSAFE",

@@ -1,18 +1,21 @@
 // Looks whether everything that the runs name is there and is what it was, without an identity: chain, objects, refs against
 // packs and index. What it finds says which snapshots it hurts. At any size a bounded part stands in memory.
-import { SkepError, type ErrorCode } from "../../errors.ts";
+import { SkepError } from "../../errors.ts";
 import { plainPayloadBytes } from "../age-payload.ts";
 import { digest } from "../blake3.ts";
 import type { Catalogue } from "../catalogue.ts";
-import { layout, numberOfKey } from "../layout.ts";
+import type { ForeignObjects } from "../foreign.ts";
+import { tellsNoVersions } from "../former-versions.ts";
+import { layout } from "../layout.ts";
 import type { PackRef } from "../refs.ts";
 import type { Part, Run, StoredObject } from "../run.ts";
 import { open } from "../sealed.ts";
 import { packsOf } from "../upkeep-entry.ts";
 import { surveyChain, type ChainSurvey } from "./chain-survey.ts";
-import { findCutOff, newestOf, type SeenEntry } from "./cut-off.ts";
-import type { Finding } from "./finding.ts";
+import { deletedEntries, findCutOff, newestOf, type SeenEntry } from "./cut-off.ts";
+import { Findings, type Finding } from "./finding.ts";
 import { readIndexes } from "./index-objects.ts";
+import { ObjectVersions } from "./object-versions.ts";
 import { PackLedger, type LedgerPack, type NeededChunk } from "./pack-ledger.ts";
 import { objectsOfPart } from "./part-objects.ts";
 import { openRefs, type CatalogueKeys } from "./refs-lines.ts";
@@ -22,6 +25,8 @@ export interface CheckOptions {
   keys: CatalogueKeys;
   /** Objects of which nothing can be opened without them: keys/… that the repository object names. */
   keyObjects: readonly string[];
+  /** What does not count and was found where it stands in the way: in the row of the repository object, say. */
+  foreign?: readonly ForeignObjects[];
   /** What is remembered of the chain's newest entry outside of the store; each must be there or forgotten. */
   seen?: readonly SeenEntry[];
   /** Looks into the content of packs, see check-content.ts; null: their being there and their sizes must do. */
@@ -52,12 +57,11 @@ export interface CheckResult {
   unneededBytes: number;
   /** The chain's newest entry: what the next check must find again. */
   newest: { sequence: number; digest: string } | null;
-  /** At most maxFindings. */
+  /** At most 500 of one kind of object. */
   findings: Finding[];
   findingsLeftOut: number;
 }
 
-const maxFindings = 1000;
 /** Snapshots that one finding names. */
 const maxHurt = 100;
 /** Objects up to this size are read and compared, larger ones only looked at unless the content is asked for. */
@@ -65,23 +69,24 @@ const cheapBytes = 256 * 1024;
 const atOnce = 8;
 const maxDocumentBytes = 64 * 1024 * 1024;
 const packsPrefix = "packs/";
-/** A store that lists no versions, or not to these credentials. */
-const silentStore = new Set<ErrorCode>(["SKEP_STORE_DENIED", "SKEP_STORE_FAILED"]);
 
 /** Throws only what the store throws for itself: unreachable, denied. */
 export async function checkRepository(options: CheckOptions): Promise<CheckResult> {
   const ledger = new PackLedger();
+  const versions = new ObjectVersions(options.keys.store, options.signal);
   try {
-    return await new Check(options, ledger).run();
+    return await new Check(options, ledger, versions).run();
   } finally {
     ledger.close();
+    versions.close();
   }
 }
 
 class Check {
   readonly #options: CheckOptions;
   readonly #ledger: PackLedger;
-  readonly #result: CheckResult = {
+  readonly #versions: ObjectVersions;
+  readonly #result: Omit<CheckResult, "findings" | "findingsLeftOut"> = {
     ...{
       runs: 0,
       snapshots: 0,
@@ -93,15 +98,15 @@ class Check {
       unneededBytes: 0,
     },
     newest: null,
-    findings: [],
-    findingsLeftOut: 0,
   };
   /** Findings about packs, whose snapshots are looked for at the end. */
   readonly #hurtPacks = new Map<string, Finding>();
+  readonly #findings = new Findings();
 
-  constructor(options: CheckOptions, ledger: PackLedger) {
+  constructor(options: CheckOptions, ledger: PackLedger, versions: ObjectVersions) {
     this.#options = options;
     this.#ledger = ledger;
+    this.#versions = versions;
   }
 
   async run(): Promise<CheckResult> {
@@ -109,11 +114,13 @@ class Check {
     await this.#checkDocuments();
     await this.#readIndex();
     const survey = await this.#checkRuns();
-    this.#checkChain(survey);
+    this.#checkLinks(survey);
     await this.#checkEnd(survey);
+    this.#addForeign(survey.covers, "; what was written there first counts all the same");
+    this.#addForeign(survey.foreign);
     await this.#checkPacks(new Set(packsOf(survey.upkeep?.doomed)));
     if (this.#hurtPacks.size > 0) await this.#findHurt();
-    return this.#result;
+    return { ...this.#result, findings: this.#findings.named, findingsLeftOut: this.#findings.leftOut };
   }
 
   async #listPacks(): Promise<void> {
@@ -130,10 +137,11 @@ class Check {
 
   /** Keys, policy and enrolments. */
   async #checkDocuments(): Promise<void> {
-    const { keys, keyObjects, signal } = this.#options;
+    const { keys, keyObjects, foreign = [], signal } = this.#options;
+    for (const objects of foreign) this.#addForeign(objects);
     for (const key of keyObjects) {
       if ((await keys.store.head(key, signal)) !== null) continue;
-      this.#add("error", "SKEP_KEY_MISSING", key, "it is missing: without it nothing can be opened", []);
+      this.#findings.add("error", "SKEP_KEY_MISSING", key, "it is missing: without it nothing can be opened", []);
     }
     for (const [type, prefix] of [
       ["policy", layout.policyPrefix],
@@ -156,7 +164,7 @@ class Check {
     const { keys, signal, onProgress } = this.#options;
     let done = 0;
     for await (const { key, writerId, packs, fault } of readIndexes(keys, signal)) {
-      if (fault !== null) this.#add("warning", "SKEP_INDEX_UNREADABLE", key, fault.message, []);
+      if (fault !== null) this.#findings.add("warning", "SKEP_INDEX_UNREADABLE", key, fault.message, []);
       for (const ref of packs ?? []) this.#ledger.addIndexed(writerId, ref.pack, ref.chunks);
       onProgress?.("index", ++done);
     }
@@ -185,7 +193,7 @@ class Check {
       await this.#expectSound("error", object.key, hurts, () => this.#checkObject(object));
     }
     for (const fault of (await this.#options.content?.faultsOfPart(part, run)) ?? []) {
-      this.#add("error", fault.code, null, fault.message, hurts);
+      this.#findings.add("error", fault.code, null, fault.message, hurts);
     }
     if (part.refs === undefined) return;
     this.#result.snapshots++;
@@ -226,7 +234,13 @@ class Check {
     let end = 0;
     for (const [name, start, frame] of chunks) {
       if (start < end || plainBytes === null || start + frame > plainBytes) {
-        this.#add("error", "SKEP_REFS_INVALID", null, `${place}: chunk ${name} cannot lie at byte ${start}`, hurts);
+        this.#findings.add(
+          "error",
+          "SKEP_REFS_INVALID",
+          null,
+          `${place}: chunk ${name} cannot lie at byte ${start}`,
+          hurts,
+        );
         return;
       }
       end = start + frame;
@@ -234,38 +248,36 @@ class Check {
     const other = this.#ledger.findUnlikeIndex(ref);
     if (other === null) return;
     const message = `${place}: chunk ${other} of pack ${ref.pack} stands elsewhere in its writer's index`;
-    this.#add("error", "SKEP_REFS_INVALID", null, message, hurts);
+    this.#findings.add("error", "SKEP_REFS_INVALID", null, message, hurts);
   }
 
-  #checkChain({ gaps, faults }: ChainSurvey): void {
+  #checkLinks({ gaps }: ChainSurvey): void {
     for (const { newer, older } of gaps) {
       const message =
         older === null
           ? "what came before it, which it names, is missing: runs may be gone"
           : `what came before it, which it names, is missing or another one; the next that is there is ${layout.run(older.sequence)}`;
-      this.#add("error", "SKEP_RUN_CHAIN_BROKEN", layout.run(newer.sequence), message, []);
-    }
-    for (const { sequence, fault } of faults) {
-      this.#add("error", fault.code, layout.run(sequence), fault.message, []);
+      this.#findings.add("error", "SKEP_RUN_CHAIN_BROKEN", layout.run(newer.sequence), message, []);
     }
   }
 
+  #addForeign(foreign: ForeignObjects, besides = ""): void {
+    for (const { key, fault } of foreign) this.#findings.add("error", fault.code, key, fault.message + besides, []);
+    this.#findings.leftOut += foreign.leftOut;
+  }
+
   async #checkEnd(survey: ChainSurvey): Promise<void> {
-    const { keys, seen = [], signal } = this.#options;
-    const hidden: number[] = [];
+    const { catalogue, keys, seen = [], signal } = this.#options;
+    let hidden: number[] = [];
     try {
-      for await (const key of keys.store.listDeleted(layout.runsPrefix, signal)) {
-        const sequence = numberOfKey(key);
-        if (sequence !== null && key === layout.run(sequence)) hidden.push(sequence);
-      }
+      hidden = await deletedEntries({ ...catalogue, store: keys.store }, survey, signal);
     } catch (error) {
-      const isSilent = error instanceof SkepError && error.permanent && silentStore.has(error.code);
-      if (!isSilent) throw error;
+      if (!tellsNoVersions(error)) throw error;
       const message = `deleted runs could not be listed, so only what was noted before tells that newest ones are gone: ${error.message}`;
-      this.#add("warning", "SKEP_DELETED_UNLISTED", layout.runsPrefix, message, []);
+      this.#findings.add("warning", "SKEP_DELETED_UNLISTED", layout.runsPrefix, message, []);
     }
     for (const { level, code, key, message, hurts } of findCutOff(survey, seen, hidden)) {
-      this.#add(level, code, key, message, hurts);
+      this.#findings.add(level, code, key, message, hurts);
     }
     this.#result.newest = newestOf(survey);
   }
@@ -291,6 +303,8 @@ class Check {
           );
         } else if (doomed.has(found.pack)) {
           this.#hurtPack(found.pack, damaged(place, "a prune gave it up, and yet a run needs it"));
+        } else if (await this.#isPutOver(found.pack, found.sizeBytes)) {
+          this.#hurtPack(found.pack, damaged(place, "something of its size was put over it"));
         } else if (content?.picks(found.pack) === true) {
           const fault = await content.faultOfPack(found, this.#ledger.neededChunks(found.pack));
           this.#result.readPacks++;
@@ -303,8 +317,17 @@ class Check {
     await Promise.all(Array.from({ length: content === null ? 1 : 4 }, work));
   }
 
+  /** One that has former versions, which none has unless a writer got no answer: only then it is worth its reading. */
+  async #isPutOver(pack: string, sizeBytes: number): Promise<boolean> {
+    const { keys, signal } = this.#options;
+    const key = layout.pack(pack);
+    if ((await this.#versions.of(key))?.isOnly !== false) return false;
+    const bytes = await keys.store.get(key, sizeBytes, signal);
+    return bytes !== null && digest(bytes) !== pack;
+  }
+
   #hurtPack(pack: string, fault: SkepError): void {
-    const finding = this.#add("error", fault.code, layout.pack(pack), fault.message, []);
+    const finding = this.#findings.add("error", fault.code, layout.pack(pack), fault.message, []);
     if (finding !== null) this.#hurtPacks.set(pack, finding);
   }
 
@@ -336,19 +359,8 @@ class Check {
       await act();
     } catch (error) {
       if (!isFaultOfObject(error)) throw error;
-      this.#add(level, error.code, key, error.message, hurts);
+      this.#findings.add(level, error.code, key, error.message, hurts);
     }
-  }
-
-  /** Null where there are too many already. */
-  #add(level: Finding["level"], code: ErrorCode, key: string | null, message: string, hurts: string[]): Finding | null {
-    if (this.#result.findings.length >= maxFindings) {
-      this.#result.findingsLeftOut++;
-      return null;
-    }
-    const finding = { level, code, key, message, hurts };
-    this.#result.findings.push(finding);
-    return finding;
   }
 }
 
@@ -377,6 +389,6 @@ function damaged(place: string, why: string): SkepError {
     code: "SKEP_OBJECT_DAMAGED",
     message: `${place}: ${why}`,
     permanent: true,
-    hint: "it was damaged or replaced: look for it in the store's former versions",
+    hint: "it was damaged or replaced: bring it back from the store's former versions (docs/STORES.md, What was put over)",
   });
 }

@@ -1,6 +1,8 @@
 // Whether the chain was cut off at its newest end. Links show what is missing between two entries, and nothing shows what is
 // missing after the last: that takes a memory outside of the store, or the store's own of what was deleted there.
-import { layout } from "../layout.ts";
+import type { Catalogue } from "../catalogue.ts";
+import { isFaultOfEntry, readFirstEntry } from "../chain.ts";
+import { layout, numberOfKey } from "../layout.ts";
 import { isForgotten } from "../run-chain.ts";
 import type { ChainSurvey } from "./chain-survey.ts";
 import type { Finding } from "./finding.ts";
@@ -18,6 +20,29 @@ export interface SeenEntry {
 export function newestOf({ runs, upkeepLinks }: ChainSurvey): { sequence: number; digest: string } | null {
   const [newest = null] = [...runs, ...upkeepLinks].sort((a, b) => b.sequence - a.sequence);
   return newest && { sequence: newest.sequence, digest: newest.digest };
+}
+
+/**
+ * Numbers of entries that were deleted, and not forgotten, of which the store keeps a former version; what somebody else had
+ * put there is none. Throws as Store.listDeleted.
+ */
+export async function deletedEntries(
+  catalogue: Catalogue,
+  { upkeep }: ChainSurvey,
+  signal: AbortSignal,
+): Promise<number[]> {
+  const hidden: number[] = [];
+  for await (const key of catalogue.store.listDeleted(layout.runsPrefix, signal)) {
+    const sequence = numberOfKey(key);
+    if (sequence === null || key !== layout.run(sequence) || isForgotten(upkeep?.forgotten ?? [], sequence)) continue;
+    try {
+      await readFirstEntry(catalogue, sequence, signal);
+      hidden.push(sequence);
+    } catch (error) {
+      if (!isFaultOfEntry(error)) throw error;
+    }
+  }
+  return hidden;
 }
 
 /** `hidden`: numbers of entries that were deleted, of which the store keeps a former version. */

@@ -22,8 +22,8 @@ export interface ForgetOptions extends Appender {
 
 /** What was forgotten. Throws SKEP_FORGET_REFUSED, SKEP_UPKEEP_UNSAFE, SKEP_REPOSITORY_FENCED, and what the store throws. */
 export async function forgetRuns(options: ForgetOptions): Promise<RunBrief[]> {
-  const { store, key, choose, acceptGaps = false, signal } = options;
-  const catalogue = await catalogueToAppend(store, key, options.incarnation, signal);
+  const { store, key, known, choose, acceptGaps = false, signal } = options;
+  const catalogue = await catalogueToAppend(store, key, options.incarnation, { signal, known, givesUp: !acceptGaps });
   for (let round = 1; round <= maxRounds; round++) {
     const survey = await surveyChain(catalogue, { ...(signal && { signal }) });
     if (!acceptGaps) refuseGaps(survey, store.address);

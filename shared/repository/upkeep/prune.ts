@@ -78,10 +78,11 @@ export async function prune(options: PruneOptions): Promise<PruneResult> {
 
 /** Null where a run was appended meanwhile. */
 async function pruneOnce(options: PruneOptions, ledger: PackLedger): Promise<PruneResult | null> {
-  const { store, key, dryRun = false, acceptGaps = false, signal } = options;
+  const { store, key, known, dryRun = false, acceptGaps = false, signal } = options;
   const now = await readStoreClock(store, signal);
   const terms = { ...options.terms, now };
-  const survey = await markNeeded(await catalogueToAppend(store, key, options.incarnation, signal), ledger, options);
+  const catalogue = await catalogueToAppend(store, key, options.incarnation, { signal, known, givesUp: !acceptGaps });
+  const survey = await markNeeded(catalogue, ledger, options);
   if (!acceptGaps) refuseGaps(survey, store.address);
   const plan = planPrune(ledger.packs(), survey.upkeep, terms);
   const fence = fenceAt(now - terms.graceMs);

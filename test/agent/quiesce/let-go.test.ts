@@ -8,8 +8,10 @@ import { Journal } from "../../../agent/journal.ts";
 import { letGo, letGoDue } from "../../../agent/quiesce/let-go.ts";
 import { unpause } from "../../../agent/quiesce/pause.ts";
 import { readPauses, writePause, type PauseRecord } from "../../../agent/quiesce/pause-record.ts";
+import { SkepError } from "../../../shared/errors.ts";
 import type { StoppedContainer } from "../../../agent/quiesce/stopped-container.ts";
 
+const patient = new AbortController().signal;
 const startedAt = "2026-11-27T03:00:00.5Z";
 
 class FullJournal extends Journal {
@@ -20,9 +22,9 @@ class FullJournal extends Journal {
     super.putPause(pauseId, record);
   }
 
-  override removePause(pauseId: string): void {
+  override endPause(pauseId: string, quiet: string, now: number): void {
     this.#write();
-    super.removePause(pauseId);
+    super.endPause(pauseId, quiet, now);
   }
 
   #write(): void {
@@ -111,6 +113,32 @@ describe("letting go what was quiet", () => {
     await letGoDue(docker, journal, Date.now());
     expect(told, "it ended late, and is started all the same").to.deep.equal(["start web", "start db"]);
     expect(readPauses(journal)).to.deep.equal([]);
+  });
+
+  it("tells how long what stood still, whoever let it go before it is asked", async () => {
+    paused("aaaaaaaaaaaa", { containers: [{ id: "web", name: "web" }], stops: [stopped("db", 0)] });
+    await letGoDue(docker, journal, Date.now());
+    expect(readPauses(journal)).to.deep.equal([]);
+    for (const pauseId of ["aaaaaaaaaaaa", "aaaaaaaaaaaa"]) {
+      const { quiet } = await unpause({ kind: "unpause", pauseId, after: [] }, docker, journal, patient);
+      expect(quiet.map(({ name, how }) => `${name} ${how}`)).to.deep.equal(["web pause", "db stop"]);
+      for (const { quietMs } of quiet) expect(quietMs).to.be.within(5000, 60_000);
+    }
+    journal.prune(Date.now() + 31 * 24 * 3600_000);
+    expect(journal.pauseStep("aaaaaaaaaaaa", "quiet")).to.equal(null);
+  });
+
+  it("tells at the last try how long what stood still, though one could not be started", async () => {
+    paused("aaaaaaaaaaaa", { containers: [{ id: "web", name: "web" }], stops: [stopped("db", 0)] });
+    docker.startContainer = () =>
+      Promise.reject(new SkepError({ code: "SKEP_DOCKER_FAILED", message: "port in use", permanent: true }));
+    const order = { kind: "unpause", pauseId: "aaaaaaaaaaaa", after: [] } as const;
+    const tried = await unpause({ ...order, after: [] }, docker, journal, patient).catch((error: unknown) => error);
+    expect(tried).to.include({ code: "SKEP_START_FAILED" });
+    const { quiet, fault } = await unpause({ ...order, after: [] }, docker, journal, patient, true);
+    expect(fault).to.include({ code: "SKEP_START_FAILED" });
+    expect(quiet.map(({ name }) => name)).to.deep.equal(["web", "db"]);
+    for (const { quietMs } of quiet) expect(quietMs).to.be.within(5000, 60_000);
   });
 
   it("says why it was given up while it waited", async () => {

@@ -13,6 +13,7 @@ describe("what a command wrote", () => {
     ["AGE-SECRET-KEY-1QQQQ", "1QQQQ"],
     ["-----BEGIN RSA PRIVATE KEY-----\nMIIhunter2\n-----END RSA PRIVATE KEY-----", "MIIhunter2"],
     ["-----BEGIN PRIVATE KEY-----\nMIIhunter2 cut of", "MIIhunter2"],
+    ["MIIhunter2\n-----END PRIVATE KEY-----", "MIIhunter2"],
   ] as const) {
     it(`is kept without its secret: ${text.slice(0, 40).replace(/\n/g, " ")}`, () => {
       expect(redact(text)).to.not.contain(secret);

@@ -1,5 +1,7 @@
 import { expect } from "chai";
 import type { SwarmNode, SwarmService } from "../../../agent/docker-objects.ts";
+import { heldConstraint } from "../../../shared/held-spec.ts";
+import { meantNodes } from "../../../agent/quiesce/placement.ts";
 import { refusalOf } from "../../../agent/quiesce/refusal.ts";
 
 function node(name: string, more: Partial<SwarmNode["Spec"]> = {}, state = "ready"): SwarmNode {
@@ -79,5 +81,15 @@ describe("a service that is to be stopped", () => {
     const global = service([]);
     global.Spec.Mode = { Global: {} };
     expect(reason(global)).to.equal(null);
+  });
+
+  it("is meant for the nodes that its constraints allow, also while they are drained, or Skep or its owner holds it", () => {
+    const meant = (constraints: string[]): string[] | null =>
+      meantNodes(service(constraints), [...nodes, node("node4", { Availability: "drain" })])?.map(({ ID }) => ID) ??
+      null;
+    expect(meant(["node.hostname==node4"])).to.deep.equal(["idnode4"]);
+    expect(meant(["node.hostname==node2", heldConstraint])).to.deep.equal(["idnode2"]);
+    expect(meant([heldConstraint])).to.equal(null);
+    expect(meant(["node.labels.run==never"]), "no node: any may have its volumes").to.equal(null);
   });
 });

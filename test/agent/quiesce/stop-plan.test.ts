@@ -1,6 +1,7 @@
 import { expect } from "chai";
 import fc from "fast-check";
 import type { InspectedContainer } from "../../../agent/docker-objects.ts";
+import { placeAmong } from "../../../agent/volume-place.ts";
 import { planStops, type RunningContainer } from "../../../agent/quiesce/stop-plan.ts";
 
 interface Given {
@@ -26,7 +27,7 @@ function running(name: string, { volume, labels = {}, host = {}, stopTimeout }: 
 }
 
 const order = (all: readonly RunningContainer[], volumes = ["data"]): string[][] => {
-  const { stops, refusal } = planStops(all, volumes, null);
+  const { stops, refusal } = planStops(all, placeAmong(volumes, []), null);
   expect(refusal).to.equal(null);
   const layers = [...new Set(stops.map(({ layer }) => layer))].sort((a, b) => a - b);
   return layers.map((layer) => stops.filter((each) => each.layer === layer).map(({ name }) => name));
@@ -50,7 +51,7 @@ describe("which containers are stopped for a volume", () => {
     ];
     expect(order(all)).to.deep.equal([["db"]]);
     expect(order(all, ["nothing"])).to.deep.equal([]);
-    const [db] = planStops(all, ["data"], null).stops;
+    const [db] = planStops(all, placeAmong(["data"], []), null).stops;
     expect(db).to.deep.equal({
       ...{ id: "id-of-db", name: "db", layer: 0, startedAt: "2026-11-27T03:00:00.123456789Z" },
       ...{ restartPolicy: "no", stopSeconds: 10 },
@@ -89,16 +90,19 @@ describe("which containers are stopped for a volume", () => {
 
   it("none, where one of them would be removed, never stop, or is Skep's own", () => {
     const refusal = (given: Given, ownId: string | null = null): string | undefined =>
-      planStops([running("web", { volume: "data" }), running("db", { volume: "data", ...given })], ["data"], ownId)
-        .refusal?.message;
+      planStops(
+        [running("web", { volume: "data" }), running("db", { volume: "data", ...given })],
+        placeAmong(["data"], []),
+        ownId,
+      ).refusal?.message;
     expect(refusal({ host: { AutoRemove: true } })).to.contain("--rm");
     expect(refusal({ stopTimeout: -1 })).to.contain("for ever");
     expect(refusal({}, "id-of-db")).to.contain("Skep itself");
     expect(refusal({ host: { AutoRemove: false }, stopTimeout: 0 })).to.equal(undefined);
     const beside = running("sidecar", { host: { NetworkMode: "container:id-of-db", AutoRemove: true } });
-    expect(planStops([running("db", { volume: "data" }), beside], ["data"], null).refusal?.container).to.equal(
-      "sidecar",
-    );
+    expect(
+      planStops([running("db", { volume: "data" }), beside], placeAmong(["data"], []), null).refusal?.container,
+    ).to.equal("sidecar");
   });
 
   it("each once, whatever depends on what, and none before one that depends on it unless in a circle", () => {

@@ -1,8 +1,9 @@
 import { expect } from "chai";
 import fc from "fast-check";
 import type { SwarmService } from "../../../agent/docker-objects.ts";
-import { previousOf, strayRollback, verdictOn, withoutHold, type Spec } from "../../../agent/quiesce/verdict.ts";
-import { heldConstraint, heldSpec, type HoldRecord } from "../../../shared/contract/hold-record.ts";
+import { previousOf, strayRollback, verdictOn, type Spec } from "../../../agent/quiesce/verdict.ts";
+import type { HoldRecord } from "../../../shared/contract/hold-record.ts";
+import { heldConstraint, heldSpec, withoutHold } from "../../../shared/held-spec.ts";
 
 /** A service as the swarm keeps it: an update moves the spec to the previous one, a rollback changes their places. */
 class Service implements Pick<SwarmService, "Spec" | "PreviousSpec" | "UpdateStatus" | "Version"> {
@@ -67,6 +68,14 @@ for (const size of [3, "global"] as const) {
       const { record, leftAt } = hold(service);
       expect(verdictOn(service, record, leftAt)).to.deep.equal({ kind: "held" });
       expect(verdictOn(service, record, null)).to.deep.equal({ kind: "held" });
+    });
+
+    it("is given back by a hold that lost track of its updates, where nobody else can have meant what it is", () => {
+      const service = started();
+      const { record, leftAt } = hold(service);
+      service.update(held(present));
+      const verdict = size === "global" ? { kind: "held" } : { kind: "changed", without: null };
+      expect(verdictOn(service, record, leftAt)).to.deep.equal(verdict);
     });
 
     it("is as before while it was recorded only, and once it was given back", () => {

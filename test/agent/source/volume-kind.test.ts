@@ -1,6 +1,7 @@
 import { expect } from "chai";
 import type { Volume } from "../../../agent/docker-objects.ts";
-import { isRedacted, sharedIdOf, volumeFacts, volumeKind } from "../../../agent/source/volume-kind.ts";
+import { sharedIdOf, volumeFacts } from "../../../agent/source/volume-kind.ts";
+import { isRedacted, volumeKind } from "../../../shared/volume-kind.ts";
 
 function volume(driver: string, options: Record<string, string> | null, scope: "local" | "global" = "local"): Volume {
   return { Name: "v", Driver: driver, Mountpoint: "/x", Options: options, Labels: null, Scope: scope };

@@ -33,6 +33,12 @@ describe("metrics", () => {
     expect(Object.keys(values).filter((name) => /success|skep_run_|quiet/.test(name))).to.deep.equal([]);
   });
 
+  it("tell how far the jobs are that run, and not where Redis is away", async () => {
+    const queue = { runsOpen: 1, jobs: { waiting: 2, running: 1 }, doneBytes: 4096 };
+    expect(valuesOf(await renderMetrics({ ...nothing, queue }))).to.include({ skep_jobs_done_bytes: 4096 });
+    expect(valuesOf(await renderMetrics(nothing))).to.not.have.property("skep_jobs_done_bytes");
+  });
+
   it("have a bounded number of series, and say how many are left out", async () => {
     const successes = Array.from({ length: maxSeries + 7 }, (_, n) => ({
       ...{ kind: "volume" as const, name: `n/v${n}`, at: 5000 },
@@ -114,6 +120,7 @@ describe("metrics", () => {
         const values = valuesOf(text);
         expect(values).to.include({ 'skep_runs{status="done"}': 1, skep_redis_up: 1 });
         expect(values).to.include({ 'skep_agents{state="heard"}': 1, 'skep_jobs{state="waiting"}': 0 });
+        expect(values).to.include({ skep_jobs_done_bytes: 0 });
         expect(values['skep_quiet_seconds{name="at-m1",how="pause"}']).to.equal(0.005);
         for (const name of ["m1/p1", "m1/other"]) {
           const at = values[`skep_volume_last_success_timestamp_seconds{volume="${name}",kind="volume"}`];

@@ -10,12 +10,11 @@ const visible = (program: Command): string[] =>
     .map((command) => command.name());
 
 describe("the list of commands", () => {
-  it("says of each what the command says of itself, and hides what hides itself", async () => {
+  it("says of each what the command says of itself", async () => {
     const program = await wholeProgram();
     const own = program.commands.map((command) => [command.name(), command.description()]);
     expect([...commandList].map(([name, { description }]) => [name, description])).to.have.deep.members(own);
-    const listed = [...commandList].flatMap(([name, { hidden }]) => (hidden === true ? [] : [name]));
-    expect([...listed, "help"]).to.have.members(visible(program));
+    expect([...commandList.keys(), "help"]).to.have.members(visible(program));
   });
 
   it("has each under the file that registers it", async () => {

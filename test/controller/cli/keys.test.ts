@@ -6,6 +6,8 @@ import { keyChangeDocument, recipientsDocument, runsDocument } from "../../../co
 import { encryptWithPassphrase } from "../../../shared/repository/age.ts";
 import { decodeControllerKey } from "../../../shared/repository/controller-key.ts";
 import { decodeIdentityFile } from "../../../shared/repository/identity-file.ts";
+import { layout } from "../../../shared/repository/layout.ts";
+import { readRepositoryObject } from "../../../shared/repository/repository-reader.ts";
 import { appendRun } from "../../../shared/repository/run-chain.ts";
 import { publicKeyOf } from "../../../shared/repository/signature.ts";
 import { openStore } from "../../../shared/store/open.ts";
@@ -57,6 +59,33 @@ describe("skep recipient and skep key", () => {
     expect((await cli("runs", ...store, "--identity", path)).code).to.equal(12);
     const listed = recipientsDocument.parse(JSON.parse((await withKit("recipient", "list", "--json")).stdout));
     expect(listed.recipients.map(({ name, holdsRootKey }) => [name, holdsRootKey])).to.deep.equal([["anna", true]]);
+  });
+
+  it("changes no key where something may have been put over a newer repository object, until told that none was", async function () {
+    this.timeout(120_000);
+    const store = openStore({ url: `file://${folder}/store` }, null);
+    const { version } = await readRepositoryObject(store, controllerKey().rootPublicKey);
+    await store.put(layout.repository(version + 1), Buffer.from("put there by a thief"));
+    await store.close();
+    for (const command of [
+      ["recipient", "add", "carol"],
+      ["key", "rotate", "epoch"],
+      ["key", "rotate", "controller"],
+      ["key", "rotate", "root"],
+    ]) {
+      const refused = await withKit(...command, "--yes");
+      expect(refused.code, refused.stderr).to.equal(1);
+      expect(refused.stderr).to.contain(`${layout.repository(version + 1)} now does not count`);
+      expect(refused.stderr).to.contain("SKEP_REPOSITORY_UNPROVEN").and.contain("--accept-foreign");
+    }
+    const left = ["identity-carol.txt", "kit/controller.key.next", "kit/identity-anna.txt.next"];
+    expect(left.filter((name) => existsSync(join(folder, name)))).to.deep.equal([]);
+    const told = await withKit("key", "rotate", "epoch", "--accept-foreign", "--yes", "--json");
+    expect(told.code, told.stderr).to.equal(0);
+    expect(keyChangeDocument.parse(JSON.parse(told.stdout))).to.include({ changed: true, version: version + 2 });
+    // What lies below the one that counts stands in nobody's way.
+    const after = await withKit("runs", "--from-store");
+    expect([after.code, after.stderr]).to.deep.equal([0, ""]);
   });
 
   it("gives the controller a new key, which the kit has then; what ran before keeps counting", async function () {

@@ -1,15 +1,6 @@
 import { expect } from "chai";
 import { spawnSync } from "node:child_process";
-import {
-  chmodSync,
-  copyFileSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  rmSync,
-  utimesSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { cliPath, runCli } from "./run-cli.ts";
@@ -66,17 +57,6 @@ describe("the skep command", () => {
       const { stdout, stderr } = await runCli(["show", "x"], { cwd: folder, env });
       expect(stdout + stderr).to.not.contain("\u001b");
     }
-  });
-
-  it("tells by the age of a file whether a daemon is alive", async () => {
-    const file = join(folder, "alive");
-    writeFileSync(file, "");
-    expect((await runCli(["healthy", file], { cwd: folder })).code).to.equal(0);
-    utimesSync(file, new Date(), new Date(Date.now() - 120_000));
-    const late = await runCli(["healthy", file], { cwd: folder });
-    expect(late.code).to.equal(1);
-    expect(late.stderr).to.contain("last touched 2m ago").and.contain("SKEP_CLI_NOT_ALIVE");
-    expect((await runCli(["healthy", join(folder, "none")], { cwd: folder })).code).to.equal(1);
   });
 
   it("keeps compiled code where nobody else may write, and nowhere else", () => {

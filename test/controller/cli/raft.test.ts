@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { text } from "node:stream/consumers";
@@ -8,13 +8,16 @@ import { expect } from "chai";
 import { pack } from "tar-stream";
 
 import { sealRecord } from "../../../shared/raft/sealed-record.ts";
+import { encodeUnlockKey } from "../../../shared/raft/unlock-key.ts";
+import { raftVectors } from "../../shared/raft/raft-vectors.ts";
 import { dek, member, plainWal, request, syntheticSwarm } from "../../shared/raft/synthetic-swarm.ts";
 import { runCli, type CliResult } from "./run-cli.ts";
+import { backupFiles, makeTar } from "./swarm-file-fuzz.ts";
 
 const data = Buffer.from("hunter2").toString("base64");
 
 describe("skep raft", function () {
-  this.timeout(30_000);
+  this.timeout(60_000);
   let folder = "";
   let swarm: Map<string, Uint8Array>;
   before(async () => {
@@ -94,13 +97,36 @@ describe("skep raft", function () {
     ]);
   });
 
+  it("tells it of two copies with two unlock keys: the one given, and the one that an archive has", async () => {
+    const [older, newer] = ["docker-26.1/locked", "docker-28.5/locked"].map(
+      (name) => raftVectors().find((vector) => vector.name === name) ?? expect.fail(name),
+    );
+    if (older === undefined || newer === undefined) return expect.fail();
+    writeFileSync(join(folder, "older.tar"), await makeTar(backupFiles(older)));
+    writeSwarm("newer", newer.files);
+    writeFileSync(join(folder, "newer.key"), encodeUnlockKey(newer.unlockKey ?? Buffer.alloc(32)));
+    const { changes } = (await json("diff", "newer", "older.tar", "--unlock-key-file", "newer.key")) as {
+      changes: unknown[];
+    };
+    expect(changes.length).to.be.greaterThan(5);
+    const stdin = encodeUnlockKey(newer.unlockKey ?? Buffer.alloc(32));
+    const same = await runCli(["raft", "diff", "newer", "newer", "--unlock-key-file", "-", "--json"], {
+      cwd: folder,
+      stdin,
+    });
+    expect(JSON.parse(same.stdout), same.stderr).to.deep.equal({ changes: [] });
+  });
+
   it("exports every object as a file, named by its name", async () => {
     expect((await cli("export", "now", "--out", "state")).code).to.equal(0);
-    expect(readdirSync(join(folder, "state")).sort()).to.deep.equal(["cluster", "config", "node", "secret"]);
+    const folders = ["cluster", "config", "node", "secret"];
+    expect(readdirSync(join(folder, "state")).sort()).to.deep.equal([...folders, "skep-export.json"]);
     expect(readdirSync(join(folder, "state", "secret"))).to.deep.equal(["db-password.json"]);
     const node = JSON.parse(readFileSync(join(folder, "state", "node", "node1.json"), "utf8")) as { ID: string };
     expect(node.ID).to.equal(member.nodeId);
     expect((await cli("export", "now", "--out", "state")).stderr).to.contain("SKEP_CLI_FILE_UNWRITABLE");
+    expect((await cli("export", "before", "--out", "state", "--update")).code).to.equal(0);
+    expect(existsSync(join(folder, "state", "secret", "db-password.json"))).to.equal(false);
   });
 
   it("says what a source may be", async () => {

@@ -9,7 +9,8 @@ import {
   type Agent,
   type Restore,
 } from "../../../controller/api/schemas.ts";
-import { restoreKeysSchema, type TaskResult, type TaskResultOf } from "../../../shared/contract/job.ts";
+import { restoreKeysSchema } from "../../../shared/contract/job.ts";
+import type { TaskResult, TaskResultOf } from "../../../shared/contract/task-result.ts";
 import { sealResult, type SealedResult } from "../../../shared/contract/signed-job.ts";
 import { generateAgeIdentity, type AgeIdentity } from "../../../shared/repository/age.ts";
 import { decodeControllerKey, type ControllerKey } from "../../../shared/repository/controller-key.ts";

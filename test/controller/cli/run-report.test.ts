@@ -3,7 +3,7 @@ import { makeOutput } from "../../../controller/cli/output.ts";
 import { concludingWords, renderRun, renderRuns, summaryOf } from "../../../controller/cli/run-report.ts";
 import { runSummarySchema } from "../../../controller/api/schemas.ts";
 import { runSchema, type Run } from "../../../shared/repository/run.ts";
-import { sampleRun } from "./sample-run.ts";
+import { samplePart, sampleRun } from "./sample-run.ts";
 
 const run: Run = runSchema.parse({
   ...sampleRun("20261121-030000-abc123"),
@@ -55,6 +55,26 @@ describe("the report of a run", () => {
     ]) {
       expect(text).to.contain(words);
     }
+  });
+
+  it("says once for how long what stood still, and what each command came to", () => {
+    const quiet = [
+      { name: "pg", how: "stop" as const, quietMs: 9400 },
+      { name: "cache.1", how: "pause" as const, quietMs: 145 },
+    ];
+    const hook = { step: "hook.pre" as const, container: "cache.1", exitCode: 0, stderr: "flushed\n" };
+    const dump = { step: "dump" as const, container: "pg", exitCode: 3, stderr: "", stdout: "no such table\n" };
+    const parts = ["node1/www", "node2/www"].map((name) =>
+      samplePart({ kind: "volume", name, consistency: "quiet", quiet, commands: [hook, dump] }),
+    );
+    const text = renderRun(plain, { ...run, parts }, now);
+    for (const words of [
+      "- pg was stopped for 9.4s",
+      "- cache.1 was paused for 145ms",
+      "- hook.pre in cache.1 ended with 0\n    stderr | flushed",
+      "- dump in pg ended with 3\n    stdout | no such table",
+    ])
+      expect(text.split(words), words).to.have.length(2);
   });
 
   it("lets no name or stderr play with the terminal", () => {

@@ -3,15 +3,29 @@ import { randomBytes } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { checkDocument, forgetDocument, pruneDocument } from "../../../controller/cli/documents.ts";
+import {
+  checkDocument,
+  compactDocument,
+  forgetDocument,
+  pruneDocument,
+  runDiffDocument,
+} from "../../../controller/cli/documents.ts";
 import { decodeControllerKey } from "../../../shared/repository/controller-key.ts";
 import { readRepositoryObject } from "../../../shared/repository/repository-reader.ts";
+import type { Run } from "../../../shared/repository/run.ts";
+import { forgetRuns } from "../../../shared/repository/upkeep/forget.ts";
 import { openStore } from "../../../shared/store/open.ts";
-import { backUpRun, keysUnder, makeNode, type Home } from "../../shared/repository/upkeep/repository-of-runs.ts";
+import {
+  appenderOf,
+  backUpRun,
+  keysUnder,
+  makeNode,
+  type Home,
+} from "../../shared/repository/upkeep/repository-of-runs.ts";
 import { initKit } from "./init-kit.ts";
 import { runCli, type CliResult } from "./run-cli.ts";
 
-describe("skep check, forget and prune", function () {
+describe("skep check, forget, prune, diff and compact", function () {
   this.timeout(120_000); // a dozen processes
   let folder: string;
   let home: Home;
@@ -88,5 +102,47 @@ describe("skep check, forget and prune", function () {
     expect(planned.freedBytes).to.be.greaterThan(100_000);
     expect(await prune("--grace", "0", "--yes")).to.include({ dryRun: false, freedBytes: planned.freedBytes });
     expect((await cli("check", "--kit", "kit", "--read-data")).code).to.equal(0);
+  });
+
+  describe("where a pack is mostly dead", () => {
+    const runs: Run[] = [];
+    before(async () => {
+      const node = makeNode({ path: folder }, "node2");
+      writeFileSync(join(node.source, "goes"), randomBytes(2_500_000));
+      writeFileSync(join(node.source, "stays"), randomBytes(600_000));
+      runs.push(await backUpRun(home, node));
+      rmSync(join(node.source, "goes"));
+      writeFileSync(join(node.source, "comes"), "small");
+      for (let number = 0; number < 2; number++) runs.push(await backUpRun(home, node));
+    });
+
+    it("diff tells what changed from run to run", async () => {
+      const [was, is, same] = runs.map(({ id }) => id) as [string, string, string];
+      const { code, stdout, stderr } = await cli("diff", was, is, "--kit", "kit", "--identity", identity, "--json");
+      expect(code, stderr).to.equal(0);
+      // The folder itself has changed as well.
+      const counts = { added: 1, removed: 1, changed: 1 };
+      const volumes = [{ nodeId: "node2", name: "node2/data", change: "changed", counts }];
+      expect(runDiffDocument.parse(JSON.parse(stdout))).to.deep.equal({ before: was, after: is, volumes });
+      const none = await cli("diff", is, same, "--kit", "kit", "--identity", identity);
+      expect(none.stdout).to.equal("= node2/data\n");
+    });
+
+    it("compact writes anew what is needed of it, once it is agreed to", async () => {
+      await forgetRuns({ ...appenderOf(home), choose: (all) => all.filter(({ id }) => id === runs[0]?.id) });
+      const argv = ["compact", "--grace", "0", "--below", "50", "--kit", "kit", "--identity", identity];
+      const unasked = await cli(...argv);
+      expect(unasked.stderr)
+        .to.contain("SKEP_CLI_UNCONFIRMED")
+        .and.match(/mostly dead +1 pack/);
+      const { code, stdout, stderr } = await cli(...argv, "--yes", "--json");
+      expect(code, stderr).to.equal(0);
+      const done = compactDocument.parse(JSON.parse(stdout));
+      expect(done).to.include({ dryRun: false, changed: true, packs: 1, snapshots: 2 });
+      expect(done.packBytes).to.be.greaterThan(3_000_000);
+      expect(done.storedBytes).to.be.greaterThan(600_000).and.lessThan(700_000);
+      const checked = await cli("check", "--kit", "kit", "--identity", identity, "--read-data");
+      expect(checked.code, checked.stdout).to.equal(0);
+    });
   });
 });

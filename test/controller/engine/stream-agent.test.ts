@@ -38,18 +38,40 @@ describe("an engine behind streams", () => {
     return socket;
   }
 
-  it("is asked over one stream for each call, with the registry's header as it is", async () => {
-    const engine = connectEngine({ kind: "agent", agent: streamAgent(open), name: "ssh://m1" });
+  it("is asked over one stream by calls that come one after the other, with the registry's header as it is", async () => {
+    const engine = await connectEngine({ kind: "agent", agent: streamAgent(open), name: "ssh://m1" });
     expect(await engine.list("secret")).to.deep.equal([
       { id: "s1", name: "pw", version: 7, spec: { Name: "pw", Labels: {} }, previousSpec: null },
     ]);
     expect(await engine.create("service", { Name: "x" }, "eyJ1c2VyIjoieCJ9")).to.equal("eyJ1c2VyIjoieCJ9");
-    expect(opened).to.equal(2);
+    expect(opened).to.equal(1);
+    await Promise.all([engine.list("secret"), engine.list("config"), engine.list("service")]);
+    expect(opened).to.equal(3);
+  });
+
+  it("keeps a stream for its time, and notices one that ended meanwhile", async () => {
+    const agent = streamAgent(open, 50);
+    const engine = await connectEngine({ kind: "agent", agent, name: "ssh://m1" });
+    const before = opened;
+    await engine.list("secret");
+    const closed = async (): Promise<void> => {
+      const [kept] = Object.values(agent.freeSockets).flat();
+      await once(kept ?? expect.fail("no stream was kept"), "close");
+    };
+    await closed();
+    await engine.list("secret");
+    expect(opened - before).to.equal(2);
+    const ending = closed();
+    server.closeAllConnections();
+    await ending;
+    await engine.list("secret");
+    expect(opened - before).to.equal(3);
+    agent.destroy();
   });
 
   it("is unreachable where no stream can be opened", async () => {
     const closed = streamAgent(() => Promise.reject(new Error("channel refused")));
-    const engine = connectEngine({ kind: "agent", agent: closed, name: "ssh://m1" });
+    const engine = await connectEngine({ kind: "agent", agent: closed, name: "ssh://m1" });
     const error = await engine.list("secret").catch((thrown: unknown) => thrown);
     expect(error).to.be.instanceOf(SkepError).with.property("code", "SKEP_ENGINE_UNREACHABLE");
     expect((error as SkepError).message)

@@ -95,6 +95,22 @@ describe("objects of a Raft copy, to be created", () => {
     expect(unsupported.join()).to.contain("csi").and.to.contain("cluster volume disk");
   });
 
+  it("leave out what was being removed, and say so", () => {
+    const { services, networks, unsupported } = objectsOf((put) => {
+      const spec = { annotations: { name: "old" } };
+      const network = makeMessage("Network", { id: "n", spec, driverState: { name: "overlay" }, pendingDelete: true });
+      put("network", "n", encodeMessage("Network", network));
+      const task = { networks: [{ target: "n" }] };
+      const service = makeMessage("Service", { id: "x", spec: { ...spec, task }, pendingDelete: true });
+      put("service", "x", encodeMessage("Service", service));
+    });
+    expect([services, networks]).to.deep.equal([[], []]);
+    expect(unsupported).to.deep.equal([
+      "network old was being removed when the copy was taken",
+      "service old was being removed when the copy was taken",
+    ]);
+  });
+
   it("are refused where a service refers to what is not there", () => {
     const broken = (): CopiedObjects =>
       objectsOf((put) => {

@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import { heldForm } from "../../../controller/objects/held.ts";
+import { heldForm } from "../../../shared/held-spec.ts";
 import { planObjects, type ObjectsPlan } from "../../../controller/objects/plan.ts";
 import { renamed, withPorts, withSubnets } from "../../../controller/objects/renaming.ts";
 import { select, selectAll } from "../../../controller/objects/selection.ts";

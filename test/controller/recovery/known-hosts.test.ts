@@ -36,6 +36,13 @@ describe("known_hosts", () => {
     expect(known(text, "192.0.2x7")).to.deep.equal([]);
   });
 
+  it("looks at a pattern of many stars no longer than at its characters", () => {
+    const stars = `${"*a".repeat(3000)}x`;
+    const before = process.threadCpuUsage().user;
+    expect(known(`${stars} ssh-ed25519 AAAA1\n`, "a".repeat(64))).to.deep.equal([]);
+    expect((process.threadCpuUsage().user - before) / 1000, "ms of CPU").to.be.lessThan(1000);
+  });
+
   it("keeps revoked keys apart and takes no certificate authority for a key", () => {
     const text = "@revoked * ssh-ed25519 AAAA1\n@cert-authority * ssh-ed25519 AAAA2\n";
     const { keys, revoked } = knownHostsFor(text, "alpha", 22);

@@ -3,7 +3,8 @@ import type { MachineFacts } from "../../../controller/recovery/machine-facts.ts
 import { parseBound } from "../../../controller/recovery/machine-facts.ts";
 import { examineNeeds } from "../../../controller/recovery/machine-needs.ts";
 import { mergedNode } from "../../../controller/recovery/merged-node.ts";
-import type { PlannedMachine, PlannedVolume } from "../../../controller/recovery/recovery-plan.ts";
+import type { PlannedVolume } from "../../../controller/recovery/planned-volumes.ts";
+import type { PlannedMachine } from "../../../controller/recovery/recovery-plan.ts";
 import type { OldService } from "../../../controller/recovery/swarm-view.ts";
 
 function machine(name: string, zone: string, facts: Partial<MachineFacts> = {}): PlannedMachine {
@@ -21,6 +22,7 @@ function machine(name: string, zone: string, facts: Partial<MachineFacts> = {}):
         isManager: false,
         dataRoot: "/d",
         freeBytes: 1e12,
+        kit: { freeBytes: 1e12, isDataRoots: true },
         volumes: [],
         images: [],
         clockOffsetMs: 0,

@@ -1,5 +1,9 @@
 // What plans of recoveries are made from in tests.
+import { decodeInventory } from "../../../controller/recovery/inventory.ts";
 import type { MachineFacts } from "../../../controller/recovery/machine-facts.ts";
+import { planRecovery } from "../../../controller/recovery/plan.ts";
+import type { PlanInput, RecoveryPlan } from "../../../controller/recovery/recovery-plan.ts";
+import { volumeSources } from "../../../controller/recovery/volume-sources.ts";
 import type { OldService } from "../../../controller/recovery/swarm-view.ts";
 import type { Part, Run } from "../../../shared/repository/run.ts";
 
@@ -41,6 +45,7 @@ export function facts(name: string, more: Partial<MachineFacts> = {}): MachineFa
     isManager: false,
     dataRoot: "/var/lib/docker",
     freeBytes: 10 ** 12,
+    kit: { freeBytes: 10 ** 12, isDataRoots: true },
     volumes: [],
     drivers: [],
     images: [],
@@ -81,3 +86,40 @@ export const oldNode = (hostname: string, role = "manager") => ({
   engineVersion: "26.1.5",
   architecture: "x86_64",
 });
+
+export function planOf(
+  change: { inventory?: string; facts?: MachineFacts[]; input?: Partial<PlanInput> } = {},
+): RecoveryPlan {
+  const text =
+    change.inventory ??
+    `version: 1
+machines:
+  m1: { address: 192.0.2.11, role: manager }
+  m2: { address: 192.0.2.12, role: worker }
+nodes: { a: m1, b: m2 }
+`;
+  const all = change.facts ?? [facts("m1"), facts("m2")];
+  return planRecovery({
+    run: { id: "r1", startedAt: "2026-11-26T03:00:00.000Z" },
+    copiedNodeId: "ida",
+    view: {
+      clusterId: "cluster",
+      nodes: [oldNode("a"), oldNode("b", "worker")],
+      services: [],
+      networks: [],
+      dataPathPort: 4789,
+    },
+    volumes: volumeSources(runOf("r1", [volumePart("a", "data", 1000), volumePart("b", "data", 2000)]), []),
+    inventory: decodeInventory(text, "inventory.yml").inventory,
+    facts: new Map(all.map((one) => [one.name, one])),
+    mode: "raft",
+    survivor: null,
+    runJobs: false,
+    begun: false,
+    subnets: new Map(),
+    ...change.input,
+  });
+}
+
+export const codes = (plan: RecoveryPlan, severity = "error"): string[] =>
+  plan.findings.filter((finding) => finding.severity === severity).map(({ code }) => code);

@@ -1,51 +1,14 @@
 import { expect } from "chai";
-import { decodeInventory } from "../../../controller/recovery/inventory.ts";
 import type { MachineFacts } from "../../../controller/recovery/machine-facts.ts";
-import { planRecovery } from "../../../controller/recovery/plan.ts";
 import type { PlanInput, RecoveryPlan } from "../../../controller/recovery/recovery-plan.ts";
-import { volumeSources, type VolumeSource } from "../../../controller/recovery/recovery-source.ts";
+import { volumeSources } from "../../../controller/recovery/volume-sources.ts";
 import type { OldService } from "../../../controller/recovery/swarm-view.ts";
-import { facts, oldNode, runOf, service, volumePart } from "./plan-input.ts";
+import { codes, facts, oldNode, planOf, runOf, service, volumePart } from "./plan-input.ts";
 
 const after = (name: string, needed: string): OldService => {
   const one = service(name);
   return { ...one, spec: { ...one.spec, Labels: { "io.skep.after": needed } } };
 };
-
-function planOf(change: { inventory?: string; facts?: MachineFacts[]; input?: Partial<PlanInput> } = {}): RecoveryPlan {
-  const text =
-    change.inventory ??
-    `version: 1
-machines:
-  m1: { address: 192.0.2.11, role: manager }
-  m2: { address: 192.0.2.12, role: worker }
-nodes: { a: m1, b: m2 }
-`;
-  const all = change.facts ?? [facts("m1"), facts("m2")];
-  return planRecovery({
-    run: { id: "r1", startedAt: "2026-11-26T03:00:00.000Z" },
-    copiedNodeId: "ida",
-    view: {
-      clusterId: "cluster",
-      nodes: [oldNode("a"), oldNode("b", "worker")],
-      services: [],
-      networks: [],
-      dataPathPort: 4789,
-    },
-    volumes: volumeSources(runOf("r1", [volumePart("a", "data", 1000), volumePart("b", "data", 2000)]), []),
-    inventory: decodeInventory(text, "inventory.yml").inventory,
-    facts: new Map(all.map((one) => [one.name, one])),
-    mode: "raft",
-    survivor: null,
-    runJobs: false,
-    begun: false,
-    subnets: new Map(),
-    ...change.input,
-  });
-}
-
-const codes = (plan: RecoveryPlan, severity = "error"): string[] =>
-  plan.findings.filter((finding) => finding.severity === severity).map(({ code }) => code);
 
 describe("the plan of a recovery", () => {
   it("restores volumes before the swarm starts, joins before services, and Skep's own last", () => {
@@ -181,7 +144,8 @@ describe("the plan of a recovery", () => {
       runOf("r1", [volumePart("a", "data", 50_000_000), volumePart("a", "more", 50_000_000)]),
       [],
     );
-    const machines = [facts("m1", { freeBytes: 80_000_000 }), facts("m2")];
+    const kit = { freeBytes: 10 ** 9, isDataRoots: false };
+    const machines = [facts("m1", { freeBytes: 80_000_000, kit }), facts("m2")];
     const begunWith = (...begun: [string, "started" | "failed" | "done"][]): string[] =>
       planOf({ facts: machines, input: { volumes, begunSteps: new Map(begun) } })
         .findings.filter(({ code }) => code === "disk-room")
@@ -196,50 +160,28 @@ describe("the plan of a recovery", () => {
     expect(begunWith(["volume:m2:other", "started"])).to.deep.equal(["error"]);
   });
 
-  it("refuses nodes that nobody mapped, and two volumes of one name on one machine", () => {
-    const inventory = `version: 1
-machines: { m1: { address: 192.0.2.11, role: manager } }
-nodes: { a: m1, c: gone }
-`;
-    expect(codes(planOf({ inventory, facts: [facts("m1")] }))).to.have.members(["node-unmapped", "node-unknown"]);
-    const merged = planOf({ inventory: inventory.replace("c: gone", "b: m1"), facts: [facts("m1")] });
-    expect(codes(merged)).to.deep.equal(["volume-twice"]);
+  it("asks for room where the kit comes to, with the volumes where both lie on one filesystem", () => {
+    const roomOf = (freeBytes: number, kit: MachineFacts["kit"], done = false): string[] => {
+      const begunSteps = new Map(done ? [["kit:m1", "done" as const]] : []);
+      return codes(planOf({ facts: [facts("m1", { freeBytes, kit }), facts("m2")], input: { begunSteps } }));
+    };
+    expect(roomOf(10 ** 12, { freeBytes: 10 ** 8, isDataRoots: false })).to.deep.equal(["kit-room"]);
+    expect(roomOf(10 ** 12, { freeBytes: 10 ** 8, isDataRoots: false }, true)).to.deep.equal([]);
+    expect(roomOf(10 ** 8, { freeBytes: 10 ** 9, isDataRoots: true })).to.deep.equal(["disk-room"]);
+    expect(roomOf(10 ** 8, { freeBytes: 10 ** 9, isDataRoots: false })).to.deep.equal([]);
   });
 
-  it("points out volumes without a home, from an older run, shrunk, or there already", () => {
-    const older = runOf("r0", [volumePart("a", "data", 50_000_000), volumePart("b", "gone", 10)]);
-    const run = runOf(
-      "r1",
-      [volumePart("a", "data", 1000)],
-      [{ kind: "node", name: "b", hostname: "b", reason: "node-down", message: "" }],
-    );
-    const volumes = volumeSources(run, [older]);
-    expect(volumes.map(({ id, run: from }) => `${from.id} ${id}`)).to.deep.equal(["r1 a/data", "r0 b/gone"]);
-    const plan = planOf({ facts: [facts("m1", { volumes: ["data"] }), facts("m2")], input: { volumes } });
-    expect(codes(plan, "warning")).to.include.members(["volume-shrank", "volume-older", "volume-exists"]);
-    const inventory = `version: 1
-machines: { m1: { address: 192.0.2.11, role: manager } }
-nodes: { a: m1, b: gone }
-`;
-    const homeless = planOf({ inventory, facts: [facts("m1")], input: { volumes } });
-    expect(codes(homeless, "warning")).to.include("volume-homeless");
-    expect(homeless.volumes).to.have.length(1);
-  });
-
-  it("does not bring back a volume that was removed before the run, nor what Skep keeps for itself", () => {
-    const own = volumePart("a", "skep_agent_state", 10, {
-      volume: {
-        name: "skep_agent_state",
-        driver: "local",
-        options: {},
-        labels: { "io.skep.own": "true" },
-        scope: "local",
-      },
-    });
-    const found: VolumeSource[] = volumeSources(runOf("r1", [volumePart("a", "data", 1), own]), [
-      runOf("r0", [volumePart("a", "removed", 1)]),
-    ]);
-    expect(found.map(({ id }) => id)).to.deep.equal(["a/data"]);
+  it("says until when a certificate counts, who signs it, and another port of overlays", () => {
+    const view = {
+      ...{ clusterId: "cluster", nodes: [oldNode("a"), oldNode("b", "worker")], services: [], networks: [] },
+      ...{ dataPathPort: 4790, externalCas: ["https://ca.example"], certificateExpiresAt: "2026-12-26T03:00:00.000Z" },
+    };
+    const inRaft = planOf({ input: { view } });
+    expect(codes(inRaft, "warning")).to.include.members(["external-ca", "certificate"]);
+    expect(codes(inRaft, "note")).to.include("data-path-port");
+    const rebuilt = codes(planOf({ input: { view, mode: "rebuild" } }), "warning");
+    expect(rebuilt).to.include("external-ca").and.not.include("certificate");
+    expect(codes(planOf({ input: { view: { ...view, externalCas: [] } } }), "note")).to.include("certificate");
   });
 
   it("leaves ended jobs alone, and names what no machine can satisfy", () => {

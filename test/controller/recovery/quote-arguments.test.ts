@@ -10,12 +10,17 @@ const argument = fc
 
 describe("arguments of a command on another machine", () => {
   it("reach a shell's command exactly as they were, whatever is in them", () => {
+    // Many commands to one shell: most of the time goes into its start.
+    const commands = fc.array(fc.array(argument, { minLength: 1, maxLength: 8 }), { minLength: 1, maxLength: 40 });
     fc.assert(
-      fc.property(fc.array(argument, { minLength: 1, maxLength: 8 }), (argv) => {
-        const said = execFileSync("/bin/sh", ["-c", `printf '%s\\0' ${quoteArguments(argv)}`]).toString("utf8");
-        expect(said.split("\0").slice(0, -1)).to.deep.equal(argv);
+      fc.property(commands, (argvs) => {
+        const script = argvs
+          .map((argv) => `printf '%s\\0' ${quoteArguments(argv)}\nprintf '%s\\0' ${argv.length}`)
+          .join("\n");
+        const said = execFileSync("/bin/sh", ["-c", script]).toString("utf8");
+        expect(said.split("\0").slice(0, -1)).to.deep.equal(argvs.flatMap((argv) => [...argv, String(argv.length)]));
       }),
-      { numRuns: 150 },
+      { numRuns: 30 },
     );
   });
 

@@ -52,6 +52,16 @@ describe("the spec that a service is released with", () => {
     expect(contested.spec).to.deep.include(wanted);
     expect(contested.previous).to.deep.include(wanted);
   });
+
+  it("is written once to a job, which each update runs anew", async () => {
+    for (const Mode of [{ ReplicatedJob: { TotalCompletions: 1 } }, { GlobalJob: {} }]) {
+      const wanted = { Name: "migrate", Mode, TaskTemplate: {} };
+      const held = { ...wanted, TaskTemplate: { Placement: { Constraints: ["node.id==held-by-skep"] } } };
+      const service = new ShowingMore(held);
+      await writeSpec(service, "id", wanted, new AbortController().signal);
+      expect(service.written).to.deep.equal([wanted]);
+    }
+  });
 });
 
 type Spec = Record<string, unknown>;

@@ -93,7 +93,9 @@ export class DyingHost implements SwarmHost {
       return Promise.resolve({ Swarm: { LocalNodeState, ControlAvailable: isManager, Error: "" } });
     }
     const kind = kinds[path] ?? "task";
-    const shown = [...(this.swarm?.store.objects[kind].values() ?? [])].map((bytes) => engineJson(kind, bytes, false));
+    const shown = [...(this.swarm?.store.objects[kind].values() ?? [])].map((bytes) =>
+      engineJson(kind, bytes, kind === "cluster"),
+    );
     const objects = JSON.parse(JSON.stringify(shown)) as unknown[];
     return Promise.resolve(path === "/swarm" ? objects[0] : objects);
   }

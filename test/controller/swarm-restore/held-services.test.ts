@@ -11,7 +11,7 @@ import {
   type HeldServiceRecord,
   type HeldServices,
 } from "../../../controller/swarm-restore/held-services.ts";
-import { heldConstraint, type SpecJson } from "../../../shared/contract/hold-record.ts";
+import { heldConstraint, type SpecJson } from "../../../shared/held-spec.ts";
 import { SkepError } from "../../../shared/errors.ts";
 import { DyingHost } from "./dying-host.ts";
 

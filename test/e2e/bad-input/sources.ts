@@ -148,21 +148,38 @@ function isHeld(pid: number): boolean {
   }
 }
 
-/** The agent that has the file open, by its process id of the host. */
+/**
+ * The agent that has the file open, by its process id of the host. It is looked for among the children of the CLIs that
+ * this process started: it is asked hundreds of times a second, and the machine has hundreds of processes.
+ */
 function readerOf(dev: number, ino: number): number | null {
-  const found = readdirSync("/proc").find((pid) => {
-    try {
-      if (!readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("agent/keeper.ts")) return false;
-      return readdirSync(`/proc/${pid}/fd`).some((descriptor) => {
-        const file = statSync(`/proc/${pid}/fd/${descriptor}`);
-        return file.dev === dev && file.ino === ino;
-      });
-    } catch (error) {
-      if (isGone(error)) return false;
-      throw error;
-    }
-  });
+  const found = childrenOf(String(process.pid))
+    .flatMap(childrenOf)
+    .find((pid) => {
+      try {
+        if (!readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("agent/keeper.ts")) return false;
+        return readdirSync(`/proc/${pid}/fd`).some((descriptor) => {
+          const file = statSync(`/proc/${pid}/fd/${descriptor}`);
+          return file.dev === dev && file.ino === ino;
+        });
+      } catch (error) {
+        if (isGone(error)) return false;
+        throw error;
+      }
+    });
   return found === undefined ? null : Number(found);
+}
+
+/** What its main thread started. */
+function childrenOf(pid: string): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8")
+      .split(" ")
+      .filter((child) => child !== "");
+  } catch (error) {
+    if (isGone(error)) return [];
+    throw error;
+  }
 }
 
 /** Processes come and go. */

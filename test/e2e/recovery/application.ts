@@ -119,12 +119,18 @@ export async function witness(
         ...[Id, Driver, IPAM, Internal, Attachable, Ingress, Options, Labels],
       ],
     ),
-    nodes: Object.fromEntries(
-      nodes
-        .map(({ Description, Spec }) => [hosts.get(Description.Hostname) ?? Description.Hostname, Spec] as const)
-        .sort(([a], [b]) => (a < b ? -1 : 1)),
-    ),
+    nodes: nodesByName(nodes.map(({ Description: { Hostname }, Spec }) => [hosts.get(Hostname) ?? Hostname, Spec])),
   };
+}
+
+/** Several may go by one name, and none of them shall hide another. */
+function nodesByName(named: readonly (readonly [name: string, spec: object])[]): Record<string, object> {
+  const isShared = (name: string): boolean => named.filter(([other]) => other === name).length > 1;
+  return Object.fromEntries(
+    named
+      .map(([name, spec], index) => [isShared(name) ? `${name} ${index}` : name, spec] as const)
+      .sort(([a], [b]) => (a < b ? -1 : 1)),
+  );
 }
 
 function nameOf(object: Record<string, unknown>): string {

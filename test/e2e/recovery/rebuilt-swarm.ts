@@ -1,6 +1,6 @@
 // What is asked of every swarm of one node that was rebuilt by the API onto another machine.
 import { expect } from "chai";
-import { readFile } from "node:fs/promises";
+import { cp, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { BackupDocument, RecoveryPlanDocument } from "../../../controller/cli/documents.ts";
 import type { RecoveryReport } from "../../../controller/recovery/report.ts";
@@ -31,13 +31,20 @@ export async function planRebuild({
   return plan;
 }
 
-/** Killed while it makes the swarm, fills it and lets services go; completes, with no step done twice. */
-export async function rebuildKilled({ cluster, inventory, journal }: Rebuild): Promise<RecoveryReport> {
-  const victims = new Set(["swarm", "nodes", "release:1", "skep"]);
+/**
+ * Killed while it makes the swarm, fills it, lets services go and probes them; completes, with no step done twice.
+ * `unprobed`: what is tried once it was killed at the last.
+ */
+export async function rebuildKilled(
+  { cluster, inventory, journal }: Rebuild,
+  unprobed: () => Promise<void> = () => Promise.resolve(),
+): Promise<RecoveryReport> {
+  const victims = new Set(["swarm", "nodes", "release:1", "skep", "probe"]);
   for (;;) {
     const killed = await killedRun(cluster, { journal, inventory, argv: rebuildMode }, (step) => victims.has(step));
     if (killed === null) break;
     victims.delete(killed);
+    if (killed === "probe") await unprobed();
   }
   expect([...victims]).to.deep.equal([]);
   const done = (await journalLines(journal)).filter(({ event }) => event === "done").map(({ step }) => step);
@@ -48,13 +55,42 @@ export async function rebuildKilled({ cluster, inventory, journal }: Rebuild): P
   expect(report.outcome).to.equal("complete");
   expect(report.mappings.join("\n")).to.contain("job migration stays held").and.contain("node node1");
   console.log(
-    `      with four kills ${(report.rtoMs / 1000).toFixed(1)} s: ${report.phases.map(({ phase, ms }) => `${phase} ${(ms / 1000).toFixed(1)} s`).join(", ")}`,
+    `      with five kills ${(report.rtoMs / 1000).toFixed(1)} s: ${report.phases.map(({ phase, ms }) => `${phase} ${(ms / 1000).toFixed(1)} s`).join(", ")}`,
   );
   return report;
 }
 
 export async function rebuildReport(journal: string): Promise<RecoveryReport> {
   return JSON.parse(await readFile(join(journal, "report.json"), "utf8")) as RecoveryReport;
+}
+
+/**
+ * Tried in a copy of the journal, on a machine on which the controller's port leads elsewhere and a container's address is
+ * cut off: `report` as it came out.
+ */
+export async function probeBlocked(
+  { cluster, inventory, journal }: Rebuild,
+  machine: LabNode,
+): Promise<RecoveryReport> {
+  const copy = `${journal}-blocked`;
+  await cp(journal, copy, { recursive: true });
+  const [web = ""] = (await machine.run(["docker", "ps", "--quiet", "--filter", "name=shop_web"])).split("\n");
+  const pid = (await machine.run(["docker", "inspect", "--format", "{{.State.Pid}}", web])).trim();
+  const rules = [
+    { at: ["iptables", "-t", "nat"], rule: "OUTPUT -p tcp --dport 8420 -j REDIRECT --to-ports 1" },
+    {
+      at: ["nsenter", `--net=/proc/${pid}/ns/net`, "iptables"],
+      rule: "INPUT -p tcp --dport 9 -j REJECT --reject-with icmp-host-unreachable",
+    },
+  ];
+  for (const { at, rule } of rules) await machine.run([...at, "-I", ...rule.split(" ")]);
+  const argv = ["recover", "run", "--inventory", inventory, "--journal", copy, ...rebuildMode, "--yes"];
+  const result = await cluster.skep([...argv, "--identity", cluster.identity, "--health-seconds", "1"], {
+    tolerant: true,
+  });
+  for (const { at, rule } of rules) await machine.run([...at, "-D", ...rule.split(" ")]);
+  expect(result.code, result.stderr).to.equal(3);
+  return await rebuildReport(copy);
 }
 
 /** Volumes, secrets and rows, the lock, and nothing of the kit left. `uploads`: the volume's tree as it was. */

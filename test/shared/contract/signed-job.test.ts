@@ -1,8 +1,8 @@
 import { expect } from "chai";
-import { randomBytes } from "node:crypto";
+import { createHmac, randomBytes } from "node:crypto";
 import type { Job } from "../../../shared/contract/job.ts";
 import { openJob, openResult, sealResult, signJob, type JobExpectation } from "../../../shared/contract/signed-job.ts";
-import type { TaskResultOf } from "../../../shared/contract/job.ts";
+import type { TaskResultOf } from "../../../shared/contract/task-result.ts";
 import { SkepError } from "../../../shared/errors.ts";
 import { generateSigningKeyPair, signPayload } from "../../../shared/repository/signature.ts";
 
@@ -59,6 +59,8 @@ describe("signed jobs", () => {
       signPayload("skep/v1 run", JSON.stringify(job), controller.privateKey),
       {},
     ],
+    ["signed, and no JSON", "SKEP_JOB_INVALID", signPayload("skep/v1 job", "a text", controller.privateKey), {}],
+    ["signed, and no job", "SKEP_JOB_INVALID", signPayload("skep/v1 job", "{}", controller.privateKey), {}],
     ["for another node", "SKEP_JOB_FOREIGN", signed, { nodeId: "node2" }],
     ["for another repository", "SKEP_JOB_FOREIGN", signed, { repositoryId: "1".repeat(32) }],
     ["of another incarnation", "SKEP_JOB_FOREIGN", signed, { incarnation: 2 }],
@@ -87,6 +89,14 @@ describe("results", () => {
     expect(openResult(sealed, "job-1", () => key)).to.deep.equal({ writerId: "node1", result });
   });
 
+  it("are refused as no JSON, whoever authenticated them", () => {
+    const payload = "a text";
+    const mac = createHmac("sha256", key).update(`skep/v1 result\0node1\0${payload}`).digest("base64");
+    expect(codeOf(() => openResult({ payload, mac, writerId: "node1" }, "job-1", () => key))).to.equal(
+      "SKEP_RESULT_INVALID",
+    );
+  });
+
   it("are refused from another writer, for another job, and changed", () => {
     const sealed = sealResult("job-1", result, "node1", key);
     expect(codeOf(() => openResult(sealed, "job-2", () => key))).to.equal("SKEP_RESULT_INVALID");
@@ -96,5 +106,13 @@ describe("results", () => {
     );
     const changed = { ...sealed, payload: sealed.payload.replace("db", "web") };
     expect(codeOf(() => openResult(changed, "job-1", () => key))).to.equal("SKEP_RESULT_INVALID");
+  });
+
+  it("are refused with authentication of another length, which its text's length does not tell", () => {
+    const sealed = sealResult("job-1", result, "node1", key);
+    for (const mac of [sealed.mac.replace("=", "A"), `${sealed.mac.slice(0, 42)}==`]) {
+      expect(mac).to.have.length(sealed.mac.length);
+      expect(codeOf(() => openResult({ ...sealed, mac }, "job-1", () => key))).to.equal("SKEP_RESULT_INVALID");
+    }
   });
 });

@@ -113,6 +113,41 @@ describe("the hot copy of a swarm directory", () => {
     expect([...(await contents(made)).keys()]).not.to.include(`${snapshotDirectory}/${snapshotName(2, 25)}`);
   });
 
+  it("warns of a newest snapshot that stays damaged, though an older one and the log have everything", async () => {
+    const newest = `${snapshotDirectory}/${snapshotName(2, 25)}`;
+    const rotten = await syntheticSwarm(plainWal(30).finish(), { index: 15, term: 2 });
+    const sound = (await syntheticSwarm([], { index: 25, term: 2 })).get(newest) ?? new Uint8Array();
+    rotten.set(newest, Uint8Array.from(sound).fill(0, 40, 44));
+    const { proof, warnings } = await copy(memoryFiles(rotten));
+    expect(proof).to.include({ snapshotIndex: 15, attempts: 1 });
+    expect(warnings.join())
+      .to.contain(newest)
+      .and.match(/is damaged \(.*CRC is/);
+    // One that was being written is whole at the second look.
+    const written = new Map(rotten).set(newest, sound);
+    const then = await copy(changing((opened) => (opened < 5 ? rotten : written)));
+    expect(then.warnings.join()).not.to.contain("damaged");
+  });
+
+  it("names the damaged snapshot where the log does not reach back without it", async () => {
+    const swarm = await syntheticSwarm(plainWal(30, [20]).finish().slice(1), { index: 25, term: 2 });
+    const path = `${snapshotDirectory}/${snapshotName(2, 25)}`;
+    swarm.set(path, Uint8Array.from(swarm.get(path) ?? []).fill(0, 40, 44));
+    const error = await refusal(copy(memoryFiles(swarm), { limits: { attempts: 2, pauseMs: 1 } }));
+    expect(error.code).to.equal("SKEP_RAFT_COPY_UNPROVEN");
+    expect(error.message).to.contain("no segment reaches back to index 0").and.contain(`${path} is damaged`);
+  });
+
+  it("refuses more than can be read again, at once", async () => {
+    const swarm = await syntheticSwarm(plainWal(30).finish(), { index: 15, term: 2 });
+    for (const limits of [{ longestSnapshotBytes: 100 }, { longestWalBytes: 1000 }]) {
+      const error = await refusal(copy(memoryFiles(swarm), { limits }));
+      expect(error).to.include({ code: "SKEP_RAFT_TOO_LARGE", permanent: true });
+      expect(error.message).to.match(/^raft\/(snap|wal)-v3-encrypted.* is longer than 1000? bytes/);
+    }
+    expect(await readdir(stagingDirectory)).to.deep.equal([]);
+  });
+
   it("looks again at a record that is half there", async () => {
     const whole = plainWal(30).finish(4096)[0]?.bytes ?? new Uint8Array();
     const torn = Uint8Array.from(whole).fill(0, whole.length - 4096 - 20);

@@ -2,14 +2,25 @@ import { X509Certificate } from "node:crypto";
 
 import { expect } from "chai";
 
+import type { Docker } from "../../../agent/docker.ts";
+import { reconcileHolds } from "../../../agent/quiesce/reconcile.ts";
+import { encodeHoldRecord, holdLabels } from "../../../shared/contract/hold-record.ts";
+import type { SpecJson } from "../../../shared/held-spec.ts";
 import { SkepError } from "../../../shared/errors.ts";
+import { engineJson } from "../../../shared/raft/engine-api/objects.ts";
 import { heldConstraint } from "../../../shared/raft/hold.ts";
 import { decodeKeyFile, isLocked } from "../../../shared/raft/key-file.ts";
+import type { ObjectStore } from "../../../shared/raft/object-store.ts";
 import { readSwarm } from "../../../shared/raft/read-swarm.ts";
 import { rebaseSwarm, type RebasedSwarm, type RebaseOptions } from "../../../shared/raft/rebase.ts";
 import { sealRecord } from "../../../shared/raft/sealed-record.ts";
 import { memoryFiles } from "../../../shared/raft/swarm-files.ts";
-import { decodeMessage } from "../../../shared/raft/swarmkit/message-types.ts";
+import {
+  decodeMessage,
+  encodeMessage,
+  type Message,
+  type MessageInit,
+} from "../../../shared/raft/swarmkit/message-types.ts";
 import { clusterId, dek, member, plainWal, request, syntheticCertificates, syntheticSwarm } from "./synthetic-swarm.ts";
 
 type Objects = Parameters<typeof request>[1];
@@ -40,6 +51,64 @@ const task = (id: string, serviceId: string, state: number): Objects[number] => 
   case: "task",
   value: { id, serviceId, status: { state } },
 });
+
+/** What an engine's API says of a state, as far as agents ask it that look after holds. */
+class StateEngine {
+  readonly updated: string[] = [];
+  readonly #store: ObjectStore;
+  constructor(store: ObjectStore) {
+    this.#store = store;
+  }
+  #list(kind: "config" | "service"): Record<string, unknown>[] {
+    const all = [...this.#store.objects[kind].values()];
+    return all.map((bytes) => JSON.parse(JSON.stringify(engineJson(kind, bytes, true))) as Record<string, unknown>);
+  }
+  configs(): Promise<Record<string, unknown>[]> {
+    return Promise.resolve(this.#list("config"));
+  }
+  service(id: string): Promise<Record<string, unknown> | null> {
+    return Promise.resolve(this.#list("service").find(({ ID }) => ID === id) ?? null);
+  }
+  updateService(id: string): Promise<void> {
+    this.updated.push(id);
+    return Promise.resolve();
+  }
+  relabelConfig(): Promise<void> {
+    return Promise.resolve();
+  }
+  removeConfig(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+type Mode = NonNullable<MessageInit<Message<"ServiceSpec">>["mode"]>;
+
+/** A service that Skep's hold stopped, its deadline over, and the hold's record. */
+function heldInCopy(mode: "replicated" | "global", updateStatus: object): Objects {
+  const annotations = { name: "db" };
+  const container = { case: "container" as const, value: { image: "db:1" } };
+  const meta = { version: { index: 5n } };
+  const replicated = (replicas: bigint): Mode => ({ case: "replicated", value: { replicas } });
+  const global: Mode = { case: "global", value: {} };
+  const formerMode = mode === "global" ? global : replicated(3n);
+  const heldMode = mode === "global" ? global : replicated(0n);
+  const constraints = mode === "global" ? [heldConstraint] : [];
+  const former = { annotations, task: { runtime: container }, mode: formerMode };
+  const held = { annotations, task: { runtime: container, placement: { constraints } }, mode: heldMode };
+  const service = { id: "s", meta, spec: held, previousSpec: former, updateStatus };
+  const bytes = encodeMessage("Service", { id: "s", spec: former });
+  const record = encodeHoldRecord({
+    ...{ version: 1, holdId: "abcdefghijkl", serviceId: "s", previous: null, updateStatus: null, serviceVersion: 4 },
+    former: JSON.parse(JSON.stringify(engineJson("service", bytes, true)["Spec"])) as SpecJson,
+    deadlineAt: "2026-11-21T03:30:00.000Z",
+  });
+  const labels = { [holdLabels.hold]: "abcdefghijkl", [holdLabels.service]: "s", [holdLabels.version]: "5" };
+  const config = { id: "c", meta, spec: { annotations: { name: "record", labels }, data: record } };
+  return [
+    { case: "service", value: service },
+    { case: "config", value: config },
+  ];
+}
 
 describe("a rebased swarm", () => {
   it("has this manager alone, at the new address, with every object as it was", async () => {
@@ -113,6 +182,22 @@ describe("a rebased swarm", () => {
     expect(spec("free")?.mode.value).to.include({ replicas: 2n });
     for (const id of ["g", "j"]) expect(spec(id)?.task?.placement?.constraints).to.deep.equal([heldConstraint]);
     expect([...tasks.keys()]).to.have.members(["t4", "t5"]);
+  });
+
+  it("keeps a service held that Skep held in the copy: no agent takes that hold for one to end", async () => {
+    for (const mode of ["replicated", "global"] as const) {
+      const rollback = { state: 6 };
+      const swarm = await rebased(heldInCopy(mode, rollback), { hold: () => true });
+      expect(swarm.undone.map(({ name }) => name)).to.deep.equal(["db"]);
+      expect(swarm.held.map(({ name }) => name)).to.deep.equal(["db"]);
+      if (mode === "replicated") expect(swarm.held[0]?.spec["Mode"]).to.deep.equal({ Replicated: { Replicas: 3 } });
+      else expect(JSON.stringify(swarm.held)).not.to.contain(heldConstraint);
+
+      const engine = new StateEngine(swarm.state.store);
+      const done = await reconcileHolds(engine as unknown as Docker, now, new AbortController().signal);
+      expect(done).to.deep.equal({ released: [], rolledBack: [], faults: [] });
+      expect(engine.updated, mode).to.deep.equal([]);
+    }
   });
 
   it("makes an ended certificate anew, for the same key and names", async () => {

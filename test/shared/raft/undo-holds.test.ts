@@ -1,5 +1,6 @@
 import { expect } from "chai";
-import { encodeHoldRecord, heldConstraint, holdLabels, type SpecJson } from "../../../shared/contract/hold-record.ts";
+import { encodeHoldRecord, holdLabels } from "../../../shared/contract/hold-record.ts";
+import { heldConstraint, type SpecJson } from "../../../shared/held-spec.ts";
 import { ObjectStore } from "../../../shared/raft/object-store.ts";
 import {
   decodeMessage,
@@ -7,9 +8,10 @@ import {
   makeMessage,
   type Message,
 } from "../../../shared/raft/swarmkit/message-types.ts";
-import { undoHolds } from "../../../shared/raft/undo-holds.ts";
+import { openHolds, undoHolds } from "../../../shared/raft/undo-holds.ts";
 
 const holdId = "abcdefghijkl";
+const now = Date.parse("2026-11-22T10:00:00.000Z");
 
 /** A state with one service, replicated with so many replicas or global with these constraints, and one record. */
 function state(present: bigint | string[], former: SpecJson, labels: Record<string, string> = {}): ObjectStore {
@@ -48,31 +50,48 @@ const specOf = (store: ObjectStore): NonNullable<Message<"Service">["spec"]> =>
 describe("a copy that was taken while services were held", () => {
   it("gives a replicated service its replicas back", () => {
     const store = state(0n, replicated(3));
-    expect(undoHolds(store)).to.deep.equal([{ holdId, serviceId: "s", name: "db" }]);
+    expect(undoHolds(store, now)).to.deep.equal([{ holdId, serviceId: "s", name: "db" }]);
     expect(specOf(store).mode.value).to.deep.include({ replicas: 3n });
-    expect(undoHolds(store)).to.deep.equal([]);
+    expect(undoHolds(store, now)).to.deep.equal([]);
   });
 
   it("takes the constraint of the hold from a global service, and leaves others", () => {
     const store = state(["node.role==worker", heldConstraint], global);
-    expect(undoHolds(store)).to.have.length(1);
+    expect(undoHolds(store, now)).to.have.length(1);
     expect(specOf(store).task?.placement?.constraints).to.deep.equal(["node.role==worker"]);
   });
 
   it("leaves alone what was released, what its owner changed, and what was not stopped yet", () => {
-    expect(undoHolds(state(0n, replicated(3), { [holdLabels.releasedAt]: "2026-11-21T03:10:00.000Z" }))).to.deep.equal(
-      [],
-    );
-    expect(undoHolds(state(5n, replicated(3)))).to.deep.equal([]);
-    expect(undoHolds(state(3n, replicated(3)))).to.deep.equal([]);
-    expect(undoHolds(state(0n, replicated(0)))).to.deep.equal([]);
-    expect(undoHolds(state(["node.role==worker"], global))).to.deep.equal([]);
+    expect(
+      undoHolds(state(0n, replicated(3), { [holdLabels.releasedAt]: "2026-11-21T03:10:00.000Z" }), now),
+    ).to.deep.equal([]);
+    expect(undoHolds(state(5n, replicated(3)), now)).to.deep.equal([]);
+    expect(undoHolds(state(3n, replicated(3)), now)).to.deep.equal([]);
+    expect(undoHolds(state(0n, replicated(0)), now)).to.deep.equal([]);
+    expect(undoHolds(state(["node.role==worker"], global), now)).to.deep.equal([]);
+  });
+
+  it("closes every open record, also one whose service is not touched, and no other", () => {
+    const labelsOf = (store: ObjectStore): Record<string, string> =>
+      decodeMessage("Config", store.objects.config.get("c") ?? new Uint8Array()).spec?.annotations?.labels ?? {};
+    for (const store of [state(0n, replicated(3)), state(5n, replicated(3)), state(["node.role==worker"], global)]) {
+      undoHolds(store, now);
+      expect(labelsOf(store)).to.include({
+        [holdLabels.hold]: holdId,
+        [holdLabels.releasedAt]: "2026-11-22T10:00:00.000Z",
+      });
+      expect(openHolds(store)).to.deep.equal([]);
+    }
+    const released = "2026-11-21T03:10:00.000Z";
+    const store = state(0n, replicated(3), { [holdLabels.releasedAt]: released });
+    undoHolds(store, now);
+    expect(labelsOf(store)[holdLabels.releasedAt]).to.equal(released);
   });
 
   it("passes over configs that only look like records", () => {
     const store = state(0n, replicated(3));
     const spec = { annotations: { name: "x", labels: { [holdLabels.hold]: "x" } }, data: Buffer.from("{") };
     store.objects.config.set("c", encodeMessage("Config", makeMessage("Config", { id: "c", spec })));
-    expect(undoHolds(store)).to.deep.equal([]);
+    expect(undoHolds(store, now)).to.deep.equal([]);
   });
 });

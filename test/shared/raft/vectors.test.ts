@@ -1,6 +1,7 @@
 import { expect } from "chai";
 import fc from "fast-check";
 import { engineJson } from "../../../shared/raft/engine-api/objects.ts";
+import { decodeKeyFile, isLocked } from "../../../shared/raft/key-file.ts";
 import { openSwarm } from "../../../shared/raft/open-swarm.ts";
 import { rebaseSwarm } from "../../../shared/raft/rebase.ts";
 import { memoryFiles } from "../../../shared/raft/swarm-files.ts";
@@ -42,6 +43,22 @@ describe("swarm directories that real engines wrote", () => {
         { advertiseAddress: "10.0.0.1", unlockKey: vector.unlockKey, unlocked: true, now: Date.now() },
       );
       expect(rebased.state.proof.counts).to.deep.equal(vector.proof.counts);
+    });
+  }
+
+  for (const vector of vectors.filter(({ name }) => name.endsWith("/locked"))) {
+    it(`stay locked in a new life, and let the engine go on to the cluster's own key: ${vector.name}`, async () => {
+      const { unlockKey, files } = vector;
+      const pem = (name: string): Uint8Array => files.get(`certificates/${name}`) ?? new Uint8Array();
+      const rebased = await rebaseSwarm(
+        await readVector(vector),
+        { node: pem("swarm-node.crt"), root: pem("swarm-root-ca.crt") },
+        { advertiseAddress: "10.0.0.1", unlockKey, now: Date.now() },
+      );
+      const key = rebased.files.find(({ path }) => path === "certificates/swarm-node.key");
+      const read = decodeKeyFile(key?.bytes ?? new Uint8Array());
+      expect(isLocked(read)).to.equal(true);
+      expect(read.headers.get("kek-version")).to.equal("0");
     });
   }
 

@@ -10,8 +10,8 @@ import {
   encryptWithPassphrase,
   generateAgeIdentity,
   makeAgeHeader,
-  PayloadSealer,
 } from "../../../shared/repository/age.ts";
+import { PayloadSealer } from "../../../shared/repository/age-sealer.ts";
 import { payloadNonceBytes, plainPayloadBytes, sealedPayloadBytes } from "../../../shared/repository/age-payload.ts";
 import {
   decryptAge,

@@ -3,9 +3,13 @@ import { execSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { Readable } from "node:stream";
+import { buffer } from "node:stream/consumers";
+import { zstdCompressSync } from "node:zlib";
+import { pack } from "tar-stream";
 import { generateAgeIdentity, type AgeIdentity } from "../../../shared/repository/age.ts";
 import { writeArchive, type ArchiveFile } from "../../../shared/repository/archive-writer.ts";
-import { readArchive } from "../../../shared/repository/open/archive-reader.ts";
+import { readArchive, unpackArchive } from "../../../shared/repository/open/archive-reader.ts";
 import { openDirectory } from "../../../shared/store/directory.ts";
 import type { Store } from "../../../shared/store/store.ts";
 import { expectCode } from "./expect-code.ts";
@@ -153,6 +157,21 @@ describe("a swarm archive", () => {
       signal: controller.signal,
     }).catch((error: unknown) => (thrown = error));
     expect((thrown as Error).message).to.equal("enough");
+  });
+
+  it("is refused where its tar ends within a file, or within a file's header", async () => {
+    const tar = pack();
+    tar.entry({ name: "wal" }, Buffer.alloc(3000, 1));
+    tar.finalize();
+    const whole = await buffer(tar);
+    for (const end of [100, 512, 513, 2000, 3511]) {
+      const compressed = Readable.from([zstdCompressSync(whole.subarray(0, end))]);
+      const read = async (): Promise<void> => {
+        for await (const { content } of unpackArchive(compressed, "an archive")) await Array.fromAsync(content);
+      };
+      const { message } = await expectCode("SKEP_ARCHIVE_INVALID", read);
+      expect(message, `${end} bytes`).to.equal("an archive: it does not unpack");
+    }
   });
 
   it("refuses one that is missing, damaged, cut short or for another identity", async () => {

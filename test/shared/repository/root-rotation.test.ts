@@ -2,6 +2,7 @@ import { expect } from "chai";
 import fc from "fast-check";
 import { cpSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { SkepError } from "../../../shared/errors.ts";
 import { generateAgeIdentity } from "../../../shared/repository/age.ts";
 import type { IdentityFile } from "../../../shared/repository/identity-file.ts";
 import { layout, newRunId } from "../../../shared/repository/layout.ts";
@@ -18,9 +19,18 @@ import { openDirectory } from "../../../shared/store/directory.ts";
 import type { Store } from "../../../shared/store/store.ts";
 import { sampleRun } from "../../controller/cli/sample-run.ts";
 import { dieAt, FaultyStore, loseAnswerAt } from "../store/faulty.ts";
+import { withVersions } from "../store/versioned.ts";
 import { expectCode } from "./expect-code.ts";
 import { makePlace, type Place } from "./snapshots.ts";
-import { backUpRun, makeNode, restored } from "./upkeep/repository-of-runs.ts";
+import { backUpRun, catalogueOf, makeNode, restored } from "./upkeep/repository-of-runs.ts";
+
+/** What a succession needs beside keys. */
+function succession({
+  made,
+}: Pick<Place, "made">): Pick<Parameters<typeof succeedController>[0], "catalogueKey" | "onForeign"> {
+  const { catalogueKey } = catalogueOf({ made } as Place);
+  return { catalogueKey, onForeign: () => undefined };
+}
 
 type Owner = IdentityFile & { rootPrivateKey: string };
 
@@ -81,7 +91,10 @@ describe("a change of the root key", () => {
     await openAsOperator(place.store, bob);
     await expectCode("SKEP_ROOT_KEY_REPLACED", () => rotate(anna, nextOf(anna)));
     await expectCode("SKEP_ROOT_KEY_REPLACED", () =>
-      succeedController({ ...place, ...anna, controllerPublicKey: generateSigningKeyPair().publicKey, now: 0 }),
+      succeedController({
+        ...{ ...place, ...anna, ...succession(place), now: 0 },
+        controllerPublicKey: generateSigningKeyPair().publicKey,
+      }),
     );
     const thief = generateSigningKeyPair();
     const handover = { repositoryId: after.repositoryId, from: anna.rootPublicKey, to: thief.publicKey };
@@ -105,6 +118,19 @@ describe("a change of the root key", () => {
     // Whoever has seen the new key is not deceived where the handover was taken away, either.
     await place.store.delete([layout.repository(3)]);
     await expectCode("SKEP_SIGNATURE_INVALID", () => readRepositoryObject(place.store, next.rootPublicKey));
+  });
+
+  it("is followed in what was written first, though who found the former key signs an object of his own over it", async () => {
+    const { store } = withVersions(place.store);
+    const after = await rotate(anna, nextOf(anna), store);
+    const { recipient } = await generateAgeIdentity();
+    const own = { ...place.made.repositoryObject, version: 2, epoch: { number: 1, recipient } };
+    await store.put(layout.repository(2), encodeRepositoryObject(own, anna.rootPrivateKey));
+    const told: string[] = [];
+    const onForeign = ({ code }: SkepError, key: string): unknown => told.push(`${code} ${key}`);
+    expect(await readRepositoryObject(store, anna.rootPublicKey, { onForeign })).to.deep.equal(after);
+    expect(told).to.deep.equal([`SKEP_REPOSITORY_INVALID ${layout.repository(2)}`]);
+    await expectCode("SKEP_REPOSITORY_INVALID", () => readRepositoryObject(store, anna.rootPublicKey));
   });
 
   it("with a new age key begins an epoch that the former identity file does not open", async () => {
@@ -135,7 +161,10 @@ describe("a change of the root key", () => {
             if (isRotation) await rotate(owner, next, one.store);
             else {
               const { publicKey } = generateSigningKeyPair();
-              await succeedController({ store: one.store, ...owner, controllerPublicKey: publicKey, now: 0 });
+              await succeedController({
+                ...{ store: one.store, ...owner, ...succession(one), now: 0 },
+                controllerPublicKey: publicKey,
+              });
             }
             owner = next;
             if (isRotation) owners.push(next);

@@ -9,6 +9,7 @@ import {
   readEnrolment,
   readEnrolments,
   readPolicy,
+  readPolicyVersion,
   type Catalogue,
 } from "../../../shared/repository/catalogue.ts";
 import { createRepository, type CreatedRepository } from "../../../shared/repository/create.ts";
@@ -20,6 +21,7 @@ import { readRepositoryObject } from "../../../shared/repository/repository-read
 import { appendRun, readRun, readRuns, type NewRun, type ReadRun } from "../../../shared/repository/run-chain.ts";
 import { openDirectory } from "../../../shared/store/directory.ts";
 import type { Store } from "../../../shared/store/store.ts";
+import type { SkepError } from "../../../shared/errors.ts";
 import { expectCode } from "./expect-code.ts";
 import { makeScratch } from "./scratch.ts";
 
@@ -123,7 +125,7 @@ describe("a repository", () => {
     expect(await putPolicy(catalogue, { text: "one" })).to.equal(1);
     expect(await putPolicy(catalogue, { text: "two" })).to.equal(2);
     expect(await readPolicy(catalogue, schema)).to.deep.equal({ version: 2, content: { text: "two" } });
-    expect(await readPolicy(catalogue, schema, 1)).to.deep.equal({ version: 1, content: { text: "one" } });
+    expect(await readPolicyVersion(catalogue, schema, 1)).to.deep.equal({ version: 1, content: { text: "one" } });
     await cp(join(scratch.path, layout.policy(1)), join(scratch.path, layout.policy(3)));
     await expectCode("SKEP_DOCUMENT_INVALID", () => readPolicy(catalogue, schema));
     await putEnrolment(catalogue, "node1", { text: "a" });
@@ -131,6 +133,45 @@ describe("a repository", () => {
     await putEnrolment(catalogue, "node2", { text: "c" });
     expect((await readEnrolment(catalogue, "node1", schema))?.content.text).to.equal("b");
     expect([...(await readEnrolments(catalogue, schema)).keys()]).to.deep.equal(["node1", "node2"]);
+  });
+
+  it("takes what opens beside what somebody else put into a row, also under its last number, and goes on above it", async () => {
+    const schema = z.strictObject({ text: z.string() });
+    await putPolicy(catalogue, { text: "one" });
+    await putEnrolment(catalogue, "node1", { text: "a" });
+    await putEnrolment(catalogue, "node2", { text: "b" });
+    const last = 9_999_999_999;
+    const foreign = [layout.policy(2), layout.policy(last), layout.agent("node1", last), layout.agent("node3", 1)];
+    for (const key of foreign) await store.put(key, Buffer.from("not ours"));
+    await cp(join(scratch.path, layout.policy(1)), join(scratch.path, layout.policy(4)));
+    const told: string[] = [];
+    const onFault = ({ code }: SkepError, key: string): unknown => told.push(`${code} ${key}`);
+    expect((await readPolicy(catalogue, schema, { onFault }))?.content.text).to.equal("one");
+    expect(told.splice(0)).to.deep.equal([
+      `SKEP_SEALED_INVALID ${layout.policy(last)}`,
+      `SKEP_DOCUMENT_INVALID ${layout.policy(4)}`,
+      `SKEP_SEALED_INVALID ${layout.policy(2)}`,
+    ]);
+    expect([...(await readEnrolments(catalogue, schema, { onFault }))]).to.deep.equal([
+      ["node1", { version: 1, content: { text: "a" } }],
+      ["node2", { version: 1, content: { text: "b" } }],
+    ]);
+    expect(told).to.have.members([
+      `SKEP_SEALED_INVALID ${layout.agent("node1", last)}`,
+      `SKEP_SEALED_INVALID ${layout.agent("node3", 1)}`,
+    ]);
+    await expectCode("SKEP_SEALED_INVALID", () => readPolicy(catalogue, schema));
+    expect(await putPolicy(catalogue, { text: "two" })).to.equal(3);
+    expect(await readPolicy(catalogue, schema, { onFault })).to.deep.equal({ version: 3, content: { text: "two" } });
+    expect(await putEnrolment(catalogue, "node1", { text: "c" })).to.equal(2);
+    expect((await readEnrolment(catalogue, "node1", schema, { onFault }))?.content.text).to.equal("c");
+  });
+
+  it("does not take a document of its own of another shape for somebody else's", async () => {
+    await putPolicy(catalogue, { text: "one" });
+    await putPolicy(catalogue, { words: "of a later Skep" });
+    const schema = z.strictObject({ text: z.string() });
+    await expectCode("SKEP_DOCUMENT_INVALID", () => readPolicy(catalogue, schema, { onFault: () => undefined }));
   });
 
   it("chains its runs, newest first, also when writers race", async () => {

@@ -30,12 +30,12 @@ describe("a writer that is killed", () => {
     const good: { result: SnapshotResult; content: Buffer }[] = [];
     let killed = 0;
     try {
-      for (let round = 0; round < 8; round++) {
+      for (let round = 0; round < 6; round++) {
         // New content of two packs, and small files.
         const content = randomBytes(200_000);
-        writeFileSync(join(place.source, "large"), randomBytes(24 * 1024 * 1024));
+        writeFileSync(join(place.source, "large"), randomBytes(18 * 1024 * 1024));
         writeFileSync(join(place.source, "small"), content);
-        if (await writeAndKill(place, 30 + round * 70)) killed++;
+        if (await writeAndKill(place, 30 + round * 100)) killed++;
         for await (const { key } of place.store.list("packs/")) {
           const bytes = await place.store.get(key, 1e8);
           if (bytes === null) throw new Error(`${key} is listed, but not there`);
@@ -48,7 +48,7 @@ describe("a writer that is killed", () => {
         }
         if (round % 3 === 2) rmSync(place.cachePath);
       }
-      expect(killed).to.be.greaterThan(3);
+      expect(killed).to.be.greaterThan(2);
     } finally {
       await place.remove();
     }

@@ -15,6 +15,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import type { SnapshotResult, SourceEntry } from "../../../shared/repository/snapshot.ts";
 import { FaultyStore } from "../store/faulty.ts";
 import { expectCode } from "./expect-code.ts";
@@ -62,10 +63,11 @@ describe("a snapshot that meets trouble", () => {
     const storeBefore = `${place.storePath}.before`;
     cpSync(place.storePath, storeBefore, { recursive: true });
     await backUp(place, { store: counting });
-    const calls = counting.calls.length;
-    expect(calls).to.be.greaterThan(5);
-    for (const kind of ["fail", "loseAnswer"] as const) {
-      for (let number = 1; number <= calls; number++) {
+    expect(counting.calls.length).to.be.greaterThan(5);
+    for (const { number, method } of counting.calls) {
+      // Of a call that only reads, an answer that is lost is no other fault than one that fails.
+      const changes = method === "put" || method === "putIfAbsent" || method === "delete";
+      for (const kind of changes ? (["fail", "loseAnswer"] as const) : (["fail"] as const)) {
         rmSync(place.storePath, { recursive: true });
         cpSync(storeBefore, place.storePath, { recursive: true });
         cpSync(cacheBefore, place.cachePath);
@@ -94,15 +96,15 @@ describe("a snapshot that meets trouble", () => {
       let thrown: unknown = null;
       // Slow puts, so that it cannot be done before.
       const slow = new FaultyStore(place.store, ({ method }) =>
-        method === "put" ? { kind: "delay", delayMs: 2000 } : null,
+        method === "put" ? { kind: "delay", delayMs: 60_000 } : null,
       );
       const startedAt = performance.now();
       await backUp(place, { signal: controller.signal, store: slow }).catch((error: unknown) => (thrown = error));
       clearTimeout(timer);
       expect(thrown, `after ${delayMs} ms`).to.equal(reason);
-      expect(performance.now() - startedAt).to.be.lessThan(delayMs + 1500);
+      expect(performance.now() - startedAt).to.be.lessThan(delayMs + 15_000);
     }
-  }).timeout(30_000);
+  }).timeout(120_000);
 
   it("names files that vanished and their other names, and is complete all the same", async () => {
     writeFileSync(at("a"), "a");
@@ -234,6 +236,24 @@ describe("a snapshot that meets trouble", () => {
     expect((await check()).totals.newBytes).to.be.greaterThan(2 * MiB);
     writeFileSync(place.cachePath, randomBytes(100_000));
     expect((await check()).totals.newBytes).to.equal(0);
+  });
+
+  it("reads a file again of which the cache holds what no file is made of", async () => {
+    const content = randomBytes(100_000);
+    for (const name of ["a", "b", "c"]) writeFileSync(at(name), content.subarray(name.charCodeAt(0)));
+    await backUp(place);
+    const damages = ["x'00'", "substr(extents, 1, 36) || x'000000000000f87f'", "extents || extents"];
+    const database = new DatabaseSync(place.cachePath);
+    for (const [index, damage] of damages.entries()) {
+      const { path } = database.prepare("SELECT path FROM files ORDER BY path LIMIT 1 OFFSET ?").get(index) ?? {};
+      database.prepare(`UPDATE files SET extents = CAST(${damage} AS BLOB) WHERE path = ?`).run(path as Uint8Array);
+    }
+    expect(database.prepare("SELECT count(*) AS files FROM files").get()?.["files"]).to.equal(3);
+    database.close();
+    const tree = await readBack(place, await backUp(place));
+    for (const name of ["a", "b", "c"]) {
+      expect(tree.get(name)?.content?.equals(content.subarray(name.charCodeAt(0))), name).to.be.true;
+    }
   });
 
   it("brings the cache of a machine that was set back up to what the store has", async () => {

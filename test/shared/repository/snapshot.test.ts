@@ -13,7 +13,9 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { sortKeyOf } from "../../../shared/repository/path-order.ts";
+import type { SnapshotProgress } from "../../../shared/repository/snapshot-tally.ts";
 import type { SnapshotResult } from "../../../shared/repository/snapshot.ts";
+import { beforeEachPut } from "../store/before-put.ts";
 import { backUp, makePlace, openBack, readBack, type Place, type Tree } from "./snapshots.ts";
 import { walk } from "./walk.ts";
 
@@ -145,6 +147,26 @@ describe("a snapshot", () => {
     }
     await expectSame(place, await backUp(place));
   }).timeout(60_000);
+
+  it("tells how much is read while a large file is, and in the end all, holes and what is unchanged too", async () => {
+    const size = 300 * MiB;
+    writeFileSync(at("large"), randomBytes(96 * MiB));
+    truncateSync(at("large"), size);
+    const midway = Promise.withResolvers<undefined>();
+    let last: SnapshotProgress | null = null;
+    const onProgress = (progress: SnapshotProgress): void => {
+      last = progress;
+      const { phase, doneBytes, doneFiles } = progress;
+      if (phase === "reading" && doneBytes > 0 && doneBytes < size && doneFiles === 0) midway.resolve(undefined);
+    };
+    // The store takes nothing before: the reading waits for it, in the middle of the file.
+    const store = beforeEachPut(place.store, () => midway.promise);
+    const all = { phase: "done", doneBytes: size, totalBytes: null, doneFiles: 1 };
+    await backUp(place, { store, onProgress, workers: 1 });
+    expect(last).to.deep.equal(all);
+    await backUp(place, { onProgress });
+    expect(last).to.deep.equal(all);
+  });
 
   it("carries a file of more extents than a line takes", async () => {
     // Alternating zeros and noise: an extent each. 4,097 would need 5 GiB, so the lines are tested by themselves.

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import {
   chmod,
@@ -90,6 +91,23 @@ describe("a directory store", () => {
     const nextProcess = openDirectory(root);
     await nextProcess.put("b", Buffer.from("2"));
     expect(await readdir(join(root, "+partial"))).to.deep.equal(["young"]);
+  });
+
+  it("tells a time of an object whose file has one that no calendar has", async () => {
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", root]);
+    try {
+      await store.put("a", Buffer.from("1"));
+      for (const [seconds, storedAt] of [
+        ["99999999999999", "9999-12-31T23:59:59.999Z"],
+        ["-99999999999999", "0000-01-01T00:00:00.000Z"],
+      ] as const) {
+        execFileSync("touch", ["-d", `@${seconds}`, join(root, "a")]);
+        expect(await store.head("a")).to.include({ storedAt });
+        expect((await collect(store.list("")))[0]).to.include({ storedAt });
+      }
+    } finally {
+      execFileSync("umount", [root]);
+    }
   });
 
   it("skips files that have no key's name: a file server's own, an operator's notes", async () => {

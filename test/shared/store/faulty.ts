@@ -11,6 +11,7 @@ import type {
   ObjectHead,
   ObjectInfo,
   ObjectKey,
+  ObjectVersion,
   PutOptions,
   Store,
   StoreAbilities,
@@ -57,8 +58,8 @@ export class FaultyStore implements Store {
     );
   }
 
-  async get(key: ObjectKey, maxBytes: number, signal?: AbortSignal): Promise<Uint8Array | null> {
-    return await this.#call("get", key, signal, (inner) => this.#inner.get(key, maxBytes, inner));
+  async get(key: ObjectKey, maxBytes: number, signal?: AbortSignal, versionId?: string): Promise<Uint8Array | null> {
+    return await this.#call("get", key, signal, (inner) => this.#inner.get(key, maxBytes, inner, versionId));
   }
 
   async getRange(key: ObjectKey, start: number, end: number, signal?: AbortSignal): Promise<Uint8Array | null> {
@@ -79,6 +80,10 @@ export class FaultyStore implements Store {
 
   listDeleted(prefix: string, signal?: AbortSignal): AsyncIterable<ObjectKey> {
     return this.#inner.listDeleted(prefix, signal);
+  }
+
+  listVersions(prefix: string, signal?: AbortSignal): AsyncIterable<ObjectVersion> {
+    return this.#inner.listVersions(prefix, signal);
   }
 
   async delete(keys: readonly ObjectKey[], signal?: AbortSignal): Promise<void> {

@@ -1,78 +1,19 @@
-// How the S3 store meets a server that fails, lies or falls silent. Real servers: test/e2e/store-s3.test.ts.
+// How the S3 store meets a server whose answers fail or lie. Silent and strange ones: s3-connection.test.ts. Real servers: test/e2e/store-s3.test.ts.
 import { randomBytes } from "node:crypto";
 import { inspect } from "node:util";
 import { expect } from "chai";
-import { generate } from "selfsigned";
 import { toErrorRecord } from "../../../shared/errors.ts";
 import { crc32Of } from "../../../shared/store/body.ts";
-import { S3Store, type S3Patience } from "../../../shared/store/s3-store.ts";
-import type { S3Settings } from "../../../shared/store/s3-settings.ts";
-import {
-  accept,
-  bare,
-  body,
-  cutAfter,
-  fallSilent,
-  hangUp,
-  LyingServer,
-  refuse,
-  xml,
-  type Answer,
-} from "./lying-server.ts";
+import { accept, bare, body, cutAfter, hangUp, refuse, xml, type Answer } from "./lying-server.ts";
+import { credentials, S3Rig } from "./s3-rig.ts";
 import { collect, rejects, thrownBy } from "./suite.ts";
 
-const credentials = {
-  accessKeyId: "AKIAVERYPUBLIC",
-  secretAccessKey: "a-very-secret-access-key",
-  sessionToken: "a-session-token",
-};
-const patience: S3Patience = {
-  attempts: 3,
-  firstPauseMs: 1,
-  longestPauseMs: 5,
-  random: () => 0.5,
-  requestMs: 5000,
-  slowestBytesPerSecond: 1024 * 1024,
-};
-const settings: S3Settings = {
-  bucket: "backups",
-  prefix: "swarm-a",
-  endpoint: "http://127.0.0.1:1",
-  region: "us-east-1",
-  pathStyle: true,
-  ca: null,
-  storageClass: null,
-  encryption: null,
-  connections: 2,
-  connectMs: 500,
-  idleMs: 300,
-};
-
 describe("an S3 store before a bad server", () => {
-  const closing: (() => Promise<void>)[] = [];
-
-  async function against(
-    answers: readonly Answer[],
-    more: { settings?: Partial<S3Settings>; patience?: Partial<S3Patience> } = {},
-  ): Promise<{ server: LyingServer; store: S3Store }> {
-    const server = await LyingServer.start(answers);
-    const store = new S3Store({ ...settings, endpoint: server.endpoint, ...more.settings }, credentials, {
-      ...patience,
-      ...more.patience,
-    });
-    closing.push(
-      () => store.close(),
-      () => server.close(),
-    );
-    return { server, store };
-  }
-
-  afterEach(async () => {
-    for (const close of closing.splice(0)) await close();
-  });
+  const rig = new S3Rig();
+  afterEach(() => rig.close());
 
   it("sends one PUT with its checksums, and what the location asks for", async () => {
-    const { server, store } = await against([accept], {
+    const { server, store } = await rig.against([accept], {
       settings: { storageClass: "STANDARD_IA", encryption: { type: "aws:kms", keyId: "key-1" } },
     });
     const bytes = randomBytes(3_000_000);
@@ -96,13 +37,13 @@ describe("an S3 store before a bad server", () => {
 
   it("tries again, with the whole body, while the server is busy", async () => {
     const bytes = randomBytes(100_000);
-    const { server, store } = await against([refuse(503, "SlowDown"), refuse(500, "InternalError"), accept]);
+    const { server, store } = await rig.against([refuse(503, "SlowDown"), refuse(500, "InternalError"), accept]);
     expect(await store.put("a", bytes)).to.deep.equal({ sizeBytes: 100_000, versionId: null });
     expect(server.asked.map((asked) => asked.body.equals(bytes))).to.deep.equal([true, true, true]);
   });
 
   it("gives up after its attempts, and says how many there were", async () => {
-    const { server, store } = await against([refuse(503, "SlowDown")]);
+    const { server, store } = await rig.against([refuse(503, "SlowDown")]);
     await rejects(store.put("a", Buffer.from("x")), "SKEP_STORE_FAILED", false, "put a", "SlowDown", "tried 3 times");
     expect(server.asked).to.have.length(3);
   });
@@ -123,7 +64,7 @@ describe("an S3 store before a bad server", () => {
       [400, "InvalidArgument", "SKEP_STORE_FAILED"],
       [501, "NotImplemented", "SKEP_STORE_FAILED"],
     ] as const) {
-      const { server, store } = await against([refuse(status, name)]);
+      const { server, store } = await rig.against([refuse(status, name)]);
       const error = await rejects(store.put("packs/a", Buffer.from("x")), code, true, "packs/a", server.endpoint, name);
       if (!name.startsWith("Invalid") && !name.startsWith("Not")) expect(error.hint, name).to.be.a("string");
       expect(server.asked, name).to.have.length(1);
@@ -131,13 +72,13 @@ describe("an S3 store before a bad server", () => {
   });
 
   it("does not take a list of what was deleted that it may not have for an empty one", async () => {
-    const { server, store } = await against([refuse(403, "AccessDenied")]);
+    const { server, store } = await rig.against([refuse(403, "AccessDenied")]);
     await rejects(Array.fromAsync(store.listDeleted("runs/")), "SKEP_STORE_DENIED", true, "list versions of runs/");
     expect(server.asked[0]?.url).to.contain("versions");
   });
 
   it("counts damage on the way up as worth another try", async () => {
-    const { server, store } = await against([refuse(400, "XAmzContentSHA256Mismatch"), accept]);
+    const { server, store } = await rig.against([refuse(400, "XAmzContentSHA256Mismatch"), accept]);
     await store.put("a", Buffer.from("x"));
     expect(server.asked).to.have.length(2);
   });
@@ -145,7 +86,7 @@ describe("an S3 store before a bad server", () => {
   it("never says a credential, even where the server repeats it", async () => {
     const chatter = `your key ${credentials.accessKeyId} with ${credentials.secretAccessKey} and ${credentials.sessionToken}`;
     for (const answer of [refuse(403, "SignatureDoesNotMatch", chatter), refuse(503, chatter, chatter), hangUp]) {
-      const { store } = await against([answer]);
+      const { store } = await rig.against([answer]);
       const error = await thrownBy(store.put("a", Buffer.from("x")));
       const said = inspect(error, { depth: 20, showHidden: true }) + JSON.stringify(toErrorRecord(error));
       for (const secret of Object.values(credentials)) expect(said).to.not.include(secret);
@@ -164,18 +105,18 @@ describe("an S3 store before a bad server", () => {
       [body(bytes.subarray(1), crc), "SKEP_STORE_CORRUPT"],
     ];
     for (const [answer, code] of bad) {
-      const once = await against([answer, body(bytes, crc)]);
+      const once = await rig.against([answer, body(bytes, crc)]);
       expect(Buffer.from((await once.store.get("a", 200_000)) ?? "none").equals(bytes)).to.be.true;
-      const always = await against([answer]);
+      const always = await rig.against([answer]);
       await rejects(always.store.get("a", 200_000), code, false, "a", "tried 3 times");
       expect(always.server.asked).to.have.length(3);
     }
   });
 
   it("does not load what is larger than allowed, announced or not", async () => {
-    const { store } = await against([body(randomBytes(1000))]);
+    const { store } = await rig.against([body(randomBytes(1000))]);
     await rejects(store.get("a", 999), "SKEP_STORE_TOO_LARGE", true);
-    const endless = await against([
+    const endless = await rig.against([
       (response) => {
         const write = (): void => {
           if (response.destroyed) return;
@@ -197,12 +138,12 @@ describe("an S3 store before a bad server", () => {
       body(randomBytes(10), { "content-range": "bytes */100" }, 206),
     ];
     for (const answer of wrong) {
-      const { store } = await against([answer]);
+      const { store } = await rig.against([answer]);
       await rejects(store.getRange("a", 20, 30), "SKEP_STORE_CORRUPT", false, "a");
     }
-    const right = await against([body(randomBytes(10), { "content-range": "bytes 20-29/100" }, 206)]);
+    const right = await rig.against([body(randomBytes(10), { "content-range": "bytes 20-29/100" }, 206)]);
     expect((await right.store.getRange("a", 20, 30))?.length).to.equal(10);
-    const beyond = await against([refuse(416, "InvalidRange")]);
+    const beyond = await rig.against([refuse(416, "InvalidRange")]);
     expect((await beyond.store.getRange("a", 200, 210))?.length).to.equal(0);
   });
 
@@ -218,21 +159,21 @@ describe("an S3 store before a bad server", () => {
     };
     const nothingThere = [bare(404), xml("<ListBucketResult/>")];
     const taken = refuse(412, "PreconditionFailed");
-    const mine = await against([...nothingThere, takeAndHangUp, taken, ours]);
+    const mine = await rig.against([...nothingThere, takeAndHangUp, taken, ours]);
     expect(await mine.store.putIfAbsent("a", Buffer.from("x"))).to.deep.equal({ sizeBytes: 1, versionId: "v7" });
     expect(mine.server.asked.map(({ method }) => method)).to.deep.equal(["HEAD", "GET", "PUT", "PUT", "HEAD"]);
 
     const theirs = bare(200, { "x-amz-meta-skep-put": "other", "content-length": "1" });
-    const lost = await against([...nothingThere, takeAndHangUp, taken, theirs]);
+    const lost = await rig.against([...nothingThere, takeAndHangUp, taken, theirs]);
     expect(await lost.store.putIfAbsent("a", Buffer.from("x"))).to.equal(null);
-    const atOnce = await against([...nothingThere, taken]);
+    const atOnce = await rig.against([...nothingThere, taken]);
     expect(await atOnce.store.putIfAbsent("a", Buffer.from("x"))).to.equal(null);
     expect(atOnce.server.asked).to.have.length(3);
   });
 
   it("looks first and then puts, where the server knows no conditional puts", async () => {
     const absent = [bare(404), xml("<ListBucketResult/>")];
-    const { server, store } = await against([
+    const { server, store } = await rig.against([
       ...absent,
       refuse(501, "NotImplemented"),
       accept,
@@ -254,10 +195,10 @@ describe("an S3 store before a bad server", () => {
       [bare(403), xml("<ListBucketResult/>"), "SKEP_STORE_DENIED"],
     ] as const;
     for (const [head, list, code] of cases) {
-      const { store } = await against([head, list]);
+      const { store } = await rig.against([head, list]);
       await rejects(store.head("a"), code, true, "look at a");
     }
-    const mayNotList = await against([bare(404), refuse(403, "AccessDenied")]);
+    const mayNotList = await rig.against([bare(404), refuse(403, "AccessDenied")]);
     expect(await mayNotList.store.head("a")).to.equal(null);
   });
 
@@ -268,14 +209,14 @@ describe("an S3 store before a bad server", () => {
           .map(([key, code]) => `<Error><Key>swarm-a/${key}</Key><Code>${code}</Code><Message>no</Message></Error>`)
           .join("")}</DeleteResult>`,
       );
-    const { server, store } = await against([
+    const { server, store } = await rig.against([
       failed(["b", "InternalError"], ["c", "AccessDenied"], ["d", "AccessDenied"]),
       failed(),
     ]);
     await rejects(store.delete(["a", "b", "c", "d"]), "SKEP_STORE_DENIED", true, "2 of 4", "c, d");
     expect(server.asked).to.have.length(2);
     expect(server.asked[1]?.body.toString().match(/<Key>[^<]*/g)).to.deep.equal(["<Key>swarm-a/b"]);
-    const stubborn = await against([failed(["b", "InternalError"])]);
+    const stubborn = await rig.against([failed(["b", "InternalError"])]);
     await rejects(stubborn.store.delete(["a", "b"]), "SKEP_STORE_FAILED", false, "delete b");
   });
 
@@ -285,116 +226,12 @@ describe("an S3 store before a bad server", () => {
     const page = (keys: string[], next: string): string =>
       `<ListBucketResult><IsTruncated>${String(next !== "")}</IsTruncated>${keys.map(found).join("")}` +
       `<NextContinuationToken>${next}</NextContinuationToken></ListBucketResult>`;
-    const { store } = await against([
+    const { store } = await rig.against([
       xml(page(["swarm-a/a", "swarm-a/Not%20Ours", "swarm-a/b/", "else/x", "swarm-a/%ff"], "1")),
       xml(page(["swarm-a%2Fc"], "")),
     ]);
     expect((await collect(store.list(""))).map(({ key }) => key)).to.deep.equal(["a", "c"]);
-    const circle = await against([xml(page(["swarm-a/a"], "1"))]);
+    const circle = await rig.against([xml(page(["swarm-a/a"], "1"))]);
     await rejects(collect(circle.store.list("")), "SKEP_STORE_FAILED", true, "list");
-  });
-
-  it("does not wait for ever for a server that falls silent", async () => {
-    const { server, store } = await against([fallSilent], { patience: { attempts: 2 } });
-    await rejects(store.put("a", Buffer.from("x")), "SKEP_STORE_UNREACHABLE", false, "put a", "tried 2 times");
-    expect(server.asked).to.have.length(2);
-    const halfWay = await against(
-      [
-        (response) => {
-          response.writeHead(200, { "content-length": "100" });
-          response.write("half");
-        },
-      ],
-      { patience: { attempts: 1 } },
-    );
-    await rejects(halfWay.store.get("a", 100), "SKEP_STORE_UNREACHABLE", false, "get a");
-  });
-
-  it("does not wait for ever for a server that trickles", async () => {
-    const trickle: Answer = (response) => {
-      response.writeHead(200, { "content-length": "100000" });
-      const timer = setInterval(() => response.write("."), 20);
-      response.on("close", () => {
-        clearInterval(timer);
-      });
-    };
-    const { store } = await against([trickle], { patience: { attempts: 1, requestMs: 400 } });
-    await rejects(store.get("a", 100_000), "SKEP_STORE_UNREACHABLE", false, "gave up to get a");
-  });
-
-  it("stops at once when told to: waiting for an answer, for bytes, in a pause, in line for a slot", async () => {
-    const half: Answer = (response) => {
-      response.writeHead(200, { "content-length": "100" });
-      response.write("half");
-    };
-    const long = { settings: { idleMs: 60_000 }, patience: { firstPauseMs: 120_000, longestPauseMs: 120_000 } };
-    for (const answer of [fallSilent, half, refuse(503, "SlowDown")]) {
-      const { server, store } = await against([answer], long);
-      const controller = new AbortController();
-      const reason = new Error("stop");
-      const gets = [1, 2, 3, 4].map((id) => thrownBy(store.get(`a${id}`, 100, controller.signal)));
-      while (server.asked.length < 2) await new Promise((resolve) => setTimeout(resolve, 5));
-      await new Promise((resolve) => setTimeout(resolve, 20));
-      const abortedAtMs = performance.now();
-      controller.abort(reason);
-      expect(await Promise.all(gets)).to.deep.equal([reason, reason, reason, reason]);
-      expect(performance.now() - abortedAtMs).to.be.below(200);
-    }
-  });
-
-  it("has no more requests under way than it may", async () => {
-    let underWay = 0;
-    let most = 0;
-    const slowly: Answer = (response, asked) => {
-      most = Math.max(most, ++underWay);
-      setTimeout(() => {
-        underWay--;
-        accept(response, asked);
-      }, 10);
-    };
-    const { server, store } = await against([slowly]);
-    await Promise.all(Array.from({ length: 20 }, (_, id) => store.put(`a${id}`, Buffer.from("x"))));
-    expect(server.asked).to.have.length(20);
-    expect(most).to.equal(2);
-  });
-
-  it("trusts a server by the authority that its location names, and no other", async () => {
-    const { cert, private: key } = await generate([{ name: "commonName", value: "store" }], {
-      extensions: [
-        { name: "basicConstraints", cA: true },
-        { name: "subjectAltName", altNames: [{ type: 7, ip: "127.0.0.1" }] },
-      ],
-    });
-    const server = await LyingServer.start([accept], { key, cert });
-    closing.push(() => server.close());
-    const open = (ca: string | null): S3Store => {
-      const store = new S3Store({ ...settings, endpoint: server.endpoint, ca }, credentials, patience);
-      closing.unshift(() => store.close());
-      return store;
-    };
-    await open(cert).put("a", randomBytes(3_000_000));
-    await rejects(open(null).put("a", Buffer.from("x")), "SKEP_STORE_TLS", true, server.endpoint);
-    expect(server.asked).to.have.length(1);
-    const plain = new S3Store(
-      { ...settings, endpoint: server.endpoint.replace("https", "http") },
-      credentials,
-      patience,
-    );
-    closing.unshift(() => plain.close());
-    await rejects(plain.put("a", Buffer.from("x")), "SKEP_STORE_UNREACHABLE", false);
-  });
-
-  it("says that nobody listens, and that a host is unknown", async () => {
-    const gone = await LyingServer.start([accept]);
-    await gone.close();
-    for (const [endpoint, errno] of [
-      [gone.endpoint, /ECONNREFUSED/],
-      ["http://store.invalid", /ENOTFOUND|EAI_AGAIN/],
-    ] as const) {
-      const store = new S3Store({ ...settings, endpoint }, credentials, patience);
-      closing.push(() => store.close());
-      const error = await rejects(store.put("a", Buffer.from("x")), "SKEP_STORE_UNREACHABLE", false, endpoint);
-      expect(error.message).to.match(errno);
-    }
   });
 });

@@ -86,6 +86,22 @@ export function storeSuite(title: string, make: () => Promise<StoreUnderTest>): 
       expect(text(await store.get("again/x", 100))).to.equal("short");
     });
 
+    it("gives back former versions where it keeps them, the first one last", async () => {
+      for (const written of ["first", "second"]) await store.put("former/x", Buffer.from(written));
+      await store.put("former/y", Buffer.from("other"));
+      await store.delete(["former/y"]);
+      const found = await Array.fromAsync(second.listVersions("former/"));
+      if (!place.expected.versions) {
+        expect(found).to.deep.equal([]);
+        return;
+      }
+      expect(found.map(({ key }) => key)).to.deep.equal(["former/x", "former/x", "former/y"]);
+      const texts = await Promise.all(
+        found.map(async ({ key, versionId }) => text(await store.get(key, 100, undefined, versionId))),
+      );
+      expect(texts).to.deep.equal(["second", "first", "other"]);
+    });
+
     it("answers null for what is not there", async () => {
       expect(await store.get("none/x", 10)).to.equal(null);
       expect(await store.getRange("none/x", 0, 10)).to.equal(null);

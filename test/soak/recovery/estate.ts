@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { nodeImage } from "../../lab/image.ts";
 import type { LabNode } from "../../lab/node.ts";
 import { deployApplication, until, uploadsVolume } from "../../e2e/recovery/application.ts";
+import { containerOf, runsWhole, type Estate } from "../../e2e/recovery/estate.ts";
 import { volumePath } from "../../e2e/volumes.ts";
 import { databasesImage } from "../databases-image.ts";
 
@@ -13,20 +14,25 @@ const secretCount = 19;
 const configCount = 7;
 const rows = 20_000;
 
-/** Those whose content stays as it was written: their trees are compared. Number of the node by volume. */
-export const stillVolumes = { [uploadsVolume]: 2, records_archive: 2, works_queue: 1 } as const;
+const stillVolumes = { [uploadsVolume]: 2, records_archive: 2, works_queue: 1 } as const;
 
-/** Services with as many tasks as each shall have, besides Skep's own; `nodes`: in the swarm. */
-export function wantedReplicas(nodes: number): Record<string, string> {
-  return {
+export const largeEstate: Estate = {
+  images: [databasesImage],
+  imagesOfRun: true,
+  stillVolumes,
+  subnets: { from: "10.78.4.0/23", to: "10.99.4.0/23" },
+  stopped: "records_postgres",
+  deploy,
+  replicas: (nodes) => ({
     ...{ shop_database: "1/1", shop_web: "2/2", shop_sidecar: `${nodes}/${nodes}` },
     ...{ records_postgres: "1/1", records_reader: "2/2", records_archive: "1/1" },
     ...{ works_queue: "1/1", works_vault: "1/1", works_watcher: `${nodes}/${nodes}` },
-  };
-}
+  }),
+  contents: async (nodes) => ({ secrets: await secretSums(nodes), rows: await rowsOf(nodes) }),
+};
 
 /** Deploys it and fills its volumes with `bytes` in all. `nodes`: three, or one three times. */
-export async function deployEstate(nodes: readonly [LabNode, LabNode, LabNode], bytes: number): Promise<void> {
+async function deploy(nodes: readonly [LabNode, LabNode, LabNode], bytes: number): Promise<void> {
   const [manager, , third] = nodes;
   const image = nodeImage().tag;
   await deployApplication(nodes, image);
@@ -49,7 +55,7 @@ export async function deployEstate(nodes: readonly [LabNode, LabNode, LabNode], 
     const argv = ["docker", "stack", "deploy", "--resolve-image", "never", "-c", `${target}/${stack}.yml`, stack];
     await manager.run(argv, { env });
   }
-  await until("the estate runs", async () => await runsWhole(manager, new Set(nodes).size), 180_000);
+  await until("the estate runs", async () => await runsWhole(largeEstate, manager, new Set(nodes).size), 180_000);
   const volumes = Object.entries(stillVolumes);
   for (const [volume, at] of volumes) {
     const node = nodes[at];
@@ -68,32 +74,15 @@ async function readTemplate(name: string): Promise<string> {
   return await readFile(join(import.meta.dirname, name), "utf8");
 }
 
-/** Whether each service has as many tasks as it shall, and the job ended. */
-export async function runsWhole(manager: LabNode, nodes: number): Promise<boolean> {
-  const { stdout } = await manager.exec(["docker", "service", "ls", "--format", "{{.Name}} {{.Replicas}}"]);
-  const replicas = new Map(stdout.split("\n").map((line) => line.split(" ") as [string, string]));
-  return Object.entries(wantedReplicas(nodes)).every(([name, wanted]) => replicas.get(name) === wanted);
-}
-
-/** Where a task of the service runs: node and container. */
-async function containerOf(nodes: readonly LabNode[], service: string): Promise<[LabNode, string]> {
-  for (const node of nodes) {
-    const filter = ["--filter", `label=com.docker.swarm.service.name=${service}`];
-    const [id = ""] = (await node.run(["docker", "ps", "--quiet", ...filter])).split("\n");
-    if (id !== "") return [node, id];
-  }
-  throw new Error(`no task of ${service} runs`);
-}
-
 /** SHA-256 of each secret's data, as a container sees them. */
-export async function secretSums(nodes: readonly LabNode[]): Promise<string> {
+async function secretSums(nodes: readonly LabNode[]): Promise<string> {
   const [node, id] = await containerOf(nodes, "works_vault");
   const sums = await node.run(["docker", "exec", id, "sh", "-c", "cd /run/secrets && sha256sum *"]);
   return sums;
 }
 
 /** A digest of all rows, asked of the server. */
-export async function rowsOf(nodes: readonly LabNode[]): Promise<string> {
+async function rowsOf(nodes: readonly LabNode[]): Promise<string> {
   const [node, id] = await containerOf(nodes, "records_postgres");
   const sql = "SELECT count(*), md5(string_agg(id || entry, ',' ORDER BY id)) FROM ledger";
   const psql = ["psql", "--host", "/tmp", "--username", "postgres", "--tuples-only", "--no-align", "--command", sql];

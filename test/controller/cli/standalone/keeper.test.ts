@@ -34,7 +34,7 @@ describe("the process that keeps volumes quiet", () => {
 
   it("is one for a state folder, gives it back when it ends or dies, and leaves no journal where nothing is quiet", async () => {
     const keeper = await Keeper.open(place());
-    expect(keeper.undone).to.deep.equal({ wentOn: [], removed: [], faults: [] });
+    expect(keeper.undone).to.deep.equal({ wentOn: [], released: [], removed: [], faults: [] });
     expect(await work(keeper)).to.deep.equal({ kind: "unpause", quiet: [], commands: [] });
     const busy = failureOf(Keeper.open(place()));
     expect(await busy).to.include({ code: "SKEP_STANDALONE_BUSY", permanent: true });
@@ -44,17 +44,31 @@ describe("the process that keeps volumes quiet", () => {
   }).timeout(60_000);
 
   /** A program that stands in for agent/keeper.ts where the real one cannot be made to misbehave. */
-  const fake = async (source: string): Promise<Keeper> => {
+  const fake = async (source: string, onWarning?: (warning: { message: string }) => void): Promise<Keeper> => {
     const programPath = join(folder, "program.mjs");
     writeFileSync(
       programPath,
-      `const ready = { wentOn: ["db"], removed: [], faults: [] };
+      `const ready = { wentOn: ["db"], released: [], removed: [], faults: [] };
        const say = (line) => process.stdout.write(JSON.stringify(line) + "\\n");
-       process.stdin.on("end", () => process.exit(0)).resume();
+       process.stdin.on("end", () => setImmediate(() => process.exit(0))).resume();
        ${source}`,
     );
-    return await Keeper.open(place(), programPath);
+    return await Keeper.open(place(), { programPath, ...(onWarning === undefined ? {} : { onWarning }) });
   };
+
+  it("passes on what it warns of, before it is ready and later", async () => {
+    const warned: string[] = [];
+    const keeper = await fake(
+      `const warning = { code: "SKEP_HOLD_STUCK", message: "one", permanent: true };
+       say({ warning });
+       say({ ready });
+       process.stdin.on("end", () => say({ warning: { ...warning, message: "two" } }));`,
+      ({ message }) => warned.push(message),
+    );
+    expect(warned).to.deep.equal(["one"]);
+    await keeper.close();
+    expect(warned).to.deep.equal(["one", "two"]);
+  });
 
   it("fails all that waits for it, and what is asked of it later, when it dies", async () => {
     const keeper = await fake(`say({ ready });
@@ -96,7 +110,7 @@ describe("the process that keeps volumes quiet", () => {
 
   it("cuts what an error says to what is read", () => {
     const long = { code: "SKEP_X" as const, message: "m".repeat(20_000), permanent: true, hint: "h".repeat(5000) };
-    for (const line of [{ id: 1, error: long }, { ready: { wentOn: [], removed: [], faults: [long] } }]) {
+    for (const line of [{ id: 1, error: long }, { ready: { wentOn: [], released: [], removed: [], faults: [long] } }]) {
       expect(decodeKeeperLine(encodeKeeperLine(line))).to.have.any.keys("error", "ready");
     }
   });

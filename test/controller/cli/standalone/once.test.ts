@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { doOnce } from "../../../../controller/cli/standalone/once.ts";
-import type { TaskResultOf } from "../../../../shared/contract/job.ts";
+import type { TaskResultOf } from "../../../../shared/contract/task-result.ts";
 import type { JobProgress } from "../../../../shared/contract/job-progress.ts";
 import { SkepError } from "../../../../shared/errors.ts";
 import { sampleInput, sampleWriterKey } from "./sample-input.ts";

@@ -2,7 +2,8 @@ import { expect } from "chai";
 import { UnitTaking } from "../../../../controller/cli/standalone/take-unit.ts";
 import type { WorkOptions } from "../../../../controller/cli/standalone/host.ts";
 import type { QuietUnit } from "../../../../controller/quiet-units.ts";
-import type { TaskKind, TaskOf, TaskResultOf } from "../../../../shared/contract/job.ts";
+import type { TaskKind, TaskOf } from "../../../../shared/contract/job.ts";
+import type { TaskResultOf } from "../../../../shared/contract/task-result.ts";
 import { SkepError, toErrorRecord } from "../../../../shared/errors.ts";
 
 const unit: QuietUnit = {
@@ -11,26 +12,35 @@ const unit: QuietUnit = {
   nodes: [
     {
       ...{ nodeId: "n1", pauseId: "run-pause", unpauseId: "run-unpause", volumes: ["a"], stops: ["b"] },
-      ...{ before: [], after: [], moments: [] },
+      ...{ afterId: null, before: [], after: [], moments: [] },
     },
   ],
   hold: null,
+  watches: [],
 };
 const passing = new SkepError({ code: "SKEP_START_FAILED", message: "not now", permanent: false });
 const lasting = new SkepError({ code: "SKEP_STOP_REFUSED", message: "never", permanent: true });
 
 /** Takes the unit; what was ordered, in order. */
-async function take(given: { pause?: Error; unpause?: Error[]; read?: boolean; interrupt?: boolean } = {}): Promise<{
-  said: string[];
-  taking: UnitTaking;
-  error: unknown;
-}> {
+async function take(
+  given: {
+    pause?: Error;
+    unpause?: Error[];
+    read?: boolean;
+    interrupt?: boolean;
+    isManager?: boolean;
+    unit?: QuietUnit;
+  } = {},
+): Promise<{ said: string[]; orders: TaskOf<"hold">[]; taking: UnitTaking; error: unknown }> {
   const said: string[] = [];
+  const orders: TaskOf<"hold">[] = [];
   const stop = new AbortController();
   const slow = Promise.withResolvers<undefined>();
   const taking = new UnitTaking({
-    ...{ nodeId: "n1", quietMs: 60_000, excludePaths: [], signal: stop.signal },
+    ...{ nodeId: "n1", isManager: given.isManager ?? false, sharedVolumes: ["nfs"], quietMs: 60_000 },
+    ...{ excludePaths: [], signal: stop.signal, warn: () => undefined },
     work: <K extends TaskKind>(kind: K, task: TaskOf<K>): Promise<TaskResultOf<K>> => {
+      if (kind === "hold") orders.push(task as TaskOf<"hold">);
       said.push(kind === "pause" ? `pause ${JSON.stringify((task as TaskOf<"pause">).stops)}` : kind);
       const fault = kind === "pause" ? given.pause : given.unpause?.shift();
       if (kind === "unpause" && fault === undefined) slow.resolve(undefined);
@@ -54,10 +64,10 @@ async function take(given: { pause?: Error; unpause?: Error[]; read?: boolean; i
     },
   });
   try {
-    await taking.take(unit);
-    return { said, taking, error: null };
+    await taking.take(given.unit ?? unit);
+    return { said, orders, taking, error: null };
   } catch (error) {
-    return { said, taking, error };
+    return { said, orders, taking, error };
   }
 }
 
@@ -71,6 +81,27 @@ describe("a unit that a standalone run takes", () => {
     expect(taking.open("run-pause", "pause", "n1")?.state).to.equal("done");
     expect(taking.open("run-pause", "unpause", "n1"), "of another kind").to.equal(null);
     expect([...taking.volumes.keys()]).to.have.members(["a", "b"]);
+  });
+
+  it("has its services stopped on a manager alone, after the pause, and told to run again before anything else", async () => {
+    const hold = { holdId: "run-hold", releaseId: "run-release", serviceIds: ["db"] };
+    const held = { ...unit, hold };
+    const { said, orders, taking } = await take({ isManager: true, unit: held });
+    expect(said.slice(0, 2)).to.deep.equal(['pause ["b"]', "hold"]);
+    expect(said.slice(-2)).to.deep.equal(["release", "unpause"]);
+    expect(orders[0]).to.deep.include({
+      holdId: unit.id,
+      serviceIds: ["db"],
+      sharedVolumes: ["nfs"],
+      allOrNone: false,
+    });
+    expect(taking.open("run-release", "release", null)?.state).to.equal("done");
+    expect((await take({ unit: held })).said)
+      .to.not.include("hold")
+      .and.not.include("release");
+    const { said: broken, error } = await take({ isManager: true, unit: held, interrupt: true });
+    expect(error).to.be.instanceOf(Error);
+    expect(broken).to.include("release");
   });
 
   it("is taken as it is where it can't be made quiet, and let go all the same", async () => {
@@ -101,7 +132,15 @@ describe("a unit that a standalone run takes", () => {
       const hook = { container: "1", argv: ["sh"], onError: "fail", timeoutSeconds: 1 };
       const after = [hook] as unknown as QuietUnit["nodes"][number]["after"];
       const taking = new UnitTaking({
-        ...{ nodeId: "n1", quietMs: 60_000, excludePaths: [], signal: stop.signal },
+        ...{
+          nodeId: "n1",
+          isManager: false,
+          sharedVolumes: [],
+          quietMs: 60_000,
+          excludePaths: [],
+          signal: stop.signal,
+          warn: () => undefined,
+        },
         work: <K extends TaskKind>(kind: K, _task: TaskOf<K>, { signal }: WorkOptions): Promise<TaskResultOf<K>> => {
           said.push(kind);
           if (at === "pause") stop.abort(lasting);
@@ -119,5 +158,68 @@ describe("a unit that a standalone run takes", () => {
       expect(error).to.equal(lasting);
       expect(said).to.deep.equal(at === "pause" ? ["pause", "unpause"] : ["pause", "take", "take", "unpause"]);
     }
+  });
+
+  describe("with hooks after, interrupted while its services are awaited gone", () => {
+    const hook = { volume: "data", container: "1", argv: ["sh"], onError: "fail", timeoutSeconds: 1 };
+    const after = [hook] as unknown as QuietUnit["nodes"][number]["after"];
+    const held: QuietUnit = {
+      ...unit,
+      nodes: unit.nodes.map((node) => ({ ...node, after, afterId: "run-after" })),
+      hold: { holdId: "run-hold", releaseId: "run-release", serviceIds: ["db"] },
+    };
+    /** `answer`: of an order by its kind, or "after"; null: none ever. */
+    const interrupted = async (
+      answer: (order: string) => unknown,
+    ): Promise<{ said: string[]; warned: string[]; error: unknown }> => {
+      const stop = new AbortController();
+      const said: string[] = [];
+      const warned: string[] = [];
+      const taking = new UnitTaking({
+        ...{ nodeId: "n1", isManager: true, sharedVolumes: [], quietMs: 60_000, excludePaths: [], graceMs: 200 },
+        signal: stop.signal,
+        warn: (text) => warned.push(text),
+        work: async <K extends TaskKind>(
+          kind: K,
+          task: TaskOf<K>,
+          { signal }: WorkOptions,
+        ): Promise<TaskResultOf<K>> => {
+          const isAfter = kind === "unpause" && (task as TaskOf<"unpause">).after.length > 0;
+          const order = isAfter ? "after" : kind;
+          said.push(order);
+          if (kind === "hold") stop.abort(lasting);
+          const given = kind === "hold" ? null : answer(order);
+          if (given !== null) return given as TaskResultOf<K>;
+          const { promise, reject } = Promise.withResolvers<never>();
+          const end = (): void => {
+            reject(signal?.reason as Error);
+          };
+          if (signal?.aborted === true) end();
+          signal?.addEventListener("abort", end);
+          return await promise;
+        },
+        takeVolume: () => Promise.reject(new Error("nothing is to be read")),
+      });
+      const error: unknown = await taking.take(held).catch((thrown: unknown) => thrown);
+      return { said, warned, error };
+    };
+    const ended = { kind: "unpause", quiet: [], commands: [] };
+
+    it("has them run though the release took all of its own time", async () => {
+      const { said, warned, error } = await interrupted((order) => (order === "release" ? null : { ...ended }));
+      expect(said).to.deep.equal(["pause", "hold", "release", "unpause", "after"]);
+      expect(error).to.equal(lasting);
+      expect(warned).to.have.length(1);
+      expect(warned[0]).to.contain("hooks after of data run first");
+    });
+
+    it("says what was not run, and why", async () => {
+      const fault = { code: "SKEP_COMMAND_NOT_BACK", message: "db is starting", permanent: true };
+      const failing = await interrupted((order) => (order === "after" ? { ...ended, fault } : { ...ended }));
+      expect(failing.warned[1]).to.match(/^hooks after of data, .*SKEP_COMMAND_NOT_BACK: db is starting/);
+      const refused = await interrupted((order) => (order === "after" ? Promise.reject(lasting) : { ...ended }));
+      expect(refused.warned[1]).to.match(/^hooks after of data, .*SKEP_STOP_REFUSED: never/);
+      expect(refused.error).to.equal(lasting);
+    });
   });
 });

@@ -2,13 +2,35 @@ import { expect } from "chai";
 import type { JournalEvent, JournalHead, StepResult } from "../../../../controller/recovery/journal.ts";
 import { resultIn } from "../../../../controller/recovery/journal.ts";
 import type { RecoveryPlan } from "../../../../controller/recovery/recovery-plan.ts";
-import { renderReport, reportRecovery, type RecoveryReport } from "../../../../controller/recovery/report.ts";
+import { reportRecovery, type RecoveryReport } from "../../../../controller/recovery/report.ts";
+import { renderReport } from "../../../../controller/recovery/report-text.ts";
 
 const at = "2026-11-27T03:00:00.000Z";
 const plan: RecoveryPlan = {
   ...{ mode: "quorum", runId: "r1", takenAt: at, clusterId: "cluster", survivor: null },
-  ...{ machines: [], gone: [], surviving: [], volumes: [], images: [], services: [], waves: [], own: [] },
-  ...{ endedJobs: [], renamed: new Map(), setUp: [], findings: [], steps: [] },
+  ...{
+    machines: [],
+    gone: [],
+    surviving: [],
+    volumes: [],
+    dumps: [],
+    leftOut: [],
+    images: [],
+    services: [],
+    waves: [],
+    own: [],
+  },
+  ...{
+    endedJobs: [],
+    renamed: new Map(),
+    setUp: [],
+    secrets: [],
+    rotations: [],
+    stateChangedAt: null,
+    newerTasks: [],
+    findings: [],
+    steps: [],
+  },
 };
 
 function reportOf(nodes: StepResult): RecoveryReport {

@@ -5,7 +5,7 @@ import { entryText, wayOf, type PlannedSurvivor } from "../../../../controller/r
 import { compareLogs } from "../../../../controller/recovery/quorum/survivor.ts";
 import type { PlanInput, RecoveryPlan } from "../../../../controller/recovery/recovery-plan.ts";
 import { facts, oldNode, service, volumePart, runOf } from "../plan-input.ts";
-import { volumeSources } from "../../../../controller/recovery/recovery-source.ts";
+import { volumeSources } from "../../../../controller/recovery/volume-sources.ts";
 
 const survivor: PlannedSurvivor = {
   machine: "m1",
@@ -68,7 +68,7 @@ describe("the plan of a recovery from a manager that survives", () => {
     expect(codes(plan)).to.deep.equal([]);
     const ids = plan.steps.map(({ id }) => id);
     expect(ids).to.deep.equal(
-      "fence save kit:m2 volume:m2:b/data take-over swarm join:m2 nodes release:1 compare clean:m2".split(" "),
+      "fence save kit:m2 volume:m2:b/data take-over swarm join:m2 nodes release:1 compare probe clean:m2".split(" "),
     );
     for (const step of plan.steps) {
       for (const before of step.after) expect(ids.indexOf(before)).to.be.within(0, ids.indexOf(step.id) - 1);

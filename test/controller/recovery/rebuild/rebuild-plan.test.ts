@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import { heldForm } from "../../../../controller/objects/held.ts";
+import { heldForm } from "../../../../shared/held-spec.ts";
 import {
   planRebuild,
   type CopiedSwarm,

@@ -17,12 +17,13 @@ export function dyingStore(store: Store, nth: number, before: boolean, die: () =
     address: store.address,
     put: (key, bytes, options) => write(() => store.put(key, bytes, options)),
     putIfAbsent: (key, bytes, options) => write(() => store.putIfAbsent(key, bytes, options)),
-    get: (key, maxBytes, signal) => store.get(key, maxBytes, signal),
+    get: (key, maxBytes, signal, versionId) => store.get(key, maxBytes, signal, versionId),
     getRange: (key, start, end, signal) => store.getRange(key, start, end, signal),
     head: (key, signal) => store.head(key, signal),
     lock: (key, versionId, until, signal) => write(() => store.lock(key, versionId, until, signal)),
     list: (prefix, signal) => store.list(prefix, signal),
     listDeleted: (prefix, signal) => store.listDeleted(prefix, signal),
+    listVersions: (prefix, signal) => store.listVersions(prefix, signal),
     delete: async (keys, signal) => {
       for (const key of keys) await write(() => store.delete([key], signal));
     },

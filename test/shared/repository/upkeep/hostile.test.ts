@@ -10,11 +10,14 @@ import { ChunkCache } from "../../../../shared/repository/chunk-cache.ts";
 import { checkCache } from "../../../../shared/repository/cache-check.ts";
 import { getIndex, putIndex } from "../../../../shared/repository/index-object.ts";
 import { layout, newRunId, objectIdPattern } from "../../../../shared/repository/layout.ts";
+import { changeKeys } from "../../../../shared/repository/open/key-change.ts";
+import { openAsOperator } from "../../../../shared/repository/open/operator.ts";
 import { encodeRepositoryObject } from "../../../../shared/repository/repository-object.ts";
 import { readRepositoryObject } from "../../../../shared/repository/repository-reader.ts";
 import { seal } from "../../../../shared/repository/sealed.ts";
 import { generateSigningKeyPair, signPayload } from "../../../../shared/repository/signature.ts";
 import { readRun } from "../../../../shared/repository/run-chain.ts";
+import type { RunBrief } from "../../../../shared/repository/upkeep/chain-survey.ts";
 import { forgetRuns } from "../../../../shared/repository/upkeep/forget.ts";
 import { prune } from "../../../../shared/repository/upkeep/prune.ts";
 import { openRefs } from "../../../../shared/repository/upkeep/refs-lines.ts";
@@ -191,6 +194,35 @@ describe("one node's keys in a thief's hands", () => {
     expect(swapped).to.not.equal(text);
     await place.store.put(layout.repository(2), Buffer.from(swapped));
     await expectCode("SKEP_SIGNATURE_INVALID", () => readRepositoryObject(place.store, rootPublicKey));
+    const told: string[] = [];
+    const onForeign = ({ code }: SkepError, key: string): unknown => told.push(`${code} ${key}`);
+    const counts = await readRepositoryObject(place.store, rootPublicKey, { onForeign });
+    expect(counts).to.deep.equal(place.made.repositoryObject);
+    expect(told).to.deep.equal([`SKEP_SIGNATURE_INVALID ${layout.repository(2)}`]);
     await place.store.delete([layout.repository(2)]);
+  });
+
+  it("stop no run by what lies under the next or the last number of all; what gives up or changes keys asks about the next", async () => {
+    const last = 9_999_999_999;
+    const foreign = [1, last - 1].flatMap((above) => [
+      ...[layout.repository(1 + above), layout.policy(above), layout.kitList(above)],
+      ...[layout.agent(victim.id, above), layout.agent(thief.id, above)],
+    ]);
+    for (const key of [...foreign, layout.run(last)]) await place.store.put(key, randomBytes(100));
+    const next = await backUpRun(place, victim, thief);
+    const forgetting = { ...appenderOf(place), choose: (all: readonly RunBrief[]) => all.slice(-1) };
+    await expectCode("SKEP_REPOSITORY_UNPROVEN", () => forgetRuns(forgetting));
+    await expectCode("SKEP_REPOSITORY_UNPROVEN", () => prune(pruneOptions(place)));
+    expect(await forgetRuns({ ...forgetting, acceptGaps: true })).to.have.length(1);
+    await prune({ ...pruneOptions(place), acceptGaps: true });
+    const operator = await openAsOperator(place.store, place.made.identityFile, { onForeign: () => undefined });
+    const { recipients } = operator.repositoryObject;
+    const change = { recipients, newEpoch: true, controller: null, rootPrivateKey: null };
+    const { rootPrivateKey } = place.made.identityFile;
+    await expectCode("SKEP_REPOSITORY_UNPROVEN", () => changeKeys(place.store, operator, rootPrivateKey, change));
+    const after = await changeKeys(place.store, operator, rootPrivateKey, { ...change, acceptForeign: true });
+    expect(after.version).to.equal(3);
+    await place.store.delete([...foreign, layout.run(last), layout.repository(3)]);
+    expect((await restored(place, next, victim)).get("secret")?.equals(content)).to.be.true;
   });
 });

@@ -1,15 +1,17 @@
 import { expect } from "chai";
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { SkepError } from "../../../../shared/errors.ts";
+import { digest } from "../../../../shared/repository/blake3.ts";
+import { encodeKitList, type KitList } from "../../../../shared/repository/kit-list.ts";
 import { layout } from "../../../../shared/repository/layout.ts";
 import { changeKeys, planRootRotation } from "../../../../shared/repository/open/key-change.ts";
 import { openAsOperator } from "../../../../shared/repository/open/operator.ts";
 import { encodeRepositoryObject } from "../../../../shared/repository/repository-object.ts";
 import { generateSigningKeyPair } from "../../../../shared/repository/signature.ts";
 import { protectionOf, type Protection } from "../../../../shared/repository/protection.ts";
-import { putProtection, readProtection } from "../../../../shared/repository/catalogue.ts";
+import { putPolicy, putProtection, readProtection } from "../../../../shared/repository/catalogue.ts";
 import { compareLocks } from "../../../../shared/repository/upkeep/check-locks.ts";
 import { protectRuns, type ProtectOptions } from "../../../../shared/repository/upkeep/protect.ts";
 import type { ObjectHead, Store } from "../../../../shared/store/store.ts";
@@ -48,6 +50,7 @@ function withLocks(store: Store): { store: Store; locks: Map<string, number>; re
     "getRange",
     "list",
     "listDeleted",
+    "listVersions",
     "delete",
     "probe",
     "close",
@@ -130,7 +133,7 @@ describe("locks on what kept runs need", () => {
     const packs = await keysUnder(place.store, "packs/");
     kept.refused.add(manifest);
     kept.refused.add(other);
-    await place.store.put("policy/0000000001", randomBytes(10));
+    await putPolicy(catalogueOf(home), {});
     kept.refused.add("policy/0000000001");
     const found = await protect();
     expect(found.fault?.message).to.equal("policy/0000000001");
@@ -145,6 +148,48 @@ describe("locks on what kept runs need", () => {
     const [hurt] = (await protect()).runs;
     expect(hurt?.until).to.equal(null);
     expect(packs.filter((key) => kept.locks.has(key))).to.have.length(packs.length - 1);
+  });
+
+  it("are set on nothing that something of the same size was put over, nor on what is not of the repository", async () => {
+    write();
+    await backUpRun(home, node);
+    write();
+    await backUpRun(home, node);
+    const packs = await keysUnder(place.store, "packs/");
+    const indexes = await keysUnder(place.store, "index/");
+    const [pack = ""] = packs;
+    const over = [pack, indexes[0] ?? "", "policy/9999999999", "runs/9999999999", "kits/9999999999"];
+    for (const key of over) {
+      const size = (await place.store.head(key))?.sizeBytes ?? 100;
+      await place.store.put(key, randomBytes(size));
+    }
+    const found = await protect();
+    expect(found.fault).to.equal(null);
+    const hurt = found.runs.filter(({ fault }) => fault !== null);
+    expect(hurt.map(({ fault }) => fault?.code)).to.deep.equal(hurt.map(() => "SKEP_OBJECT_DAMAGED"));
+    expect(hurt).to.have.length(1);
+    const unlocked = (await keysUnder(place.store, "")).filter((key) => !kept.locks.has(key));
+    expect(unlocked).to.have.members(over);
+  });
+
+  it("cover the list of kits and the pieces that a recovery takes from it", async () => {
+    const bytes = randomBytes(1000);
+    const sha256 = createHash("sha256").update(bytes).digest("hex");
+    const key = layout.kitPiece(sha256, 0);
+    await place.store.put(key, bytes);
+    const pieces = [{ key, sizeBytes: 1000, digest: digest(bytes), versionId: null }];
+    const { repositoryId } = place.made.repositoryObject;
+    const list: KitList = {
+      ...{ format: 1, repositoryId, version: 1, createdAt: new Date().toISOString() },
+      kits: [{ architecture: "x64", skepVersion: "0", sha256, sizeBytes: 1000, pieces }],
+    };
+    await place.store.put(layout.kitList(1), encodeKitList(list, place.made.identityFile.rootPrivateKey));
+    expect((await protect()).fault).to.equal(null);
+    expect([kept.locks.has(key), kept.locks.has(layout.kitList(1))]).to.deep.equal([true, true]);
+    kept.locks.clear();
+    await place.store.put(key, randomBytes(1000));
+    expect((await protect()).fault?.code).to.equal("SKEP_OBJECT_DAMAGED");
+    expect(kept.locks.has(key)).to.be.false;
   });
 
   it("are set on each run's own objects where the store refuses to list what all runs need, and the pass tells why", async () => {
@@ -169,7 +214,7 @@ describe("locks on what kept runs need", () => {
   it("are not looked at again, run by run, while what all runs need has a fault; and count once it is gone", async () => {
     write();
     await backUpRun(home, node);
-    await place.store.put("policy/0000000001", randomBytes(10));
+    await putPolicy(catalogueOf(home), {});
     kept.refused.add("policy/0000000001");
     const looked: string[] = [];
     const head = (key: string, signal?: AbortSignal): ReturnType<Store["head"]> => {
@@ -183,7 +228,7 @@ describe("locks on what kept runs need", () => {
     looked.length = 0;
     const second = await protect({ known: first });
     expect(second.runs).to.deep.equal(first.runs);
-    expect(new Set(looked)).to.have.keys(["probe", "repository", "keys", "runs", "policy", "index"]);
+    expect(new Set(looked)).to.have.keys(["probe", "repository", "keys", "policy", "index"]);
     kept.refused.clear();
     looked.length = 0;
     const third = await protect({ known: second });

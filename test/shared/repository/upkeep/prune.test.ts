@@ -24,6 +24,7 @@ import {
   restored,
   runsOf,
   takeSnapshot,
+  untilLaterRunsHaveLaterIds,
   type Node,
 } from "./repository-of-runs.ts";
 
@@ -57,6 +58,7 @@ describe("forget and prune", () => {
     await forget(first.id);
     expect((await runsOf(place)).map(({ id }) => id)).to.deep.equal([second.id]);
     expect(await keysUnder(place.store, "runs/")).to.deep.equal([layout.run(2), layout.run(3)]);
+    await untilLaterRunsHaveLaterIds(first);
     const result = await prune(pruneOptions(place));
     expect(result.freedBytes).to.be.greaterThan(3 * MiB);
     expect(await keysUnder(place.store, `refs/${first.id}/`)).to.deep.equal([]);
@@ -209,7 +211,15 @@ describe("forget and prune", () => {
     await expectCode("SKEP_UPKEEP_UNSAFE", () => prune(pruneOptions(place)));
     await prune({ ...pruneOptions(place), acceptGaps: true });
     expect(await runsOf(place)).to.have.length(2);
-    await place.store.put(layout.run(9), Buffer.from("not a run"));
+    // So far above the newest, there never was an entry.
+    await place.store.put(layout.run(5000), Buffer.from("not a run"));
+    await prune(pruneOptions(place));
+    // A run may be what lies near the newest, whoever removed the entry between.
+    await place.store.put(layout.run(99), Buffer.from("not a run"));
+    await expectCode("SKEP_UPKEEP_UNSAFE", () => prune(pruneOptions(place)));
+    await place.store.delete([layout.run(99)]);
+    const newest = await backUpRun(place, node);
+    await place.store.put(layout.run(newest.sequence), Buffer.from("not a run"));
     await expectCode("SKEP_UPKEEP_UNSAFE", () => prune(pruneOptions(place)));
   });
 

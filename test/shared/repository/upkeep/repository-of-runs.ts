@@ -16,6 +16,7 @@ import type { SnapshotResult } from "../../../../shared/repository/snapshot.ts";
 import { writeSnapshot } from "../../../../shared/repository/snapshot-writer.ts";
 import { absentPacksOf } from "../../../../shared/repository/upkeep/absent-packs.ts";
 import type { Appender } from "../../../../shared/repository/upkeep/append-upkeep.ts";
+import { fenceAt } from "../../../../shared/repository/upkeep/prune-plan.ts";
 import type { PruneOptions } from "../../../../shared/repository/upkeep/prune.ts";
 import type { CatalogueKeys } from "../../../../shared/repository/upkeep/refs-lines.ts";
 import { readStoreClock } from "../../../../shared/store/clock.ts";
@@ -187,4 +188,9 @@ export async function keysUnder(store: Store, prefix: string): Promise<string[]>
 export async function untilAllIsPast(store: Store): Promise<void> {
   const storedAt = await Array.fromAsync(store.list("packs/"), (object) => Date.parse(object.storedAt));
   while ((await readStoreClock(store)) < Math.max(...storedAt)) await sleep(100);
+}
+
+/** Ids tell whole seconds, and a prune gives up nothing of a run that began in the second of its own. */
+export async function untilLaterRunsHaveLaterIds({ id }: Run): Promise<void> {
+  while (fenceAt(Date.now()) <= id) await sleep(20);
 }
