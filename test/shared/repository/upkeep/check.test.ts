@@ -7,7 +7,7 @@ import { layout } from "../../../../shared/repository/layout.ts";
 import { openWith } from "../../../../shared/repository/open/check-opened.ts";
 import { openAsOperator } from "../../../../shared/repository/open/operator.ts";
 import { seal } from "../../../../shared/repository/sealed.ts";
-import { checkRepository, type CheckResult } from "../../../../shared/repository/upkeep/check.ts";
+import { checkRepository, type CheckResult, type ContentCheck } from "../../../../shared/repository/upkeep/check.ts";
 import { makeContentCheck, type Opened } from "../../../../shared/repository/upkeep/check-content.ts";
 import { forgetRuns } from "../../../../shared/repository/upkeep/forget.ts";
 import { prune } from "../../../../shared/repository/upkeep/prune.ts";
@@ -183,9 +183,20 @@ describe("check", () => {
   });
 
   it("reads so many percent of the packs, others under another salt", async () => {
-    const { packs } = await check();
-    const { readPacks } = await check("digests", 40);
-    expect(readPacks).to.be.lessThan(packs);
+    const picker = (percent: number, salt: string): ContentCheck =>
+      makeContentCheck({ store: place.store, percent, salt, opened: null, signal });
+    const names = Array.from({ length: 1000 }, (_, number) => `pack ${number}`);
+    const picked = (salt: string): string[] => names.filter((name) => picker(40, salt).picks(name));
+    expect(picked("a")).to.have.length.within(350, 450);
+    expect(picked("b")).to.have.length.within(350, 450).and.not.deep.equal(picked("a"));
+    const salts = Array.from({ length: 40 }, (_, number) => `salt ${number}`);
+    expect(new Set(salts.flatMap(picked))).to.have.length(names.length);
+
+    const packs = (await packsOf()).map((key) => key.slice(9));
+    for (const percent of [1, 40, 60, 100]) {
+      const { readPacks } = await check("digests", percent);
+      expect(readPacks, `${percent} %`).to.equal(packs.filter(picker(percent, "a").picks).length);
+    }
   });
 
   it("finds that the newest runs were taken away, by what was seen before", async () => {
