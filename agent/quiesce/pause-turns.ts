@@ -1,7 +1,7 @@
 // The orders about one pause, one at a time: none lets it go while it is still being made, and no two run its hooks.
 // Whoever lets it go tells the one that makes it to end: where Redis lost the run, nobody else does.
 import type { Journal } from "../journal.ts";
-import { unlessAborted } from "../unless-aborted.ts";
+import { unlessAborted } from "../../shared/unless-aborted.ts";
 
 class Turns {
   /** Of those that make it quiet, and have not ended. */

@@ -5,7 +5,7 @@ import type { TaskOf } from "../../shared/contract/job.ts";
 import { helperLabel, type Docker } from "../docker.ts";
 import type { Journal } from "../journal.ts";
 import { containerName } from "../docker-objects.ts";
-import { unlessAborted } from "../unless-aborted.ts";
+import { unlessAborted } from "../../shared/unless-aborted.ts";
 import { findPlace, usesPlace, type VolumePlace } from "../volume-place.ts";
 import { readPauses } from "./pause-record.ts";
 

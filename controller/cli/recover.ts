@@ -14,7 +14,7 @@ import { newRecoveryId, type RecoveryTools } from "../recovery/recovery-tools.ts
 import { reportRecovery } from "../recovery/report.ts";
 import { renderReport } from "../recovery/report-text.ts";
 import { kitForRecovery, madeOnce } from "../recovery/recovery-kit.ts";
-import { kitArchitecture } from "../recovery/runtime-kit.ts";
+import { kitArchitecture, type RuntimeKit } from "../recovery/runtime-kit.ts";
 import { runSteps, type PlannedStep, type StepState } from "../recovery/steps.ts";
 import type { IdentityOptions, StoreOptions } from "./access.ts";
 import { makeBoard, type BoardLine } from "./board.ts";
@@ -120,14 +120,16 @@ export async function runCommand(session: Session, options: RunOptions): Promise
 
 async function carryOut(session: Session, options: RunOptions, planned: Planned, journal: Journal): Promise<void> {
   const { folder } = planned;
+  const packing = new AbortController();
+  const signal = AbortSignal.any([session.signal, packing.signal]);
   const tools: RecoveryTools = {
     ...planned,
     recoveryId: journal.head.recoveryId,
     now: Date.now,
-    kit: madeOnce((architecture) => kitForRecovery(planned, folder, architecture, passingOver(session))),
+    kit: madeOnce((architecture) => kitForRecovery(planned, folder, architecture, { ...passingOver(session), signal })),
   };
   const lines = new Map<string, BoardLine>();
-  startPacking(tools, journal);
+  const kits = startPacking(tools, journal);
   const board = makeBoard(session.output);
   const title = `Recovery ${journal.head.recoveryId} from run ${planned.plan.runId}`;
   for (const step of planned.plan.steps) lines.set(step.id, lineOf(step, "waiting", "", null));
@@ -162,18 +164,24 @@ async function carryOut(session: Session, options: RunOptions, planned: Planned,
     throw error;
   } finally {
     board.close();
+    packing.abort();
+    await Promise.allSettled(kits);
   }
 }
 
 /** It takes seconds, and nothing of the fence: the step that brings the kit waits for it, and tells its failure. */
-function startPacking(tools: RecoveryTools, journal: Journal): void {
+function startPacking(tools: RecoveryTools, journal: Journal): Promise<RuntimeKit>[] {
+  const kits: Promise<RuntimeKit>[] = [];
   const served = new Set(tools.plan.steps.map(({ id }) => id));
   for (const { name, facts } of tools.plan.machines) {
     if (!served.has(stepIds.kit(name))) continue;
     const architecture = kitArchitecture(facts.architecture);
     if (architecture === null || journal.resultOf(stepIds.kit(name)) !== null) continue;
-    tools.kit(architecture).catch(() => undefined);
+    const kit = tools.kit(architecture);
+    kit.catch(() => undefined);
+    kits.push(kit);
   }
+  return kits;
 }
 
 const boardStates = {

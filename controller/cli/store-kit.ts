@@ -19,7 +19,7 @@ export async function packAndStore(
   try {
     const own = ownParts();
     const parts = own.architecture === architecture ? own : await foreignParts(architecture, folder, signal);
-    const kit = await packRuntimeKit(join(folder, "kit.tar.gz"), parts);
+    const kit = await packRuntimeKit(join(folder, "kit.tar.gz"), parts, signal);
     return await storeKits(place, [kit], { rootPrivateKey, skepVersion, now: Date.now(), signal });
   } finally {
     await rm(folder, { recursive: true, force: true });

@@ -1,5 +1,5 @@
 // The kit that a recovery brings to its machines.
-import { mkdir } from "node:fs/promises";
+import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { SkepError } from "../../shared/errors.ts";
 import type { ObjectKey } from "../../shared/store/store.ts";
@@ -38,17 +38,31 @@ export function madeOnce<K, V>(make: (key: K) => Promise<V>): (key: K) => Promis
   };
 }
 
-/** From the store where there is a whole one of this Skep, else from this installation. Written into `folder`. */
+/** From the store where there is a whole one of this Skep, else from this installation. Written into `folder`, or nothing is there. */
 export async function kitForRecovery(
-  { operator, store }: Pick<RecoveryTools, "operator" | "store">,
+  tools: Pick<RecoveryTools, "operator" | "store">,
   folder: string,
+  architecture: KitArchitecture,
+  options: KitOptions,
+): Promise<RuntimeKit> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const path = join(folder, `kit-${architecture}.tar.gz`);
+  try {
+    return await writeKit(tools, path, architecture, options);
+  } catch (error) {
+    await rm(path, { force: true });
+    throw error;
+  }
+}
+
+async function writeKit(
+  { operator, store }: Pick<RecoveryTools, "operator" | "store">,
+  path: string,
   architecture: KitArchitecture,
   { signal, onFault, own = ownParts() }: KitOptions,
 ): Promise<RuntimeKit> {
   const { repositoryId, rootPublicKey } = operator.repositoryObject;
   const kits = await readKits({ store, repositoryId, rootPublicKey }, { signal, onForeign: onFault });
-  await mkdir(folder, { recursive: true, mode: 0o700 });
-  const path = join(folder, `kit-${architecture}.tar.gz`);
   const stored = kitFor(kits, architecture, skepVersion);
   if (stored !== null) {
     try {
@@ -59,7 +73,7 @@ export async function kitForRecovery(
       onFault(error, `kits/${stored.sha256}`);
     }
   }
-  if (own.architecture === architecture) return await packRuntimeKit(path, own);
+  if (own.architecture === architecture) return await packRuntimeKit(path, own, signal);
   throw new SkepError({
     code: "SKEP_RUNTIME_KIT_INCOMPLETE",
     message: `a machine is of ${architecture}, this installation is for ${own.architecture}, and the store has no kit of Skep ${skepVersion}`,

@@ -1,4 +1,5 @@
 // The steps of a plan, each with what it does: what all modes share is here, the rest is the mode's.
+import { unlessAborted } from "../../shared/unless-aborted.ts";
 import type { ComparedObject } from "./compare-step.ts";
 import { compareVolumes } from "./compare-volumes.ts";
 import { storedSetupsFor } from "./engine-setup/setup-sources.ts";
@@ -96,7 +97,7 @@ async function bringKit(tools: RecoveryTools, name: string, context: StepContext
   // The plan refused such a machine.
   if (architecture === null) throw new TypeError(`no kit for ${name}`);
   context.onProgress("packing the kit", null);
-  const kit = await tools.kit(architecture);
+  const kit = await unlessAborted(tools.kit(architecture), signal);
   const onMachine = kitOn(tools, name);
   if (!(await onMachine.isThere(kit, signal))) {
     await onMachine.bring(

@@ -56,23 +56,27 @@ export function ownParts(): KitParts {
   };
 }
 
-/** Writes the kit to `path`. The same installation gives the same bytes. */
-export async function packRuntimeKit(path: string, parts: KitParts = ownParts()): Promise<RuntimeKit> {
+/** Writes the kit to `path`; where that fails, what is there is not whole. The same installation gives the same bytes. */
+export async function packRuntimeKit(path: string, parts: KitParts, signal: AbortSignal): Promise<RuntimeKit> {
+  signal.throwIfAborted();
   const tar = pack();
   // Level 1: most of it is Node's program, and a recovery waits for it.
   const gzip = createGzip({ level: constants.Z_BEST_SPEED });
-  const writing = pipeline(tar, gzip, createWriteStream(path, { mode: 0o600 }));
-  const filling = fill(tar, parts).catch((error: unknown) => {
+  const writing = pipeline(tar, gzip, createWriteStream(path, { mode: 0o600 }), { signal });
+  const filling = fill(tar, parts, signal).catch((error: unknown) => {
     tar.destroy(error instanceof Error ? error : new Error(String(error)));
     throw error;
   });
-  await Promise.all([filling, writing]);
+  const ended = await Promise.allSettled([filling, writing]);
+  signal.throwIfAborted();
+  for (const one of ended) if (one.status === "rejected") throw one.reason;
   const handle = await open(path, "r");
   try {
     await handle.sync();
     const hash = createHash("sha256");
     let sizeBytes = 0;
     for await (const piece of handle.createReadStream({ autoClose: false }) as AsyncIterable<Buffer>) {
+      signal.throwIfAborted();
       hash.update(piece);
       sizeBytes += piece.length;
     }
@@ -82,14 +86,16 @@ export async function packRuntimeKit(path: string, parts: KitParts = ownParts())
   }
 }
 
-async function fill(tar: Pack, { nodePath, modulesRoot }: KitParts): Promise<void> {
+async function fill(tar: Pack, { nodePath, modulesRoot }: KitParts, signal: AbortSignal): Promise<void> {
   await addFile(tar, "bin/node", nodePath, 0o755);
   tar.entry({ ...plainHeader("skep", 0o755), size: launcher.length }, launcher);
   await addFile(tar, "package.json", join(projectRoot, "package.json"), 0o644);
   // With it an unpacked kit makes kits in its turn.
   await addFile(tar, "package-lock.json", join(modulesRoot, "package-lock.json"), 0o644);
-  for (const folder of sourceFolders) await addTree(tar, folder, join(projectRoot, folder));
-  for (const folder of await productionModules(modulesRoot)) await addTree(tar, folder, join(modulesRoot, folder));
+  for (const folder of sourceFolders) await addTree(tar, folder, join(projectRoot, folder), signal);
+  for (const folder of await productionModules(modulesRoot)) {
+    await addTree(tar, folder, join(modulesRoot, folder), signal);
+  }
   tar.finalize();
 }
 
@@ -114,7 +120,8 @@ async function productionModules(root: string): Promise<string[]> {
   });
 }
 
-async function addTree(tar: Pack, name: string, folder: string): Promise<void> {
+async function addTree(tar: Pack, name: string, folder: string, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
   const entries = await readdir(folder, { withFileTypes: true });
   // A package within a package stands in the lock itself.
   const wanted = entries
@@ -127,7 +134,7 @@ async function addTree(tar: Pack, name: string, folder: string): Promise<void> {
   );
   for (const [index, { name: own }] of wanted.entries()) {
     const content = contents[index] ?? null;
-    if (content === null) await addTree(tar, `${name}/${own}`, join(folder, own));
+    if (content === null) await addTree(tar, `${name}/${own}`, join(folder, own), signal);
     else await addContent(tar, `${name}/${own}`, content);
   }
 }

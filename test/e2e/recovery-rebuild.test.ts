@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import { existsSync } from "node:fs";
-import { readFile, writeFile } from "node:fs/promises";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { BackupDocument, RecoveryPlanDocument, RecoveryRunDocument } from "../../controller/cli/documents.ts";
 import type { RecoveryReport } from "../../controller/recovery/report.ts";
@@ -112,6 +112,8 @@ nodes: { node1: m1 }
     expect(stderr).to.contain("SKEP_RECOVERY_FENCE_COMMAND").and.contain("ended with 7: the switch does not answer");
     expect(await readFile(asked, "utf8")).to.equal(`${dead.address} ${dead.name}\n`);
     expect(await events()).to.deep.equal(["fence started", "fence failed"]);
+    // Packing goes on beside the fence, and ends with it.
+    expect(await readdir(journal)).to.deep.equal(["journal.jsonl"]);
     await expectUntouched(fresh, moment);
   });
 

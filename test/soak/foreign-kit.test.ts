@@ -26,7 +26,11 @@ describe("a kit for arm64, built on another machine and not run here", function 
 
   it("has Node and every native module for that architecture, and none for another", async () => {
     const parts = await foreignParts("arm64", join(folder, "parts"), new AbortController().signal);
-    const { path, architecture } = await packRuntimeKit(join(folder, "kit.tar.gz"), parts);
+    const { path, architecture } = await packRuntimeKit(
+      join(folder, "kit.tar.gz"),
+      parts,
+      new AbortController().signal,
+    );
     expect(architecture).to.equal("arm64");
     execFileSync("tar", ["-xzf", path, "-C", folder, "bin", "node_modules", "skep"]);
     expect(machineOf(join(folder, "bin/node"))).to.equal(183);

@@ -1,8 +1,9 @@
 import { expect } from "chai";
 import { execFileSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { kitForRecovery, madeOnce } from "../../../controller/recovery/recovery-kit.ts";
 import type { KitParts, RuntimeKit } from "../../../controller/recovery/runtime-kit.ts";
 import { storeKits } from "../../../controller/recovery/stored-kits.ts";
@@ -39,11 +40,14 @@ describe("the kit of a recovery", () => {
     });
     return kit;
   };
-  const get = async (architecture: RuntimeKit["architecture"]): Promise<{ kit: RuntimeKit; faults: string[] }> => {
+  const get = async (
+    architecture: RuntimeKit["architecture"],
+    signal = new AbortController().signal,
+  ): Promise<{ kit: RuntimeKit; faults: string[] }> => {
     const operator = await openAsOperator(place.store, place.made.identityFile);
     const faults: string[] = [];
     const kit = await kitForRecovery({ operator, store: place.store }, join(place.path, "recovery"), architecture, {
-      signal: new AbortController().signal,
+      signal,
       onFault: ({ code }, key) => faults.push(`${key} ${code}`),
       own,
     });
@@ -78,6 +82,28 @@ describe("the kit of a recovery", () => {
     const { kit } = await get("x64");
     const lock = execFileSync("tar", ["-xzOf", kit.path, "package-lock.json"], { encoding: "utf8" });
     expect(lock).to.equal(readFileSync(join(own.modulesRoot, "package-lock.json"), "utf8"));
+  });
+
+  it("is given up at once where nobody wants it any more, and nothing of it stays", async () => {
+    // Longer to pack than any of these moments.
+    const program = join(own.modulesRoot, "large");
+    writeFileSync(program, randomBytes(200_000_000));
+    own = { ...own, nodePath: program };
+    const folder = join(place.path, "recovery");
+    const sizes: number[] = [];
+    for (const afterMs of [0, 20, 100, 400]) {
+      const reason = new Error(`enough after ${afterMs} ms`);
+      const abort = new AbortController();
+      const getting = get("x64", abort.signal).catch((error: unknown) => error);
+      await sleep(afterMs);
+      const abortedAt = performance.now();
+      sizes.push(existsSync(folder) ? readdirSync(folder).length : 0);
+      abort.abort(reason);
+      expect(await getting).to.equal(reason);
+      expect(performance.now() - abortedAt, "it waited").to.be.below(3_000);
+      expect(readdirSync(folder)).to.deep.equal([]);
+    }
+    expect(sizes.at(-1), "it was amid packing").to.equal(1);
   });
 
   it("is made once for all that ask, and anew after it could not be made", async () => {
