@@ -1,5 +1,8 @@
 // What a recovery is about to do: the run read with the identity, the machines looked at, the plan made of both.
 import { SkepError } from "../../shared/errors.ts";
+import type { RepositoryObject } from "../../shared/repository/repository-object.ts";
+import { findRepository, unprovenFault } from "../../shared/repository/repository-reader.ts";
+import type { Store } from "../../shared/store/store.ts";
 import { copiedObjects } from "../objects/copied-objects.ts";
 import { compareSetups } from "../recovery/engine-setup/ask-setups.ts";
 import type { SetupDifferences } from "../recovery/engine-setup/engine-setup.ts";
@@ -107,7 +110,10 @@ export async function withPlan<T>(
         await registryLogins(inventory.inventory, inventoryFolder(options.inventory)),
         copiedObjects(source.swarm.state).services,
       );
-      const gathered = { source, survivors, inventory, facts, begunSteps: lastEvents(events) };
+      const begunSteps = lastEvents(events);
+      const isTakenOver = begunSteps.get(stepIds.takeOver) === "done";
+      const unproven = isTakenOver ? null : await faultAbove(store, operator.repositoryObject, signal);
+      const gathered = { source, survivors, inventory, facts, begunSteps, unproven };
       const first = planFrom(gathered, null, options);
       // Once its swarm was begun, what the copy has not is the recovery's own.
       const asksTasks = !gathered.begunSteps.has(stepIds.swarm);
@@ -130,6 +136,16 @@ export async function withPlan<T>(
       for (const archive of archives) await archive.close();
     }
   });
+}
+
+/** What lies above the object that counts was told of when that was read. */
+async function faultAbove(
+  store: Store,
+  { version: minVersion, rootPublicKey }: RepositoryObject,
+  signal: AbortSignal,
+): Promise<SkepError | null> {
+  const onForeign = (): void => undefined;
+  return unprovenFault(await findRepository(store, rootPublicKey, { minVersion, onForeign, signal }), store.address);
 }
 
 /** All at once; every machine's fault is told, not just the first. */
@@ -159,10 +175,11 @@ interface Gathered {
   facts: ReadonlyMap<string, MachineFacts>;
   /** Of this recovery's journal: the last event of each step. */
   begunSteps: ReadonlyMap<string, JournalEvent["event"]>;
+  unproven: SkepError | null;
 }
 
 function planFrom(
-  { source, survivors, inventory, facts, begunSteps }: Gathered,
+  { source, survivors, inventory, facts, begunSteps, unproven }: Gathered,
   /** Null before the machines were asked. */
   answers: {
     imageAnswers: ReadonlyMap<string, ImageAnswer>;
@@ -189,6 +206,8 @@ function planFrom(
     runJobs: options.runJobs ?? false,
     begun: begunSteps.has(stepIds.swarm),
     begunSteps,
+    unproven,
+    acceptForeign: options.acceptForeign ?? false,
     subnets: options.remapSubnet ?? new Map<string, string>(),
   });
 }

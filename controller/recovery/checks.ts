@@ -36,6 +36,7 @@ export function examine(plan: ExaminedPlan): Finding[] {
   const say: Say = (severity, code, text) => findings.push({ severity, code, text });
   if (plan.mode === "rebuild") examineRebuild(plan, say);
   if (plan.mode === "quorum") examineQuorum(plan, say);
+  examineRepository(plan, say);
   examineNewerTasks(plan, say);
   examineNodes(plan, say);
   // One that survived is left as it is.
@@ -52,6 +53,14 @@ export function examine(plan: ExaminedPlan): Finding[] {
   findings.push(...examineSetup(plan.setup ?? new Map(), plan));
   const order = ["error", "warning", "note"];
   return findings.sort((a, b) => order.indexOf(a.severity) - order.indexOf(b.severity));
+}
+
+/** What the take-over would refuse, once volumes and images are there. */
+function examineRepository({ unproven, acceptForeign }: ExaminedPlan, say: Say): void {
+  if (unproven == null) return;
+  const { message, hint = "" } = unproven;
+  if (acceptForeign === true) say("warning", "repository-unproven", `the repository is taken over though ${message}`);
+  else say("error", "repository-unproven", `the repository is not taken over: ${message}; ${hint}`);
 }
 
 /** What is other than in mode raft. */

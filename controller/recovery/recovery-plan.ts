@@ -1,4 +1,5 @@
 // What a plan is: machines in order, volumes with their homes, services in waves, findings, steps.
+import type { SkepError } from "../../shared/errors.ts";
 import type { SetupDifferences } from "./engine-setup/engine-setup.ts";
 import type { ImageSource } from "./images/image-sources.ts";
 import type { ImageAnswer, PlannedImage } from "./images/planned-image.ts";
@@ -115,13 +116,17 @@ export interface PlanInput {
   begun: boolean;
   /** Last event of each step of this recovery's journal; default: none. */
   begunSteps?: ReadonlyMap<string, JournalEvent["event"]>;
+  /** SKEP_REPOSITORY_UNPROVEN, which the take-over would throw; default: none, as where that is done. */
+  unproven?: SkepError | null;
+  /** The take-over goes on all the same. */
+  acceptForeign?: boolean;
   /** Old subnet → new one; mode rebuild alone. */
   subnets: ReadonlyMap<string, string>;
 }
 
 /** What checks.ts judges: the plan without what it is about to say. */
 export type ExaminedPlan = Omit<RecoveryPlan, "findings" | "steps"> &
-  Pick<PlanInput, "view" | "inventory" | "facts" | "runJobs" | "begun" | "begunSteps" | "subnets" | "setup"> & {
+  Pick<PlanInput, "view" | "inventory" | "facts" | "runJobs" | "begun" | "begunSteps" | "subnets" | "setup" | "unproven" | "acceptForeign"> & {
     allowMissingImages: boolean;
     rotate: readonly Rotation[];
     /** All that the run has, also those without a home. */

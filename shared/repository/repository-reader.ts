@@ -164,9 +164,18 @@ async function readVersion(
 }
 
 /** Before what takes something away or gives trust. Throws SKEP_REPOSITORY_UNPROVEN. */
-export function refuseUnproven({ object, above }: Pick<FoundRepository, "object" | "above">, address: string): void {
-  if (above === null) return;
-  throw new SkepError({
+export function refuseUnproven(found: Pick<FoundRepository, "object" | "above">, address: string): void {
+  const fault = unprovenFault(found, address);
+  if (fault !== null) throw fault;
+}
+
+/** SKEP_REPOSITORY_UNPROVEN; null where nothing lies right above the object that counts. */
+export function unprovenFault(
+  { object, above }: Pick<FoundRepository, "object" | "above">,
+  address: string,
+): SkepError | null {
+  if (above === null) return null;
+  return new SkepError({
     code: "SKEP_REPOSITORY_UNPROVEN",
     message: `${above.key} at ${address}, right above version ${object.version} of the repository object, which counts, does not open: something may have been put over a newer one, that changed keys or took the repository over (${above.fault.message})`,
     permanent: true,

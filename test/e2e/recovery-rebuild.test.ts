@@ -4,6 +4,7 @@ import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { BackupDocument, RecoveryPlanDocument, RecoveryRunDocument } from "../../controller/cli/documents.ts";
 import type { RecoveryReport } from "../../controller/recovery/report.ts";
+import { layout } from "../../shared/repository/layout.ts";
 import type { CommandResult } from "../lab/command.ts";
 import { nodeImage, redisImage } from "../lab/image.ts";
 import type { LabNode } from "../lab/node.ts";
@@ -100,6 +101,27 @@ nodes: { node1: m1 }
     const moment = await momentOn(fresh);
     const plan = JSON.parse((await recover(0, ["--dry-run", "--json"])).stdout) as RecoveryPlanDocument;
     expect(plan.steps.map(({ id }) => id)).to.include.members(["fence", "kit:m1", "take-over", "swarm"]);
+    expect(existsSync(journal)).to.be.false;
+    await expectUntouched(fresh, moment);
+  });
+
+  it("is left as it is while something lies above the repository's object, which is named", async () => {
+    const moment = await momentOn(fresh);
+    const store = await cluster.openStore();
+    try {
+      const keys: string[] = [];
+      for await (const { key } of store.list(layout.repositoryPrefix)) keys.push(key);
+      const above = layout.repository(Number(keys.sort().at(-1)?.split("/").at(-1)) + 1);
+      await store.put(above, Buffer.from("whoever may put"));
+      const { stderr } = await recover(1, []);
+      expect(stderr).to.contain("SKEP_RECOVERY_REFUSED").and.contain(above).and.contain("--accept-foreign");
+      const accepted = await recover(0, ["--dry-run", "--accept-foreign", "--json"]);
+      const { findings } = JSON.parse(accepted.stdout) as RecoveryPlanDocument;
+      expect(findings.map(({ code }) => code)).to.include("repository-unproven");
+      await store.delete([above]);
+    } finally {
+      await store.close();
+    }
     expect(existsSync(journal)).to.be.false;
     await expectUntouched(fresh, moment);
   });

@@ -3,6 +3,7 @@ import type { MachineFacts } from "../../../controller/recovery/machine-facts.ts
 import type { PlanInput, RecoveryPlan } from "../../../controller/recovery/recovery-plan.ts";
 import { volumeSources } from "../../../controller/recovery/volume-sources.ts";
 import type { OldService } from "../../../controller/recovery/swarm-view.ts";
+import { SkepError } from "../../../shared/errors.ts";
 import { codes, facts, oldNode, planOf, runOf, service, volumePart } from "./plan-input.ts";
 
 const after = (name: string, needed: string): OldService => {
@@ -52,6 +53,21 @@ describe("the plan of a recovery", () => {
         expect(ids.indexOf(other), `${id} after ${other}`).to.be.within(0, ids.indexOf(id) - 1);
     }
     expect(steps.find(({ id }) => id === "take-over")?.after).to.include("image-names");
+  });
+
+  it("is refused before anything is touched where the repository could not be taken over, unless that is accepted", () => {
+    const unproven = new SkepError({
+      ...{ code: "SKEP_REPOSITORY_UNPROVEN", message: "repository/3 does not open", permanent: true },
+      hint: "bring it back, or --accept-foreign",
+    });
+    const refused = planOf({ input: { unproven } });
+    expect(codes(refused)).to.deep.equal(["repository-unproven"]);
+    const text = refused.findings.map((finding) => finding.text).join("\n");
+    expect(text).to.contain("repository/3 does not open").and.contain("--accept-foreign");
+    const accepted = planOf({ input: { unproven, acceptForeign: true } });
+    expect(codes(accepted)).to.deep.equal([]);
+    expect(codes(accepted, "warning")).to.deep.equal(["repository-unproven"]);
+    expect(codes(planOf({ input: { unproven: null } }), "warning")).to.deep.equal([]);
   });
 
   it("has the same steps in mode rebuild, and says what is other there", () => {
