@@ -49,6 +49,8 @@ export interface PlanOptions extends StoreOptions, IdentityOptions, JournalOptio
 
 export interface Planned extends Omit<RecoveryTools, "recoveryId" | "now" | "kit"> {
   inventory: ReadInventory;
+  /** The same plan, with these at its end. */
+  planRotating: (rotate: Rotation[]) => RecoveryPlan;
 }
 
 /** The machines stay connected, and the run open, while `use` runs. */
@@ -123,14 +125,16 @@ export async function withPlan<T>(
         lookIntoFolders(first.volumes, machines, signal),
         asksTasks ? askNewerTasks(first.machines, viewSwarm(source.swarm), machines, signal) : new Map(),
       ]);
-      const plan = planFrom(gathered, { imageAnswers, setup, folders, newerTasks }, options);
+      const answers = { imageAnswers, setup, folders, newerTasks };
+      const plan = planFrom(gathered, answers, options);
+      const planRotating = (rotate: Rotation[]): RecoveryPlan => planFrom(gathered, answers, { ...options, rotate });
       const allowMissingImages = options.allowMissingImages ?? false;
       const [runJobs, subnets] = [options.runJobs ?? false, options.remapSubnet ?? new Map<string, string>()];
       const { location, credentials } = access;
       const opened = { store, location, credentials, operator, rootPrivateKey };
       const acceptForeign = options.acceptForeign ?? false;
       const wishes = { runJobs, subnets, registryAccess, allowMissingImages, acceptForeign };
-      return await use({ plan, source, survivors, ...opened, ...wishes, machines, inventory, folder });
+      return await use({ plan, planRotating, source, survivors, ...opened, ...wishes, machines, inventory, folder });
     } finally {
       for (const machine of machines.values()) await machine.close();
       for (const archive of archives) await archive.close();

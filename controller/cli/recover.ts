@@ -25,6 +25,7 @@ import { exitCodes, type ExitCode } from "./exit-code.ts";
 import * as format from "./format.ts";
 import { planDocumentOf, renderRecoveryPlan } from "./recovery-plan-text.ts";
 import { withPlan, type Planned, type PlanOptions } from "./planned-recovery.ts";
+import { askRotations } from "./recover-rotations.ts";
 import { passingOver } from "./run-address.ts";
 import type { Session } from "./session.ts";
 
@@ -83,19 +84,21 @@ export async function planCommand(session: Session, options: PlanOptions): Promi
 
 export async function runCommand(session: Session, options: RunOptions): Promise<ExitCode> {
   const { output } = session;
-  return await withPlan(session, options, async (planned) => {
-    const { plan, inventory, operator, folder } = planned;
-    output.say(renderRecoveryPlan(output.styleWords, plan, Date.now()));
+  return await withPlan(session, options, async (found) => {
+    const { inventory, operator, folder } = found;
+    output.say(renderRecoveryPlan(output.styleWords, found.plan, Date.now()));
     if (options.dryRun === true) {
-      output.document(planDocumentOf(plan));
-      return hasErrors(plan) ? exitCodes.failed : exitCodes.done;
+      output.document(planDocumentOf(found.plan));
+      return hasErrors(found.plan) ? exitCodes.failed : exitCodes.done;
     }
-    refuseErrors(plan);
-    const older = olderQuestion(plan);
+    refuseErrors(found.plan);
+    const older = olderQuestion(found.plan);
     if (older !== null && !(await agree(session, options.yes ?? false, older))) {
       output.say("nothing was changed");
       return exitCodes.done;
     }
+    const plan = await askRotations(session, options, found);
+    const planned = { ...found, plan };
     if (!(await agree(session, options.yes ?? false, `Rebuild the swarm on ${machineNames(plan)}?`))) {
       output.say("nothing was changed");
       return exitCodes.done;

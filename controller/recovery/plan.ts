@@ -9,7 +9,7 @@ import { planVolumes } from "./planned-volumes.ts";
 import { quorumSteps } from "./quorum/quorum-steps.ts";
 import { defaultDockerSocket } from "./remote-machine.ts";
 import type { PlanInput, PlannedMachine, RecoveryPlan } from "./recovery-plan.ts";
-import { plannedRotations } from "./rotation/rotations.ts";
+import { plannedRotations, rotatable } from "./rotation/rotations.ts";
 import type { OldNode } from "./swarm-view.ts";
 import { releaseWaves } from "./rebuild/waves.ts";
 
@@ -78,6 +78,7 @@ export function planRecovery(input: PlanInput): RecoveryPlan {
     ...{ waves, own, endedJobs, renamed },
     secrets: view.secrets ?? [],
     setUp: machinesSetUp(input),
+    rotatable: rotatable(view),
     rotations: plannedRotations(input.rotate ?? [], view, input.begunSteps ?? new Map()),
     stateChangedAt: view.lastChangeAt ?? null,
     // Once its swarm was begun, what the copy has not is the recovery's own.

@@ -66,6 +66,8 @@ export interface RecoveryPlan {
   own: OldService[];
   /** Ids of jobs that ended before the copy: never touched, or they would run again. */
   endedJobs: string[];
+  /** What the swarm has of them. */
+  rotatable: Rotation[];
   /** At the end, in this order. */
   rotations: Rotation[];
   /** When the newest object of the state was made or changed, ISO 8601; null where nobody looked. */
@@ -126,7 +128,19 @@ export interface PlanInput {
 
 /** What checks.ts judges: the plan without what it is about to say. */
 export type ExaminedPlan = Omit<RecoveryPlan, "findings" | "steps"> &
-  Pick<PlanInput, "view" | "inventory" | "facts" | "runJobs" | "begun" | "begunSteps" | "subnets" | "setup" | "unproven" | "acceptForeign"> & {
+  Pick<
+    PlanInput,
+    | "view"
+    | "inventory"
+    | "facts"
+    | "runJobs"
+    | "begun"
+    | "begunSteps"
+    | "subnets"
+    | "setup"
+    | "unproven"
+    | "acceptForeign"
+  > & {
     allowMissingImages: boolean;
     rotate: readonly Rotation[];
     /** All that the run has, also those without a home. */

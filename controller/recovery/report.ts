@@ -7,7 +7,7 @@ import { loadOutcome } from "./load-step.ts";
 import { stepIds } from "./plan-steps.ts";
 import type { RecoveryPlan } from "./recovery-plan.ts";
 import { probesOf, type Probe } from "./probe/probes.ts";
-import { rotationCommands, rotationKinds, rotationStepId, rotationTexts, type Rotation } from "./rotation/rotations.ts";
+import { rotationCommands, rotationStepId, rotationTexts, type Rotation } from "./rotation/rotations.ts";
 import type { VolumeSource } from "./volume-sources.ts";
 
 export interface RecoveryReport {
@@ -231,7 +231,9 @@ function nextSteps(plan: RecoveryPlan, { mode }: JournalHead, rotated: readonly 
     `what was written after ${plan.takenAt} is lost: tell whom it concerns`,
     ...(mode === "rebuild"
       ? ["the swarm is another, with an unlock key of its own: docker swarm unlock-key, where it is autolocked"]
-      : rotationsLeft(rotated).map((command) => `whoever has a disk of the old machines has their keys: ${command}`)),
+      : rotationsLeft(plan, rotated).map(
+          (command) => `whoever has a disk of the old machines has their keys; on a manager: ${command}`,
+        )),
     ...keyToKeep(rotated),
     "credentials for registries may have ended since: docker service update --with-registry-auth",
     "replace controller.key in the kit by the one beside this report, then: skep backup --wait",
@@ -272,8 +274,8 @@ function rollbackOfSecrets({ takenAt, secrets }: RecoveryPlan): string[] {
 }
 
 /** Commands for what was not rotated. */
-function rotationsLeft(rotated: readonly Rotation[]): string[] {
-  return rotationKinds.filter((kind) => !rotated.includes(kind)).map((kind) => rotationCommands[kind]);
+function rotationsLeft({ rotatable }: RecoveryPlan, rotated: readonly Rotation[]): string[] {
+  return rotatable.filter((kind) => !rotated.includes(kind)).map((kind) => rotationCommands[kind]);
 }
 
 function keyToKeep(rotated: readonly Rotation[]): string[] {
@@ -290,7 +292,9 @@ function nextOfQuorum(plan: RecoveryPlan, rotated: readonly Rotation[]): string[
   return [
     `${names} must never come back: together they could be a majority of the old quorum. Their disks are to be wiped`,
     `what was written to volumes of ${names} after ${takenAt} is lost: tell whom it concerns`,
-    ...rotationsLeft(rotated).map((command) => `whoever has one of those disks has the swarm's keys: ${command}`),
+    ...rotationsLeft(plan, rotated).map(
+      (command) => `whoever has one of those disks has the swarm's keys; on a manager: ${command}`,
+    ),
     ...keyToKeep(rotated),
     `keep ${survivor?.machine ?? "the survivor"}'s saved state beside this report until all is well: skep swarm inspect reads it`,
     "replace controller.key in the kit by the one beside this report, then: skep backup --wait",

@@ -13,12 +13,19 @@ export const rotationTexts: Readonly<Record<Rotation, string>> = {
   ca: "the CA, and with it every node's certificate",
 };
 
-/** Of the one that is asked, by hand. */
+/** By hand, on a manager. */
 export const rotationCommands: Readonly<Record<Rotation, string>> = {
   tokens: "docker swarm join-token --rotate worker; docker swarm join-token --rotate manager",
-  "unlock-key": "docker swarm unlock-key --rotate, where the swarm is autolocked",
+  "unlock-key": "docker swarm unlock-key --rotate",
   ca: "docker swarm ca --rotate",
 };
+
+/** A swarm that is not autolocked has no key, and the CA may be another's. */
+export function rotatable({ locked, externalCas = [] }: Pick<SwarmView, "locked" | "externalCas">): Rotation[] {
+  return rotationKinds.filter((kind) =>
+    kind === "unlock-key" ? locked === true : kind !== "ca" || externalCas.length === 0,
+  );
+}
 
 /**
  * A swarm that is not autolocked has no key. `steps`: the last event of each that the journal has. What was begun is ended,

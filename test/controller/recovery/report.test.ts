@@ -29,7 +29,7 @@ function reportOf(
 ): RecoveryReport {
   const plan = {
     ...{ mode: "raft", runId: "r1", takenAt: at, gone: [], volumes: [], images: [], services: [], waves: [], own: [] },
-    ...{ renamed: new Map(), steps: [], rotations: [], secrets: ["password"] },
+    ...{ renamed: new Map(), steps: [], rotatable: [], rotations: [], secrets: ["password"] },
     machines: [{ name: "m1", advertise: "192.0.2.1", role: "manager", replaces: [], facts: { hostname: "host-m1" } }],
     dumps: [{ source: rows, machine: "m1", service: "db" } as PlannedDump],
     leftOut: leftOut.map((one) => ({

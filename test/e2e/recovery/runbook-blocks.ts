@@ -60,7 +60,7 @@ export async function readWithoutSkep(cluster: Cluster, machine: LabNode): Promi
   return await readFile(join(folder, "run/RUNBOOK.md"), "utf8");
 }
 
-/** The page's first block, in an empty folder and on a terminal, where it is asked once. `inventory`: what the editor makes of the draft. What was said. */
+/** The page's first block, in an empty folder and on a terminal, where the keys are to be rotated too. `inventory`: what the editor makes of the draft. What was said. */
 export async function runFiveCommands(cluster: Cluster, inventory: string): Promise<string> {
   const folder = join(cluster.folder, "five-commands");
   const programs = join(folder, "bin");
@@ -74,7 +74,10 @@ export async function runFiveCommands(cluster: Cluster, inventory: string): Prom
   const options = { cwd: folder, timeoutMs: 600_000 };
   const { code, text } = await onTerminal(
     [...environment, "sh", "-euc", block],
-    [["Rebuild the swarm on", "y"]],
+    [
+      ["Rotate tokens, ca", "y"],
+      ["Rebuild the swarm on", "y"],
+    ],
     options,
   );
   expect(code, text).to.equal(0);

@@ -25,6 +25,7 @@ const plan: RecoveryPlan = {
     renamed: new Map(),
     setUp: [],
     secrets: [],
+    rotatable: [],
     rotations: [],
     stateChangedAt: null,
     newerTasks: [],

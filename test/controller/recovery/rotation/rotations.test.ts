@@ -59,5 +59,10 @@ describe("what a plan rotates", () => {
     const none = next(planOf({ input: { view } }));
     expect(none).to.not.contain("## Rotated");
     expect(none).to.contain("join-token --rotate").and.contain("unlock-key --rotate");
+    expect(none).to.contain("on a manager: docker swarm ca --rotate\n");
+    const others = { ...view, locked: false, externalCas: ["https://ca.example"] };
+    const tokensAlone = next(planOf({ input: { view: others } }));
+    expect(tokensAlone).to.contain("join-token --rotate").and.not.contain("unlock-key --rotate");
+    expect(tokensAlone).to.not.contain("ca --rotate");
   });
 });
