@@ -335,8 +335,15 @@ describe("a run that makes volumes quiet", function () {
       docker(node, "ps", "--quiet", "--filter", "volume=paused", "--filter", `status=${state}`);
     const spec = (): Promise<string> =>
       docker(cluster.manager, "service", "inspect", "--format", "{{json .Spec}}", "cache-pause");
-    const runsOther = (than: string): Promise<void> =>
-      until(async () => (await inState("running")) !== "" && !(await inState("running")).includes(than), 90_000);
+    /** Id of the one container that runs, once it is another. By one look: between two the former one may end, and none run. */
+    const otherThan = async (former: string): Promise<string> => {
+      let id = "";
+      await until(async () => {
+        id = await inState("running");
+        return /^[0-9a-f]{12}$/.test(id) && id !== former;
+      }, 90_000);
+      return id;
+    };
     try {
       const before = await spec();
       const pauseId = randomBytes(6).toString("hex");
@@ -346,27 +353,18 @@ describe("a run that makes volumes quiet", function () {
       await pause({ kind: "pause", pauseId, volumes: ["paused"], before: [], deadlineAt }, context, tools, signal);
       const frozen = await inState("paused");
       expect(frozen).to.match(/^[0-9a-f]{12}$/);
-      await docker(
-        cluster.manager,
-        "service",
-        "update",
-        "--detach",
-        "--quiet",
-        "--env-add",
-        "EDITION=2",
-        "cache-pause",
-      );
-      await runsOther(frozen);
+      const update = ["service", "update", "--detach", "--quiet", "--env-add", "EDITION=2", "cache-pause"];
+      await docker(cluster.manager, ...update);
+      const updated = await otherThan(frozen);
       const meant = await spec();
       const { quiet } = await unpause({ kind: "unpause", pauseId, after: [] }, engine, journal, signal);
       expect(quiet.map(({ how }) => how)).to.deep.equal(["pause"]);
       expect(await spec())
         .to.equal(meant)
         .and.not.equal(before);
-      expect([await inState("paused"), journal.pauses()]).to.deep.equal(["", []]);
-      const updated = await inState("running");
+      expect([await inState("paused"), await inState("running"), journal.pauses()]).to.deep.equal(["", updated, []]);
       await docker(cluster.manager, "service", "rollback", "--detach", "cache-pause");
-      await runsOther(updated);
+      await otherThan(updated);
       expect(await spec()).to.equal(before);
     } finally {
       journal.close();

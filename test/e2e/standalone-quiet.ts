@@ -167,8 +167,12 @@ export function describeHeld(given: () => StandaloneHost): void {
     const spec = async (): Promise<{ Mode: { Replicated: { Replicas: number } } }> =>
       JSON.parse(await docker("service", "inspect", "--format", "{{json .Spec}}", "ledger")) as never;
     const isHeld = async (): Promise<boolean> => (await spec()).Mode.Replicated.Replicas === 0;
+    /** Its task that is to run does: the container of one that was just stopped still ends. */
     const runs = (): Promise<void> =>
-      until(async () => (await docker("ps", "--quiet", "--filter", "volume=ledger")) !== "", patienceMs);
+      until(async () => {
+        const wanted = ["--filter", "desired-state=running", "--format", "{{.CurrentState}}"];
+        return /^Running[^\n]*$/.test(await docker("service", "ps", ...wanted, "ledger"));
+      }, patienceMs);
     const journal = (): string => join(given().folder, "state", "standalone.sqlite");
     let asBefore: string;
 
