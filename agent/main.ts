@@ -21,14 +21,15 @@ import { JobDesk } from "./job-desk.ts";
 import { Journal } from "./journal.ts";
 import { Moments } from "./moment/moments.ts";
 import { nodeIdentity, type NodeIdentity } from "./node-identity.ts";
+import { letGoDue } from "./quiesce/let-go.ts";
 import { readPauses } from "./quiesce/pause-record.ts";
-import { unpauseOverdue } from "./quiesce/pause.ts";
 import { reconcileHolds } from "./quiesce/reconcile.ts";
 import { Watches } from "./quiesce/watches.ts";
 import { RestoreKeyring } from "./restore-keys.ts";
 import { recoverRestores } from "./restore.ts";
 import { agentSettings } from "./settings.ts";
 import { nodeProblems } from "./source/node.ts";
+import { StandingFaults } from "./standing-faults.ts";
 import { readSwaps } from "./volume-swap.ts";
 import { askController, onceInAWhile, takeJobs, type JobTaker, type RedisAddress } from "./worker.ts";
 
@@ -63,7 +64,8 @@ async function runAgent(settings: Settings<typeof agentSettings>, log: Logger, s
   const me: { node: NodeIdentity } = { node: await firstLook(docker, log, stop.signal) };
   const moments = new Moments(journal);
   const watches = new Watches();
-  await tidyUp(docker, journal, moments, log, stop.signal);
+  const standing = new StandingFaults();
+  await tidyUp(docker, journal, moments, { log, standing }, stop.signal);
 
   const store = openStore(storeLocation, credentials);
   const { repository: repositoryId, rootPublicKey } = cluster;
@@ -113,6 +115,7 @@ async function runAgent(settings: Settings<typeof agentSettings>, log: Logger, s
       const problems = [
         ...(await nodeProblems(info, node, hostRoot)),
         ...(state.problem === null ? [] : [state.problem]),
+        ...standing.lines(),
       ];
       return { ...seen, leader, skepVersion, problems };
     },
@@ -178,16 +181,23 @@ async function runAgent(settings: Settings<typeof agentSettings>, log: Logger, s
     }
   };
   const reconcile = async (): Promise<void> => {
-    if (me.node.role !== "manager") return;
-    const { released, rolledBack, faults } = await reconcileHolds(docker, Date.now(), stop.signal);
+    const isManager = me.node.role === "manager";
+    const { released, rolledBack, faults } = isManager
+      ? await reconcileHolds(docker, Date.now(), stop.signal)
+      : { released: [], rolledBack: [], faults: [] };
+    standing.tell("holds", faults);
     if (released.length > 0) log.warn({ services: released }, "released services whose hold was overdue");
     if (rolledBack.length > 0) log.info({ services: rolledBack }, "took a rollback past what a hold had left");
     for (const { code, message, hint } of faults) log.warn({ code, hint }, message);
   };
 
   const unpauseLate = async (): Promise<void> => {
-    const names = await unpauseOverdue(docker, journal, Date.now());
-    if (names.length > 0) log.warn({ containers: names }, "containers whose deadline had passed go on");
+    const { wentOn, faults } = await letGoDue(docker, journal, Date.now());
+    if (wentOn.length > 0) log.warn({ containers: wentOn }, "containers whose deadline had passed go on");
+    // What could not go on is looked at again in a minute, or stands in the journal no more.
+    if (faults.length > 0) standing.tell("quiet", faults);
+    else if (wentOn.length > 0 || readPauses(journal).length === 0) standing.tell("quiet", []);
+    if (faults[0] !== undefined) throw faults[0];
   };
   const tendMoments = async (): Promise<void> => {
     const quiet = new Set(readPauses(journal).map(({ pauseId }) => pauseId));
@@ -256,14 +266,16 @@ async function tidyUp(
   docker: Docker,
   journal: Journal,
   moments: Moments,
-  log: Logger,
+  { log, standing }: { log: Logger; standing: StandingFaults },
   signal: AbortSignal,
 ): Promise<void> {
   const reaped = await reapHelpers(docker, signal);
   if (reaped.length > 0) log.warn({ containers: reaped }, "removed containers that a crash left");
   try {
-    const woken = await unpauseOverdue(docker, journal, Infinity);
-    if (woken.length > 0) log.warn({ containers: woken }, "containers that a crash left paused or stopped go on");
+    const { wentOn, faults } = await letGoDue(docker, journal, Infinity);
+    if (wentOn.length > 0) log.warn({ containers: wentOn }, "containers that a crash left paused or stopped go on");
+    standing.tell("quiet", faults);
+    if (faults[0] !== undefined) throw faults[0];
   } catch (error) {
     // One that its engine does not start must not keep the others from their backups: it is tried again each minute.
     const { code, message, hint } = toErrorRecord(error);

@@ -109,11 +109,14 @@ async function agents({ agents: known, enrolments, book }: Examined): Promise<Fi
     const message = `node ${hostname} (${id}) has no agent: its volumes are not covered`;
     findings.push(warning("SKEP_AGENT_MISSING", message, "`docker service ps skep_agent` tells why it does not run"));
   }
+  // What lies in the swarm each of its managers sees.
+  const troubled = new Map<string, string[]>();
   for (const { nodeId, hostname } of present) {
-    for (const problem of known.last(nodeId)?.heartbeat.problems ?? []) {
-      findings.push(error("SKEP_AGENT_PROBLEM", `${hostname}: ${problem}`, "put it right on that node"));
-    }
+    for (const problem of known.last(nodeId)?.heartbeat.problems ?? [])
+      troubled.set(problem, [...(troubled.get(problem) ?? []), hostname]);
   }
+  for (const [problem, hostnames] of troubled)
+    findings.push(error("SKEP_AGENT_PROBLEM", `${hostnames.join(", ")}: ${problem}`, "put it right on that node"));
   for (const [nodeId, { request }] of enrolments.waiting) {
     const message = `the agent of ${request.hostname} (${nodeId}) has another key than the one enrolled, and gets no job`;
     findings.push(

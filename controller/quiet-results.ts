@@ -122,10 +122,22 @@ function withResult(part: Part, job: VolumeJob, { quiet, commands, faults, skipp
       ? skipped.find(({ serviceId }) => servicesOf(job).some((service) => service.serviceId === serviceId))
       : undefined;
   const error = left === undefined ? faults[0] : notStopped(left);
-  if (error === undefined || part.status === "failed") return laid;
   // Why it was not made quiet says more than that it was not.
   const isOpen = part.error === undefined || part.error.code === "SKEP_QUIET_BROKEN";
-  return { ...laid, status: "partial", error: isOpen ? error : part.error };
+  const said = part.status === "failed" || !isOpen ? part.error : error;
+  // What stands still has to be told, whatever else there is to say.
+  const standing = faults.filter((fault) => standsStill.has(fault.code) && fault !== said);
+  const told = withWarnings(laid, standing);
+  return error === undefined || part.status === "failed" ? told : { ...told, status: "partial", error: said };
+}
+
+const standsStill: ReadonlySet<string> = new Set(["SKEP_HOLD_STUCK", "SKEP_START_FAILED"]);
+
+function withWarnings(part: Part, faults: UnitResult["faults"]): Part {
+  if (faults.length === 0) return part;
+  const all = [...part.warnings, ...faults.map(({ code, message }) => ({ code, message }))];
+  const leftOut = Math.max(0, all.length - most);
+  return { ...part, warnings: all.slice(0, most), warningsLeftOut: part.warningsLeftOut + leftOut };
 }
 
 function notStopped({ name, reason, message }: TaskResultOf<"hold">["skipped"][number]): ErrorRecord {

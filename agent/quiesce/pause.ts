@@ -20,7 +20,7 @@ import { volumeKind } from "../../shared/volume-kind.ts";
 import { findPlace, usesPlace } from "../volume-place.ts";
 import { freezeAll, refuseOwn } from "./freeze.ts";
 import { runHooks } from "./hooks.ts";
-import { isStoppedBy, letGo, letGoDue, quietTimes, type LetGo } from "./let-go.ts";
+import { isStoppedBy, letGo, quietTimes, type LetGo } from "./let-go.ts";
 import { readPauses, writePause, type PauseRecord } from "./pause-record.ts";
 import { isBegun, isLetGo, noteAfter, noteBegun, noteLetGo, readAfter, readQuiet } from "./pause-steps.ts";
 import { letGoInTurn, makeInTurn } from "./pause-turns.ts";
@@ -333,11 +333,4 @@ function findPause(pauseId: string, journal: Journal): PauseRecord | undefined {
 function quietOf(pauseId: string, journal: Journal): LetGo["quiet"] {
   const record = findPause(pauseId, journal);
   return record === undefined ? readQuiet(journal, pauseId) : quietTimes(record, Date.now());
-}
-
-/** Names of containers that went on. `now`: ms since 1970; Infinity: all, as when the agent starts. Throws as `unpause`, once all had their turn. */
-export async function unpauseOverdue(docker: Docker, journal: Journal, now: number): Promise<string[]> {
-  const { wentOn, faults } = await letGoDue(docker, journal, now);
-  if (faults[0] !== undefined) throw faults[0];
-  return wentOn;
 }

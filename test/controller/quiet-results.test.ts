@@ -97,4 +97,19 @@ describe("what came of a quiet, at its parts", () => {
     );
     expect(part).to.deep.include({ status: "done", quiet, commands: [ran("hook.post", 0)] });
   });
+
+  it("says what stands still after it, also where the part has failed for another reason", () => {
+    const stuck = { code: "SKEP_START_FAILED", message: "container db.1 does not start", permanent: true } as const;
+    const own = { code: "SKEP_STORE_FULL", message: "no room left", permanent: true } as const;
+    const outcomes = (): Parameters<typeof lay>[1] => ({
+      unpause: [{ kind: "unpause", quiet, commands: [], fault: stuck }],
+    });
+    const { code, message } = stuck;
+    const failed = lay({ quiesce: "pause" }, outcomes(), {}, { status: "failed", error: own });
+    expect(failed).to.deep.include({ status: "failed", error: own, warnings: [{ code, message }] });
+    const partial = lay({ quiesce: "pause" }, outcomes(), {}, { status: "partial", error: own });
+    expect(partial).to.deep.include({ status: "partial", error: own, warnings: [{ code, message }] });
+    const done = lay({ quiesce: "pause" }, outcomes());
+    expect(done).to.deep.include({ status: "partial", error: stuck, warnings: [] });
+  });
 });

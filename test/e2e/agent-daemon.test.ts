@@ -1,6 +1,6 @@
 // The agent's daemon with a real Redis: what it takes, what it refuses, and what happens when it, or Redis, dies.
 import { execFileSync } from "node:child_process";
-import { randomUUID } from "node:crypto";
+import { randomBytes, randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "chai";
 import { Redis } from "ioredis";
@@ -8,6 +8,7 @@ import { agentKey, heartbeatSchema, queueNames, type Heartbeat } from "../../sha
 import { signJob } from "../../shared/contract/signed-job.ts";
 import type { Job } from "../../shared/contract/job.ts";
 import { generateSigningKeyPair } from "../../shared/repository/signature.ts";
+import { nodeImage } from "../lab/image.ts";
 import { Lab } from "../lab/lab.ts";
 import type { LabNode } from "../lab/node.ts";
 import { Daemon, failureOf, newRun, Rig, until, volumeTask } from "./agent-rig.ts";
@@ -23,7 +24,7 @@ describe("the agent's daemon", () => {
 
   before(async function () {
     this.timeout(600_000);
-    lab = await Lab.up({ nodes: 1, managers: 1, redis: true });
+    lab = await Lab.up({ nodes: 1, managers: 1, redis: true, images: [nodeImage()] });
     node = lab.node("node1");
     await node.run(["docker", "volume", "create", "large"]);
     execFileSync("dd", [
@@ -62,6 +63,10 @@ describe("the agent's daemon", () => {
     for await (const object of rig.store.list(prefix)) if (object.sizeBytes > 0) count++;
     return count;
   }
+  async function heartbeat(): Promise<Heartbeat | null> {
+    const text = await watcher.get(agentKey(daemon.nodeId));
+    return text === null ? null : heartbeatSchema.parse(JSON.parse(text));
+  }
   const underWay = (): Promise<void> => until(async () => (await snapshots("packs/")) > 0);
 
   it("enrols, shows itself, and answers its node's and the managers' jobs under its own seal", async () => {
@@ -69,13 +74,8 @@ describe("the agent's daemon", () => {
     expect(part).to.include({ status: "done", hostname: "node1", attempt: 1 });
     const raft = await daemon.order({ kind: "raft", runId: newRun() }, { target: { kind: "managers" } });
     expect(raft.part.status).to.equal("done");
-    let heartbeat: Heartbeat | null = null;
-    await until(async () => {
-      const text = await watcher.get(agentKey(daemon.nodeId));
-      if (text !== null) heartbeat = heartbeatSchema.parse(JSON.parse(text));
-      return heartbeat !== null;
-    });
-    expect(heartbeat).to.deep.include({ hostname: "node1", role: "manager", leader: true, problems: [] });
+    await until(async () => (await heartbeat()) !== null);
+    expect(await heartbeat()).to.deep.include({ hostname: "node1", role: "manager", leader: true, problems: [] });
   });
 
   it("refuses jobs pushed by hand, signed by another, copied, expired or meant for another node", async () => {
@@ -159,6 +159,29 @@ describe("the agent's daemon", () => {
       .and.to.be.a("string");
     await daemon.forgetJob(ownQueue(), job.id);
     expect(await failureOf(daemon.push(ownQueue(), job.id, signed))).to.include({ code: "SKEP_JOB_REPLAYED" });
+  });
+
+  it("tells among its node's problems what it can't start again, until it could", async function () {
+    this.timeout(240_000);
+    const docker = async (...argv: string[]): Promise<string> => (await node.run(["docker", ...argv])).trim();
+    const problems = async (): Promise<string[] | undefined> => (await heartbeat())?.problems;
+    const port = ["--publish", "7777:7777", "--stop-timeout", "0", nodeImage().tag, "sleep", "1000"];
+    await docker("run", "--detach", "--name", "shop", "--volume", "shop:/data", ...port);
+    try {
+      const deadlineAt = new Date(Date.now() + 20_000).toISOString();
+      const pauseId = randomBytes(6).toString("hex");
+      await daemon.order({ kind: "pause", pauseId, volumes: [], stops: ["shop"], before: [], deadlineAt });
+      await docker("run", "--detach", "--name", "taker", ...port);
+      await until(async () => (await problems())?.some((each) => each.includes("SKEP_START_FAILED")) === true);
+      expect((await problems())?.join())
+        .to.contain("container shop")
+        .and.contain("7777");
+      await docker("rm", "--force", "taker");
+      await until(async () => (await problems())?.length === 0, 90_000);
+      expect(await docker("inspect", "--format", "{{.State.Status}}", "shop")).to.equal("running");
+    } finally {
+      await node.exec(["docker", "rm", "--force", "shop", "taker"]);
+    }
   });
 
   it("logs no password, key or credential", async () => {

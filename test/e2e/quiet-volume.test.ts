@@ -5,7 +5,8 @@ import { expect } from "chai";
 import type { AgentContext, Attempt, QuietTools } from "../../agent/context.ts";
 import type { Docker } from "../../agent/docker.ts";
 import type { Journal } from "../../agent/journal.ts";
-import { pause, unpause, unpauseOverdue } from "../../agent/quiesce/pause.ts";
+import { letGoDue } from "../../agent/quiesce/let-go.ts";
+import { pause, unpause } from "../../agent/quiesce/pause.ts";
 import { readPauses } from "../../agent/quiesce/pause-record.ts";
 import type { Watches } from "../../agent/quiesce/watches.ts";
 import { volumeUsers } from "../../agent/volume-use.ts";
@@ -41,6 +42,12 @@ describe("a volume that is made quiet", function () {
     deadlineAt: new Date(Date.now() + 60_000).toISOString(),
     ...more,
   });
+  /** Names of containers that went on. */
+  const unpauseOverdue = async (now: number): Promise<string[]> => {
+    const { wentOn, faults } = await letGoDue(engine, journal, now);
+    expect(faults).to.deep.equal([]);
+    return wentOn;
+  };
   const quietTask = (how: "pause" | "stop", id: string): TaskOf<"volume"> => ({
     ...volumeTask("data"),
     quiet: { how, id },
@@ -150,10 +157,10 @@ describe("a volume that is made quiet", function () {
 
   it("goes on after its deadline, and whenever the agent starts", async () => {
     await pause(orderFor(), context, tools, patient);
-    expect(await unpauseOverdue(engine, journal, Date.now())).to.deep.equal([]);
-    expect(await unpauseOverdue(engine, journal, Date.now() + 60_001)).to.deep.equal(["cache"]);
+    expect(await unpauseOverdue(Date.now())).to.deep.equal([]);
+    expect(await unpauseOverdue(Date.now() + 60_001)).to.deep.equal(["cache"]);
     await pause(orderFor(), context, tools, patient);
-    expect(await unpauseOverdue(engine, journal, Infinity)).to.deep.equal(["cache"]);
+    expect(await unpauseOverdue(Infinity)).to.deep.equal(["cache"]);
     expect(await state()).to.equal("running");
     const late = orderFor({ deadlineAt: new Date(0).toISOString() });
     expect(await failureOf(pause(late, context, tools, patient))).to.include({ code: "SKEP_PAUSE_OVER" });
@@ -237,8 +244,8 @@ describe("a volume that is made quiet", function () {
 
     it("starts after the deadline, and once what was in its way is gone", async () => {
       await pause(stop(), context, tools, patient);
-      expect(await unpauseOverdue(engine, journal, Date.now())).to.deep.equal([]);
-      expect(await unpauseOverdue(engine, journal, Date.now() + 60_001)).to.deep.equal(["cache"]);
+      expect(await unpauseOverdue(Date.now())).to.deep.equal([]);
+      expect(await unpauseOverdue(Date.now() + 60_001)).to.deep.equal(["cache"]);
 
       const server = ["redis-server", "--appendonly", "no"];
       await docker("run", "-d", "--name", "port", "-p", "7777:6379", "-v", "data:/data", cacheImage.tag, ...server);
@@ -264,7 +271,7 @@ describe("a volume that is made quiet", function () {
       const [left] = readPauses(journal);
       expect(Date.parse(left?.deadlineAt ?? "") - Date.now()).to.be.within(1000, 60_000);
       await docker("rm", "--force", "taker");
-      expect(await unpauseOverdue(engine, journal, Date.now() + 60_001)).to.deep.equal(["port"]);
+      expect(await unpauseOverdue(Date.now() + 60_001)).to.deep.equal(["port"]);
       expect(readPauses(journal)).to.deep.equal([]);
       await docker("rm", "--force", "port");
     });
