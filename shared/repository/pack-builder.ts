@@ -19,7 +19,7 @@ const maxHeaderBytes = 8192;
 const packBufferBytes = maxHeaderBytes + sealedPayloadBytes(maxPackPlainBytes);
 
 class OpenPack {
-  readonly buffer: ArrayBuffer;
+  readonly buffer: SharedArrayBuffer;
   readonly bytes: Buffer;
   readonly headerBytes: number;
   readonly sealer: PayloadSealer;
@@ -29,7 +29,7 @@ class OpenPack {
   plainBytes = 0;
 
   constructor({ buffer, age: { header, fileKey } }: PackRoom) {
-    this.buffer = buffer ?? new ArrayBuffer(packBufferBytes);
+    this.buffer = buffer ?? new SharedArrayBuffer(packBufferBytes);
     this.bytes = Buffer.from(this.buffer);
     this.bytes.set(header);
     this.used = this.headerBytes = header.length;
@@ -43,12 +43,12 @@ class OpenPack {
 
 export class PackBuilder {
   readonly #takeRoom: () => Promise<PackRoom>;
-  readonly #emit: (pack: SealedPack, buffer: ArrayBuffer) => void;
+  readonly #emit: (pack: SealedPack, buffer: SharedArrayBuffer) => void;
   readonly #frame = Buffer.allocUnsafeSlow(maxFrameBytes);
   #open: OpenPack | null = null;
 
   /** `takeRoom` waits until one is free; `emit` takes the buffer over. */
-  constructor(takeRoom: () => Promise<PackRoom>, emit: (pack: SealedPack, buffer: ArrayBuffer) => void) {
+  constructor(takeRoom: () => Promise<PackRoom>, emit: (pack: SealedPack, buffer: SharedArrayBuffer) => void) {
     this.#takeRoom = takeRoom;
     this.#emit = emit;
   }

@@ -205,7 +205,7 @@ export class PackCrew {
     this.announce();
   }
 
-  async #putPack(member: Member, pack: SealedPack, buffer: ArrayBuffer): Promise<void> {
+  async #putPack(member: Member, pack: SealedPack, buffer: SharedArrayBuffer): Promise<void> {
     await this.#pace(pack.sizeBytes);
     await this.#store.put(layout.pack(pack.pack), new Uint8Array(buffer, 0, pack.sizeBytes), { signal: this.signal });
     this.#giveRoom(member, buffer);
@@ -217,11 +217,11 @@ export class PackCrew {
     this.#giveRoom(member, null);
   }
 
-  #giveRoom({ worker }: Member, buffer: ArrayBuffer | null): void {
+  #giveRoom({ worker }: Member, buffer: SharedArrayBuffer | null): void {
     makeAgeHeader([this.#recipient]).then(
       (age) => {
         const message = { kind: "room", room: { age, buffer } } satisfies ToPackWorker;
-        if (!this.#isClosed) worker.postMessage(message, buffer === null ? [] : [buffer]);
+        if (!this.#isClosed) worker.postMessage(message);
       },
       (error: unknown) => {
         this.fail(error);

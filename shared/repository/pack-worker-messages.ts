@@ -1,5 +1,5 @@
-// What the snapshot writer (main thread) and its pack workers say to each other. Byte arrays of packs and their
-// buffers are transferred, everything else is copied.
+// What the snapshot writer (main thread) and its pack workers say to each other. A pack lies in memory that both see, in
+// turns, everything else is copied: V8 takes each transfer of 16 MiB for memory that was allocated, and collects.
 import type { ErrorRecord } from "../errors.ts";
 import type { AgeHeader } from "./age.ts";
 import type { KeyBytes } from "./keys.ts";
@@ -78,7 +78,7 @@ export interface SealedPack {
 /** What a pack is made in: its header and file key, and the buffer of one that was stored, or null for a new one. */
 export interface PackRoom {
   age: AgeHeader;
-  buffer: ArrayBuffer | null;
+  buffer: SharedArrayBuffer | null;
 }
 
 export type ToPackWorker = { kind: "task"; id: number; task: PackTask } | { kind: "room"; room: PackRoom };
@@ -86,5 +86,5 @@ export type ToPackWorker = { kind: "task"; id: number; task: PackTask } | { kind
 export type FromPackWorker =
   | { kind: "done"; id: number; result: PackTaskResult }
   /** The first sizeBytes of the buffer; it comes back in a room when they are stored. */
-  | { kind: "pack"; pack: SealedPack; buffer: ArrayBuffer }
+  | { kind: "pack"; pack: SealedPack; buffer: SharedArrayBuffer }
   | { kind: "failed"; error: ErrorRecord };

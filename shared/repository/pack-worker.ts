@@ -28,8 +28,8 @@ const port = parentPort;
 if (port === null) throw new TypeError("this file is a worker thread");
 const settings = workerData as PackWorkerSettings;
 
-const post = (message: FromPackWorker, transfer: ArrayBuffer[] = []): void => {
-  port.postMessage(message, transfer);
+const post = (message: FromPackWorker): void => {
+  port.postMessage(message);
 };
 
 const rooms: PackRoom[] = [];
@@ -53,7 +53,7 @@ function giveRoom(room: PackRoom): void {
 }
 
 const packs = new PackBuilder(takeRoom, (pack, buffer) => {
-  post({ kind: "pack", pack, buffer }, [buffer]);
+  post({ kind: "pack", pack, buffer });
 });
 const known = settings.cachePath === null ? null : new KnownChunks(settings.cachePath);
 const sink = new ChunkSink({
