@@ -83,7 +83,13 @@ class DirectoryStore implements Store {
     });
   }
 
-  async getRange(key: ObjectKey, start: number, end: number, signal?: AbortSignal): Promise<Uint8Array | null> {
+  async getRange(
+    key: ObjectKey,
+    start: number,
+    end: number,
+    signal?: AbortSignal,
+    into?: Uint8Array,
+  ): Promise<Uint8Array | null> {
     checkRange(key, start, end, this.address);
     return await this.#read(`get ${checkKey(key)} from byte ${start}`, key, async (file, sizeBytes) => {
       return await readSlices(
@@ -92,6 +98,7 @@ class DirectoryStore implements Store {
         Math.min(start, sizeBytes),
         Math.min(end, sizeBytes),
         signal,
+        into,
       );
     });
   }

@@ -17,15 +17,16 @@ export async function writeSlices(file: FileHandle, bytes: Uint8Array, signal: A
   }
 }
 
-/** Bytes [start, end) of an open file; SKEP_STORE_CORRUPT, naming it, where it ends before. */
+/** Bytes [start, end) of an open file, at the beginning of `into`; SKEP_STORE_CORRUPT, naming it, where it ends before. */
 export async function readSlices(
   file: FileHandle,
   name: string,
   start: number,
   end: number,
   signal: AbortSignal | undefined,
+  into: Uint8Array = Buffer.allocUnsafeSlow(end - start),
 ): Promise<Uint8Array> {
-  const bytes = Buffer.allocUnsafeSlow(end - start);
+  const bytes = into.subarray(0, end - start);
   let doneBytes = 0;
   while (doneBytes < bytes.length) {
     signal?.throwIfAborted();

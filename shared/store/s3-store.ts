@@ -110,11 +110,17 @@ export class S3Store implements Store {
     );
   }
 
-  async getRange(key: ObjectKey, start: number, end: number, signal?: AbortSignal): Promise<Uint8Array | null> {
+  async getRange(
+    key: ObjectKey,
+    start: number,
+    end: number,
+    signal?: AbortSignal,
+    into?: Uint8Array,
+  ): Promise<Uint8Array | null> {
     checkRange(checkKey(key), start, end, this.address);
     if (start === end) return (await this.head(key, signal)) === null ? null : new Uint8Array();
     return await this.#patiently(`get ${key}`, end - start, signal, async (inner) =>
-      (await this.#door()).getRange(key, start, end, inner),
+      (await this.#door()).getRange(key, start, end, inner, into),
     );
   }
 

@@ -156,7 +156,13 @@ export class S3Door {
   }
 
   /** As Store.getRange, for start < end. */
-  async getRange(key: ObjectKey, start: number, end: number, signal: AbortSignal): Promise<Uint8Array | null> {
+  async getRange(
+    key: ObjectKey,
+    start: number,
+    end: number,
+    signal: AbortSignal,
+    into?: Uint8Array,
+  ): Promise<Uint8Array | null> {
     const what = `get ${key} from byte ${start}`;
     try {
       const command = new GetObjectCommand({
@@ -170,7 +176,7 @@ export class S3Door {
         asReadable(answer.Body).destroy();
         throw this.#corrupt(key, `asked for bytes ${start} to ${end}, was answered ${answer.ContentRange ?? "all"}`);
       }
-      const bytes = await readBody(asReadable(answer.Body), answer.ContentLength ?? null, end - start, signal);
+      const bytes = await readBody(asReadable(answer.Body), answer.ContentLength ?? null, end - start, signal, into);
       const expected = Math.min(end, Number(totalBytes?.[2])) - start;
       this.#checkLength(key, bytes ?? new Uint8Array(end - start + 1), expected);
       return bytes;

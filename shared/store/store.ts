@@ -75,8 +75,17 @@ export interface Store {
    * (SKEP_STORE_TOO_LARGE). `versionId` as listVersions tells it.
    */
   get(key: ObjectKey, maxBytes: number, signal?: AbortSignal, versionId?: string): Promise<Uint8Array | null>;
-  /** Bytes [start, end) of an object; shorter only where the object ends; null where there is none. */
-  getRange(key: ObjectKey, start: number, end: number, signal?: AbortSignal): Promise<Uint8Array | null>;
+  /**
+   * Bytes [start, end) of an object; shorter only where the object ends; null where there is none. They may be written to
+   * the beginning of `into`, of at least end - start bytes, and returned as a view of it.
+   */
+  getRange(
+    key: ObjectKey,
+    start: number,
+    end: number,
+    signal?: AbortSignal,
+    into?: Uint8Array,
+  ): Promise<Uint8Array | null>;
   /** Null where there is none. */
   head(key: ObjectKey, signal?: AbortSignal): Promise<ObjectHead | null>;
   /** All objects whose key starts with the prefix, which may end anywhere in a key. What has no key's name is skipped. */

@@ -9,6 +9,7 @@ import type { KeyBytes } from "../keys.ts";
 import type { ChunkPlace, ChunkPlaces } from "./chunk-places.ts";
 import { OpeningCrew, type OpenedWindow } from "./opening-crew.ts";
 import { PackReader } from "./pack-reader.ts";
+import { SharedRooms } from "./shared-rooms.ts";
 
 /** Of a window, sealed and opened, unless one chunk has more. */
 const maxWindowBytes = 4 * 1024 * 1024;
@@ -44,6 +45,7 @@ export class ChunkFetcher {
   readonly #signal: AbortSignal | undefined;
   readonly #crew: OpeningCrew;
   readonly #slots = new Slots(windowsAtOnce);
+  readonly #rooms = new SharedRooms();
   readonly #packs = new Map<number, OpenedPack>();
   /** Least recently used first. */
   readonly #windows = new Set<Window>();
@@ -61,11 +63,12 @@ export class ChunkFetcher {
     this.#crew.close();
   }
 
-  /** Its content, not to be changed. Throws SKEP_CHUNK_UNKNOWN where the refs don't name it, and what reading throws. */
-  async get(name: string): Promise<Buffer> {
-    return await this.#use(name, async (window, { start, end }) => {
-      const content = await window.content();
-      return Buffer.from(content.buffer, content.byteOffset + start, end - start);
+  /** Its bytes [from, from + length). Throws SKEP_CHUNK_UNKNOWN where the refs don't name it, and what reading throws. */
+  async get(name: string, { from, length }: { from: number; length: number }): Promise<Buffer> {
+    return await this.#use(name, async (window, { start }) => {
+      const bytes = Buffer.allocUnsafe(length);
+      bytes.set((await window.content()).subarray(start + from, start + from + length));
+      return bytes;
     });
   }
 
@@ -127,7 +130,9 @@ export class ChunkFetcher {
   /** Begins to read the window that starts with `chunk`. */
   #read(pack: OpenedPack, chunk: ChunkPlace): Window {
     const frames = this.#chooseFrames(pack, chunk);
-    const opened = this.#slots.use(this.#signal, async () => this.#crew.open(await pack.reader.read(frames)));
+    const opened = this.#slots.use(this.#signal, () =>
+      this.#rooms.use(async (take) => this.#crew.open(await pack.reader.read(frames, take))),
+    );
     const chunks: Window["chunks"] = new Map();
     let plainBytes = 0;
     for (const frame of frames) {

@@ -1,6 +1,5 @@
-// Opens windows of packs on all cores. What was opened stays with its thread, which writes it into files itself: content
-// that nobody else looks at never crosses to the main thread. The first few are opened where they are asked for: who
-// wants one file pays for no threads.
+// Opens windows of packs on all cores. What was opened stays with its thread, which writes it into files itself; others look
+// at it where it lies. The first few are opened where they are asked for: who wants one file pays for no threads.
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import { fromErrorRecord, type ErrorRecord } from "../../errors.ts";
@@ -16,13 +15,14 @@ const openedHereBytes = 4 * 1024 * 1024;
 export type ToOpeningThread =
   | { kind: "open"; id: number; window: number; sealed: SealedWindow }
   | { kind: "write"; id: number; window: number; start: number; end: number; descriptor: number; position: number }
-  | { kind: "take"; id: number; window: number }
+  | { kind: "show"; id: number; window: number }
   | { kind: "drop"; window: number };
 
 export type FromOpeningThread =
   | { kind: "done"; id: number }
   | { kind: "written"; id: number; isVerified: boolean }
-  | { kind: "taken"; id: number; content: Uint8Array<ArrayBuffer> }
+  /** In memory that both see, until the window is dropped. */
+  | { kind: "shown"; id: number; content: Uint8Array }
   /** `systemError`: ENOSPC, say; null where no system call failed. */
   | { kind: "failed"; id: number; error: ErrorRecord; systemError: string | null };
 
@@ -30,8 +30,8 @@ export type FromOpeningThread =
 export interface OpenedWindow {
   /** Its bytes [start, end) into an open file; false where they read back otherwise. Throws what the file system throws. */
   write(start: number, end: number, descriptor: number, position: number): Promise<boolean>;
-  /** All of it, and perhaps more behind it; not to be changed. */
-  content(): Promise<Uint8Array<ArrayBuffer>>;
+  /** All of it, and perhaps more behind it; not to be changed, and another's as soon as the window is dropped. */
+  content(): Promise<Uint8Array>;
   /** Once, when nothing is under way and nothing more is asked. */
   drop(): void;
 }
@@ -70,13 +70,13 @@ class Member {
     return this.#tasks.size;
   }
 
-  async ask(makeOrder: (id: number) => ToOpeningThread, transfer: ArrayBuffer[] = []): Promise<Answer> {
+  async ask(makeOrder: (id: number) => ToOpeningThread): Promise<Answer> {
     if (this.#ended !== null) throw this.#ended;
     const id = this.#nextId++;
     const task = Promise.withResolvers<Answer>();
     this.#tasks.set(id, task);
     this.thread.ref();
-    this.thread.postMessage(makeOrder(id), transfer);
+    this.thread.postMessage(makeOrder(id));
     return await task.promise;
   }
 
@@ -102,7 +102,7 @@ export class OpeningCrew {
     this.#chunkNameKey = chunkNameKey;
   }
 
-  /** The window's bytes are given away. Throws as openWindow. */
+  /** Once it resolves, the sealed bytes are no longer needed. Throws as openWindow. */
   async open(sealed: SealedWindow): Promise<OpenedWindow> {
     if (this.#isClosed) throw new Error("the snapshot was closed");
     if (this.#openedHere < openedHereBytes) {
@@ -111,7 +111,7 @@ export class OpeningCrew {
     }
     const member = this.#leastBusy();
     const window = this.#nextWindow++;
-    await member.ask((id) => ({ kind: "open", id, window, sealed }), [sealed.sealed.buffer]);
+    await member.ask((id) => ({ kind: "open", id, window, sealed }));
     return new WindowThere(member, window);
   }
 
@@ -134,9 +134,9 @@ export class OpeningCrew {
 }
 
 class WindowHere implements OpenedWindow {
-  readonly #content: Uint8Array<ArrayBuffer>;
+  readonly #content: Uint8Array;
 
-  constructor(content: Uint8Array<ArrayBuffer>) {
+  constructor(content: Uint8Array) {
     this.#content = content;
   }
 
@@ -144,7 +144,7 @@ class WindowHere implements OpenedWindow {
     return Promise.resolve(writeVerified(descriptor, this.#content.subarray(start, end), position));
   }
 
-  async content(): Promise<Uint8Array<ArrayBuffer>> {
+  async content(): Promise<Uint8Array> {
     return Promise.resolve(this.#content);
   }
 
@@ -156,7 +156,7 @@ class WindowHere implements OpenedWindow {
 class WindowThere implements OpenedWindow {
   readonly #member: Member;
   readonly #window: number;
-  #here: Promise<WindowHere> | null = null;
+  #content: Promise<Uint8Array> | null = null;
 
   constructor(member: Member, window: number) {
     this.#member = member;
@@ -164,26 +164,23 @@ class WindowThere implements OpenedWindow {
   }
 
   async write(start: number, end: number, descriptor: number, position: number): Promise<boolean> {
-    if (this.#here !== null) return (await this.#here).write(start, end, descriptor, position);
     const window = this.#window;
     const answer = await this.#member.ask((id) => ({ kind: "write", id, window, start, end, descriptor, position }));
     return answer.kind === "written" && answer.isVerified;
   }
 
-  async content(): Promise<Uint8Array<ArrayBuffer>> {
-    this.#here ??= this.#take();
-    return (await this.#here).content();
+  async content(): Promise<Uint8Array> {
+    this.#content ??= this.#show();
+    return await this.#content;
   }
 
   drop(): void {
-    if (this.#here === null) {
-      this.#member.thread.postMessage({ kind: "drop", window: this.#window } satisfies ToOpeningThread);
-    }
+    this.#member.thread.postMessage({ kind: "drop", window: this.#window } satisfies ToOpeningThread);
   }
 
-  async #take(): Promise<WindowHere> {
-    const answer = await this.#member.ask((id) => ({ kind: "take", id, window: this.#window }));
-    if (answer.kind !== "taken") throw new TypeError("a window was asked for and not given");
-    return new WindowHere(answer.content);
+  async #show(): Promise<Uint8Array> {
+    const answer = await this.#member.ask((id) => ({ kind: "show", id, window: this.#window }));
+    if (answer.kind !== "shown") throw new TypeError("a window was asked for and not shown");
+    return answer.content;
   }
 }

@@ -29,8 +29,11 @@ export class PackReader {
     this.#signal = signal;
   }
 
-  /** The pieces that hold the frames, which are in order. Throws SKEP_OBJECT_MISSING, SKEP_OBJECT_DAMAGED. */
-  async read(frames: FrameToRead[]): Promise<SealedWindow> {
+  /**
+   * The pieces that hold the frames, which are in order; in the memory that `take` gives for so many bytes, if the store can.
+   * Throws SKEP_OBJECT_MISSING, SKEP_OBJECT_DAMAGED.
+   */
+  async read(frames: FrameToRead[], take?: (bytes: number) => Uint8Array): Promise<SealedWindow> {
     const { headerBytes, sizeBytes } = this.#pack;
     const fileKey = await (this.#fileKey ??= this.#pack.fileKey());
     const [first, last] = [frames[0], frames.at(-1)];
@@ -43,12 +46,16 @@ export class PackReader {
     const range = layoutOfPieces.sealedRange(first.start, end);
     const from = headerBytes + payloadNonceBytes;
     this.#nonce ??= this.#getRange(headerBytes, from);
-    const [nonce, sealed] = await Promise.all([this.#nonce, this.#getRange(from + range.start, from + range.end)]);
+    const room = take?.(range.end - range.start);
+    const [nonce, sealed] = await Promise.all([
+      this.#nonce,
+      this.#getRange(from + range.start, from + range.end, room),
+    ]);
     return { place: this.#place, fileKey, nonce, payloadBytes, sealed, firstPiece: range.firstPiece, frames };
   }
 
-  async #getRange(start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
-    const bytes = await this.#store.getRange(layout.pack(this.#pack.pack), start, end, this.#signal);
+  async #getRange(start: number, end: number, into?: Uint8Array): Promise<Uint8Array> {
+    const bytes = await this.#store.getRange(layout.pack(this.#pack.pack), start, end, this.#signal, into);
     if (bytes === null) {
       throw new SkepError({
         code: "SKEP_OBJECT_MISSING",
@@ -58,9 +65,7 @@ export class PackReader {
       });
     }
     if (bytes.length !== end - start) throw this.#damaged(`it ends before byte ${end}`);
-    // A buffer of its own, which another thread can take over.
-    const owned = bytes.buffer instanceof ArrayBuffer && bytes.byteLength === bytes.buffer.byteLength;
-    return owned ? (bytes as Uint8Array<ArrayBuffer>) : new Uint8Array(bytes);
+    return bytes;
   }
 
   #damaged(why: string): SkepError {

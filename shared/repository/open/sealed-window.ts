@@ -25,7 +25,7 @@ export interface SealedWindow {
   /** Of nonce and all pieces of the pack. */
   payloadBytes: number;
   /** Whole pieces, the first of which has number `firstPiece`. */
-  sealed: Uint8Array<ArrayBuffer>;
+  sealed: Uint8Array;
   firstPiece: number;
   /** All of them lie within those pieces. */
   frames: FrameToRead[];
@@ -41,8 +41,8 @@ let plainBuffer = Buffer.alloc(0);
 export function openWindow(
   window: SealedWindow,
   chunkNameKey: KeyBytes,
-  take = (bytes: number): Uint8Array<ArrayBuffer> => new Uint8Array(bytes),
-): Uint8Array<ArrayBuffer> {
+  take = (bytes: number): Uint8Array => new Uint8Array(bytes),
+): Uint8Array {
   const { place, fileKey, nonce, payloadBytes, sealed, firstPiece, frames } = window;
   for (const frame of frames) checkBounds(frame, place);
   if (plainBuffer.length < sealed.length) plainBuffer = Buffer.allocUnsafeSlow(sealed.length);

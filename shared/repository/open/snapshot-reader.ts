@@ -264,11 +264,11 @@ class OpenedSnapshot implements Snapshot {
     }
   }
 
-  async read([name, offset, length]: Extent): Promise<ContentPiece> {
+  async read(extent: Extent): Promise<ContentPiece> {
+    const [name, offset, length] = extent;
     if (name === null) return { zeroBytes: length };
-    const chunk = await this.#fetcher.get(name);
-    this.#checkWithin([name, offset, length], chunk.length);
-    return { bytes: chunk.subarray(offset, offset + length) };
+    this.#checkWithin(extent, this.#fetcher.prepare(name));
+    return { bytes: await this.#fetcher.get(name, { from: offset, length }) };
   }
 
   #checkWithin([name, offset, length]: Extent, chunkBytes: number): void {

@@ -143,6 +143,18 @@ export function storeSuite(title: string, make: () => Promise<StoreUnderTest>): 
         expect(piece, `${start}-${end}`).to.not.equal(null);
         expect(Buffer.from(piece ?? "none").equals(bytes.subarray(start, end)), `${start}-${end}`).to.be.true;
       }
+      const into = new Uint8Array(new SharedArrayBuffer(60));
+      for (const [start, end] of [
+        [0, 50],
+        [10, 20],
+        [40, 60],
+        [50, 60],
+      ] as const) {
+        const piece = await store.getRange("ranges/x", start, end, undefined, into);
+        const expected = bytes.subarray(start, end);
+        expect(Buffer.from(piece ?? "none").equals(expected), `${start}-${end} into memory`).to.be.true;
+        expect(expected.length === 0 || piece?.buffer === into.buffer, `${start}-${end} lies there`).to.be.true;
+      }
       await store.put("ranges/empty", new Uint8Array());
       expect((await store.getRange("ranges/empty", 0, 10))?.byteLength).to.equal(0);
       for (const [start, end] of [
@@ -154,6 +166,13 @@ export function storeSuite(title: string, make: () => Promise<StoreUnderTest>): 
       ] as const) {
         await rejects(store.getRange("ranges/x", start, end), "SKEP_STORE_RANGE", true);
       }
+    });
+
+    it("takes bytes from memory that threads share", async () => {
+      const shared = Buffer.from(new SharedArrayBuffer(5_000_001));
+      randomBytes(shared.length).copy(shared);
+      await store.put("shared/x", shared.subarray(1));
+      expect(shared.subarray(1).equals((await store.get("shared/x", shared.length)) ?? new Uint8Array())).to.be.true;
     });
 
     it("lists in the order of the keys' bytes, from any beginning of a key", async () => {
