@@ -1,6 +1,6 @@
 // Where jobs from the queue are checked, written down, carried out and answered. It decides; worker.ts only
 // fetches. One job never runs twice at a time here: a queue that lost sight of a running job gets that run's end.
-import { SkepError } from "../shared/errors.ts";
+import { fromErrorRecord, SkepError, toErrorRecord } from "../shared/errors.ts";
 import { openJob, sealResult, type SealedResult } from "../shared/contract/signed-job.ts";
 import type { Job } from "../shared/contract/job.ts";
 import type { TaskResult } from "../shared/contract/task-result.ts";
@@ -135,13 +135,19 @@ export class JobDesk {
       journal.done(job.id, sealed);
       return sealed;
     } catch (error) {
-      if (!this.stopping) throw error;
+      if (!this.stopping) throw job.target.kind === "managers" ? forAnotherManager(error) : error;
       journal.giveBack(job.id);
       throw this.#stop.signal.reason;
     } finally {
       expiry.clear();
     }
   }
+}
+
+/** One that is no manager any more, as its disk is full say, is not the only one that takes such a job. */
+function forAnotherManager(thrown: unknown): unknown {
+  const record = toErrorRecord(thrown);
+  return record.code === "SKEP_DOCKER_NOT_MANAGER" ? fromErrorRecord({ ...record, permanent: false }) : thrown;
 }
 
 /** setTimeout takes no more than 31 bits of ms, 24 days. */

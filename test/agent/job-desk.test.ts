@@ -9,6 +9,7 @@ import { Journal } from "../../agent/journal.ts";
 import type { NodeIdentity } from "../../agent/node-identity.ts";
 import type { Job } from "../../shared/contract/job.ts";
 import type { TaskResult } from "../../shared/contract/task-result.ts";
+import { SkepError } from "../../shared/errors.ts";
 import { openResult, signJob, type SealedResult } from "../../shared/contract/signed-job.ts";
 import { deriveWriterKeys } from "../../shared/repository/keys.ts";
 import { generateSigningKeyPair } from "../../shared/repository/signature.ts";
@@ -116,6 +117,16 @@ describe("the desk where jobs from the queue come in", () => {
     const unsigned = desk.carry({ id: "job-1", data: makeJob(), isLast: false, onProgress: () => undefined });
     expect(await failureOf(unsigned)).to.include({ code: "SKEP_JOB_INVALID" });
     expect(executions).to.have.length(0);
+  });
+
+  it("leaves a job for any manager to another one where this has just ceased to be one", async () => {
+    role = "manager";
+    execute = () =>
+      Promise.reject(new SkepError({ code: "SKEP_DOCKER_NOT_MANAGER", message: "its disk is full", permanent: true }));
+    const failure = { code: "SKEP_DOCKER_NOT_MANAGER", message: "its disk is full" };
+    expect(await failureOf(carry(makeJob()))).to.include({ ...failure, permanent: true });
+    const forAny = makeJob({ id: "job-2", target: { kind: "managers" } });
+    expect(await failureOf(carry(forAny))).to.include({ ...failure, permanent: false });
   });
 
   it("refuses a copy under another id, and a copy of what was done", async () => {
