@@ -44,8 +44,9 @@ export interface ContainerExec {
 }
 
 /**
- * Every method rejects with a SkepError: SKEP_DOCKER_UNREACHABLE, SKEP_DOCKER_NOT_MANAGER, SKEP_DOCKER_CONFLICT
- * (changed meanwhile, or in use), SKEP_DOCKER_NOT_FOUND, SKEP_DOCKER_ANSWER_INVALID, SKEP_DOCKER_FAILED.
+ * Every method rejects with a SkepError: SKEP_DOCKER_UNREACHABLE, SKEP_DOCKER_NOT_MANAGER, SKEP_DOCKER_MANAGER_STOPPED
+ * (it was one when it was asked), SKEP_DOCKER_CONFLICT (changed meanwhile, or in use), SKEP_DOCKER_NOT_FOUND,
+ * SKEP_DOCKER_ANSWER_INVALID, SKEP_DOCKER_FAILED.
  * Aborting rejects with the signal's reason.
  */
 export interface Docker extends DockerImages {

@@ -332,7 +332,19 @@ export function toDockerError(thrown: unknown, doing: string, socketPath: string
   }
   const message = `docker refused ${doing}: ${error.message.replace(/^\(HTTP code \d+\)\s*/, "").trim()}`;
   if (statusCode === 503 && /not a swarm manager|not part of a swarm/i.test(error.message)) {
-    return make("SKEP_DOCKER_NOT_MANAGER", message, true, "this can only be done on a manager");
+    const hint = "this can only be done on a manager; one whose disk is full is none until there is room";
+    return make("SKEP_DOCKER_NOT_MANAGER", message, true, hint);
+  }
+  // swarmkit's raft node stops where it can't write, and all that waits for it is answered so: no caller's doing.
+  if (/desc = context canceled$/.test(message)) {
+    const hint =
+      "is its disk full (`df`, `journalctl -u docker`), or was it just demoted? Whether it was done is not known";
+    return make(
+      "SKEP_DOCKER_MANAGER_STOPPED",
+      `the swarm's part of the engine ended meanwhile: ${message}`,
+      false,
+      hint,
+    );
   }
   if (statusCode === 404) return make("SKEP_DOCKER_NOT_FOUND", message, true);
   if (statusCode === 409 || /update out of sequence/.test(error.message)) {

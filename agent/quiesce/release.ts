@@ -51,10 +51,13 @@ interface Stuck {
   why: ErrorRecord;
 }
 
+const codesOfEngine: ReadonlySet<string> = new Set([
+  ...["SKEP_DOCKER_UNREACHABLE", "SKEP_DOCKER_NOT_MANAGER", "SKEP_DOCKER_MANAGER_STOPPED"],
+]);
+
 /** Then every other call would come to the same. */
 export function isOfEngine(thrown: unknown): boolean {
-  const { code } = toErrorRecord(thrown);
-  return code === "SKEP_DOCKER_UNREACHABLE" || code === "SKEP_DOCKER_NOT_MANAGER";
+  return codesOfEngine.has(toErrorRecord(thrown).code);
 }
 
 const mostNamed = 10;
