@@ -3,6 +3,7 @@
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { expect } from "chai";
+import { agentsSchema } from "../../controller/api/schemas.ts";
 import type { BackupDocument } from "../../controller/cli/documents.ts";
 import { until } from "../e2e/agent-rig.ts";
 import { Cluster } from "../e2e/cluster.ts";
@@ -109,6 +110,13 @@ describe("a run that has all quiet when Redis is lost", function () {
     return isHeld && (await states("paused")).includes("paused");
   };
 
+  /** Each agent, through Redis, later than `time`, ms since 1970: a controller remembers those of before. */
+  const isHeard = async (time: number): Promise<boolean> => {
+    const { agents } = await (await cluster.api()).call({ path: "/v1/agents", schema: agentsSchema });
+    const heard = agents.filter(({ lastSeenAt }) => lastSeenAt !== null && Date.parse(lastSeenAt) > time);
+    return heard.length === cluster.lab.nodes.length;
+  };
+
   let round = 0;
   for (const [what, { lose, bringBack, withinMs }] of Object.entries(losses)) {
     it(`has all go on as before: Redis ${what}`, async () => {
@@ -127,8 +135,9 @@ describe("a run that has all quiet when Redis is lost", function () {
       }
       await estate.untilAsBefore(withinMs);
       console.log(`      all as before ${Math.round((performance.now() - lostAt) / 1000)} s after the loss began`);
+      const backAt = Date.now();
       await bringBack();
-      await cluster.ready(undefined, 240_000);
+      await until(() => isHeard(backAt).catch(() => false), 240_000);
       const { run } = await cluster.skepJson<BackupDocument>(["backup", "--wait"]);
       expect(run?.parts.filter(({ status }) => status !== "done")).to.deep.equal([]);
       await estate.untilAsBefore();
