@@ -1,6 +1,6 @@
 // `npm test`: checks, unit tests and end-to-end tests, and at the end one line for a CI: "N passed, N failed".
-// A check that fails counts as one failed test. The unit tests run beside the checks, which don't disturb each other; the
-// end-to-end tests come after, in two lanes. `npm run e2e -- kills raft`: the end-to-end tests alone, of those files.
+// A check that fails counts as one failed test. The checks take what time of the processors the tests leave; the end-to-end
+// tests come after the unit tests, in two lanes. `npm run e2e -- kills raft`: the end-to-end tests alone, of those files.
 import { constants } from "node:os";
 import { redisImage } from "./lab/image.ts";
 import { Lab } from "./lab/lab.ts";
@@ -64,8 +64,9 @@ function report(outcomes: readonly Outcome[], seconds: number): void {
 
 const startedAt = performance.now();
 const [only, ...names] = process.argv.slice(2);
-const first = only === "e2e" ? [] : (await Promise.all([checks(), unit()])).flat();
-const outcomes = [...first, ...(await endToEnd(names))];
+const checking = only === "e2e" ? [] : checks();
+const first = only === "e2e" ? [] : [await unit()];
+const outcomes = [...first, ...(await endToEnd(names)), ...(await checking)];
 if (signal.aborted) await Lab.sweep();
 report(outcomes, (performance.now() - startedAt) / 1000);
 

@@ -2,6 +2,7 @@
 // is taken from it.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { constants, setPriority } from "node:os";
 import { join } from "node:path";
 
 export interface Outcome {
@@ -19,7 +20,7 @@ export interface ToolOptions {
   signal: AbortSignal;
   /** Told each line but those that are counted. Default: stdout. */
   show?: (line: string) => void;
-  /** A tool without tests of its own: it counts as one test, passed when it ends with 0. */
+  /** A tool without tests of its own: it counts as one test, passed when it ends with 0. It gives way to all others. */
   isCheck?: boolean;
 }
 
@@ -41,6 +42,7 @@ export async function runTool(
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, PATH: `${bin}:${process.env["PATH"] ?? ""}` },
   });
+  if (options.isCheck === true && child.pid !== undefined) setPriority(child.pid, constants.priority.PRIORITY_LOW);
   const interrupt = () => child.kill("SIGINT");
   options.signal.addEventListener("abort", interrupt);
   const counts = new CountingLines(options.show ?? showAfter(""));
