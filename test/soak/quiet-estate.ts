@@ -58,7 +58,9 @@ export class QuietEstate {
     for (const { name } of services) estate.#asBefore.set(name, await estate.#service(name));
     for (const [name, node] of Object.entries(plain)) {
       const options = ["--volume", `quiet-${name}:/data`, "--label", "skep.quiesce=stop", image, "node", "-e", program];
-      await cluster.lab.node(node).run(["docker", "run", "--detach", "--name", name, ...options]);
+      // One that runs when its node loses power is for the engine to start, one that is stopped then for Skep.
+      const run = ["docker", "run", "--detach", "--restart", "unless-stopped", "--name", name];
+      await cluster.lab.node(node).run([...run, ...options]);
     }
     await estate.renewVolumes();
     return estate;
