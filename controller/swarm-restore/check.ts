@@ -9,6 +9,7 @@ import type { ObjectKind } from "../../shared/raft/object-store.ts";
 import type { SwarmState } from "../../shared/raft/read-swarm.ts";
 import { networkFields } from "../objects/network-fields.ts";
 import { isOwnRecord } from "../objects/own-records.ts";
+import { isNewerDefault } from "../objects/portable.ts";
 import type { SwarmHost } from "./host.ts";
 
 export interface Difference {
@@ -125,6 +126,13 @@ function differenceOf(
 ): Difference["what"] | null {
   if (found === undefined) return "missing";
   const fields = comparedFields[kind].filter((field) => kind !== "cluster" || field in expected);
-  const other = fields.filter((field) => !isDeepStrictEqual(expected[field], found[field]));
+  const other = fields.filter((field) => !isDeepStrictEqual(expected[field], withoutNewerDefaults(found[field])));
   return other.length === 0 ? null : other;
+}
+
+function withoutNewerDefaults(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withoutNewerDefaults);
+  if (typeof value !== "object" || value === null) return value;
+  const kept = Object.entries(value).filter(([name, field]) => !isNewerDefault(name, field));
+  return Object.fromEntries(kept.map(([name, field]) => [name, withoutNewerDefaults(field)]));
 }

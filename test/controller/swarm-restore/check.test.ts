@@ -51,6 +51,33 @@ describe("what the engine says after a restore", () => {
     expect(compared).to.include({ cluster: 1, volume: 1, service: 1 });
   });
 
+  it("is equal on engines that show a default of which the copy says nothing, and differs where that was set", async () => {
+    const state = stateOf(settings);
+    const spec = {
+      annotations: { name: "web" },
+      task: { runtime: { case: "container" as const, value: { image: "web:1", privileges: {} } } },
+    };
+    state.store.objects.service.set("s", encodeMessage("Service", { id: "s", spec, previousSpec: spec }));
+    interface Shown {
+      Spec: { TaskTemplate: { ContainerSpec: { Privileges: object } } };
+    }
+    // As Docker 26.1 does of every service that a stack deployed.
+    const showing = async (NoNewPrivileges: boolean): Promise<RestoreCheck["differences"]> =>
+      (
+        await check(state, (answers) => {
+          const [web] = answers["/services"] as [Shown & { PreviousSpec: Shown["Spec"] }];
+          for (const shown of [web.Spec, web.PreviousSpec]) {
+            const { ContainerSpec } = shown.TaskTemplate;
+            ContainerSpec.Privileges = { ...ContainerSpec.Privileges, NoNewPrivileges };
+          }
+        })
+      ).differences;
+    expect(await showing(false)).to.deep.equal([]);
+    expect(await showing(true)).to.deep.equal([
+      { kind: "service", id: "s", name: "web", what: ["Spec", "PreviousSpec"] },
+    ]);
+  });
+
   it("is not compared by records of holds, which agents close and remove", async () => {
     const state = stateOf(settings);
     for (const [id, labels] of Object.entries({ record: { "io.skep.hold": "aaaaaaaaaaaa" }, theirs: {} })) {

@@ -11,6 +11,7 @@ const cli = join(import.meta.dirname, "..", "..", "..", "controller", "cli", "ma
 interface JournalLine {
   step?: string;
   event?: string;
+  error?: { code: string; message: string };
 }
 
 /** The whole lines of a recovery's journal; none where there is no journal yet. */

@@ -5,6 +5,7 @@ import type { Suite } from "../../lab/apt-sources.ts";
 export const sources = {
   three: { engine: "bookworm", nodes: 3 },
   one: { engine: "bookworm", nodes: 1 },
+  "one-26": { engine: "trixie", nodes: 1 },
   "three-26": { engine: "trixie", nodes: 3 },
 } as const satisfies Record<string, { engine: Suite; nodes: 1 | 3 }>;
 export type SourceName = keyof typeof sources;
@@ -46,6 +47,7 @@ export const cells: readonly Cell[] = [
       disturbance,
     })),
   ]),
+  { ...usual, source: "one-26", state: "plain", mode: "raft", machines: 1 },
   { ...usual, source: "three", state: "plain", mode: "rebuild", machines: 3, changes: true },
   { ...usual, source: "one", state: "plain", mode: "rebuild", machines: 1, changes: true },
   { ...usual, source: "one", state: "locked", mode: "rebuild", machines: 1, disturbance: "kills" },
