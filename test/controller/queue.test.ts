@@ -214,8 +214,7 @@ describe("the queue", function () {
       return found.length === 2 && found.some(({ state }) => state === "active");
     });
     await rig.server.kill();
-    await sleep(300);
-    expect(queue.ready).to.equal(false);
+    await until("it is gone", () => Promise.resolve(!queue.ready));
     await rig.server.start();
     await until("it is back", () => Promise.resolve(queue.ready));
     await queue.dispatch({ queue: node1, id: "c" }, { sleepMs: 0 });

@@ -285,6 +285,7 @@ describe("a run", function () {
     const offers = await Promise.all([one, two, one, two].map(({ runs }) => runs.due(due, Date.now())));
     expect(offers).to.deep.equal([true, true, true, true]);
     await until("it is written", () => Promise.resolve(one.book.summaries.length + two.book.summaries.length === 1));
+    await until("its flow has ended", async () => (await one.queue.openFlows()).length === 0);
     await one.runs.due(due, Date.now());
     await sleep(500);
     expect((await one.queue.flows("run")).map(({ state }) => state)).to.deep.equal(["done"]);
