@@ -6,7 +6,7 @@ import { SkepError } from "../../shared/errors.ts";
 import { rebaseSwarm, type RebasedSwarm } from "../../shared/raft/rebase.ts";
 import { readWhole, type SwarmFiles } from "../../shared/raft/swarm-files.ts";
 import type { SwarmHost } from "../swarm-restore/host.ts";
-import { restoreSwarm } from "../swarm-restore/restore.ts";
+import { endRestore, restoreSwarm } from "../swarm-restore/restore.ts";
 import { raiseFence } from "./fence-step.ts";
 import type { StepResult } from "./journal.ts";
 import { listenAddress } from "./rebuild/settings.ts";
@@ -38,12 +38,15 @@ const joinTimeoutMs = 120_000;
 const pollMs = 500;
 const largestCertificateBytes = 1024 * 1024;
 
-/** Null where the first manager does not run this very swarm yet. */
+/** Null where the first manager does not run this very swarm yet. What it still shows of an earlier call is ended. */
 export async function findSwarm(tools: RecoveryTools, { signal }: StepContext): Promise<StepResult | null> {
   const Swarm = await swarmOfFirst(tools, signal);
   const { member } = tools.source.swarm.state;
   const ours = Swarm?.LocalNodeState === "active" && Swarm.ControlAvailable && Swarm.NodeID === member.nodeId;
-  return ours && Swarm.Cluster?.ID === tools.plan.clusterId ? { nodeId: member.nodeId, kept: [] } : null;
+  if (!ours || Swarm.Cluster?.ID !== tools.plan.clusterId) return null;
+  const { name, facts } = firstMachine(tools);
+  const [host, { clusterId }, { nodeId }] = [hostOf(machineOf(tools, name)), tools.plan, member];
+  return { nodeId, kept: await endRestore(host, facts.dataRoot, { clusterId, nodeId }, signal) };
 }
 
 /** Null where its engine is stopped, as it is half-way through. */

@@ -59,11 +59,31 @@ export async function restoreSwarm(options: RestoreOptions): Promise<RestoreRepo
     await awaitManager(options, limits.activeMs);
     onStep("asking the engine for every object");
     const check = await awaitAgreement(options, limits.checkMs);
-    await mustRun(host, ["rm", "-f", `${dataRoot}/${journalName}`], { signal });
+    await removeJournal(host, dataRoot, signal);
     return { ...check, kept };
   } catch (error) {
     throw await withWayOut(error, host, dataRoot);
   }
+}
+
+/**
+ * Of a swarm that runs on the host: a call that laid it down and was cut off before its end is over, and stands in the way
+ * of no later one. The folders with what was there before.
+ */
+export async function endRestore(
+  host: SwarmHost,
+  dataRoot: string,
+  { clusterId, nodeId }: { clusterId: string; nodeId: string },
+  signal: AbortSignal,
+): Promise<string[]> {
+  const journal = await readJournal(host, dataRoot, signal);
+  if (journal?.phase !== "laid" || journal.clusterId !== clusterId || journal.nodeId !== nodeId) return [];
+  await removeJournal(host, dataRoot, signal);
+  return journal.kept;
+}
+
+async function removeJournal(host: SwarmHost, dataRoot: string, signal: AbortSignal): Promise<void> {
+  await mustRun(host, ["rm", "-f", `${dataRoot}/${journalName}`], { signal });
 }
 
 /** The host is asked once more, whatever was aborted; where it is gone, its journal tells it to who finds it. */

@@ -2,7 +2,7 @@ import { expect } from "chai";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { restoreSwarm, type RestoreReport } from "../../../controller/swarm-restore/restore.ts";
+import { endRestore, restoreSwarm, type RestoreReport } from "../../../controller/swarm-restore/restore.ts";
 import { SkepError } from "../../../shared/errors.ts";
 import { readSwarm } from "../../../shared/raft/read-swarm.ts";
 import { rebaseSwarm, type RebasedSwarm } from "../../../shared/raft/rebase.ts";
@@ -97,6 +97,26 @@ describe("a restore of a swarm directory", () => {
     for (const { path, bytes } of rebased.files) {
       expect(readFileSync(join(host.dataRoot, "swarm", path)).equals(bytes), path).to.equal(true);
     }
+  });
+
+  it("is over where its swarm runs, though it was cut off before it said so; and that of another swarm is not", async () => {
+    const counted = new DyingHost(dataRoot("to-the-end"));
+    await restore(counted);
+    const host = new DyingHost(dataRoot("cut-off"));
+    Object.assign(host, { diesAt: counted.commands, diesBefore: true });
+    expect(await codeOf(restore(host)), "it died").to.equal("SKEP_INTERNAL");
+    await host.reboot();
+    const journal = join(host.dataRoot, "skep-swarm-restore.json");
+    const { clusterId, member } = rebased.state;
+    const [ours, { signal }] = [{ clusterId, nodeId: member.nodeId }, new AbortController()];
+    expect(await endRestore(host, host.dataRoot, { ...ours, clusterId: "another" }, signal)).to.deep.equal([]);
+    expect(existsSync(journal)).to.equal(true);
+    const kept = await endRestore(host, host.dataRoot, ours, signal);
+    expect(kept.map((folder) => folder.slice(host.dataRoot.length + 1))).to.deep.equal(originals(host.dataRoot));
+    expect(existsSync(journal)).to.equal(false);
+    expect(await endRestore(host, host.dataRoot, ours, signal)).to.deep.equal([]);
+    // Another state may come to this machine now.
+    expect((await restore(host, await rebase(9))).differences).to.deep.equal([]);
   });
 
   it("loses nothing wherever the host dies, and the same call completes it", async () => {

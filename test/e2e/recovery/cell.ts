@@ -1,6 +1,6 @@
 // A cell of the matrix tried: a burned swarm comes back on fresh machines, and an onlooker of its own compares.
 import { expect } from "chai";
-import { readFile, writeFile } from "node:fs/promises";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { loadavg } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -107,6 +107,10 @@ async function recover(
   expect(done, "done once").to.have.length(new Set(done).size);
   // A step that is tried again would find the swarm there, and nobody would know.
   expect(lines.filter(({ error }) => error?.code === "SKEP_SWARM_RESTORE_DIFFERS")).to.deep.equal([]);
+  for (const node of fresh) {
+    const left = await readdir(node.hostPath("/var/lib/docker"));
+    expect(left, "of a laying down that is over").to.not.include("skep-swarm-restore.json");
+  }
   const report = JSON.parse(await readFile(join(journal, "report.json"), "utf8")) as RecoveryReport;
   const phases = report.phases.map(({ phase, ms }) => `${phase} ${(ms / 1000).toFixed(1)}`).join(", ");
   console.log(
