@@ -1,6 +1,7 @@
 // `skep … --standalone` on a real Docker host: no controller, no Redis, no swarm; then the same host as a swarm manager.
 import { expect } from "chai";
 import { spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -201,13 +202,14 @@ describe("skep --standalone", () => {
     const runs = async (): Promise<number> =>
       runsDocument.parse(JSON.parse((await cli("runs", "--from-store", "--kit", "kit", "--json")).stdout)).runs.length;
     const before = await runs();
-    const policy = "version: 1\nlimits: { bytesPerSecondPerNode: 20000 }\n";
+    const policy = "version: 1\nlimits: { bytesPerSecondPerNode: 1000000 }\n";
     const cluster = readFileSync(join(folder, "kit", "skep.yaml"), "utf8");
     writeFileSync(
       join(folder, "kit", "skep.yaml"),
       cluster.replace(/^policy:[^]*/m, `policy:\n${policy.replaceAll(/^(?=.)/gm, "  ")}`),
     );
-    writeFileSync(file("www", "large"), Buffer.from(Array.from({ length: 400_000 }, () => Math.random() * 256)));
+    // Two packs: the second one waits for 16 s.
+    writeFileSync(file("www", "large"), randomBytes(20_000_000));
     try {
       const child = spawn(process.execPath, [cliPath, "backup", "--kit", "kit", ...host, "--volumes", "www"], {
         cwd: folder,
