@@ -335,16 +335,11 @@ export function toDockerError(thrown: unknown, doing: string, socketPath: string
     const hint = "this can only be done on a manager; one whose disk is full is none until there is room";
     return make("SKEP_DOCKER_NOT_MANAGER", message, true, hint);
   }
-  // swarmkit's raft node stops where it can't write, and all that waits for it is answered so: no caller's doing.
-  if (/desc = context canceled$/.test(message)) {
+  // swarmkit's raft node stops where it can't write: what waits for it is answered the first, what comes next the second.
+  if (/desc = (context canceled|transport is closing)$/.test(message)) {
     const hint =
-      "is its disk full (`df`, `journalctl -u docker`), or was it just demoted? Whether it was done is not known";
-    return make(
-      "SKEP_DOCKER_MANAGER_STOPPED",
-      `the swarm's part of the engine ended meanwhile: ${message}`,
-      false,
-      hint,
-    );
+      "is its disk full, or the leader's (`df`, `journalctl -u docker`), or was one just demoted? Whether it was done is not known";
+    return make("SKEP_DOCKER_MANAGER_STOPPED", `the manager ended meanwhile: ${message}`, false, hint);
   }
   if (statusCode === 404) return make("SKEP_DOCKER_NOT_FOUND", message, true);
   if (statusCode === 409 || /update out of sequence/.test(error.message)) {

@@ -27,7 +27,9 @@ describe("the door to Docker", () => {
     expect(code(404, "no such volume")).to.equal("SKEP_DOCKER_NOT_FOUND");
     expect(code(409, "volume is in use")).to.equal("SKEP_DOCKER_CONFLICT");
     expect(code(500, "rpc error: code = Unknown desc = update out of sequence")).to.equal("SKEP_DOCKER_CONFLICT");
-    expect(code(500, "rpc error: code = Unknown desc = context canceled")).to.equal("SKEP_DOCKER_MANAGER_STOPPED");
+    for (const said of ["Unknown desc = context canceled", "Unavailable desc = transport is closing"]) {
+      expect(code(500, `rpc error: code = ${said}`)).to.equal("SKEP_DOCKER_MANAGER_STOPPED");
+    }
     expect(code(500, "boom")).to.equal("SKEP_DOCKER_FAILED");
   });
 
