@@ -42,13 +42,13 @@ if (process.argv[1] === "right") {
 process.on("SIGTERM", () => process.exit());
 `;
 
-/** Counts in Redis; writes down what was acknowledged whenever the answer takes long (and how long), or the connection breaks. */
+/** Counts in Redis; writes down what was acknowledged whenever the next answer takes long (and how long), or the connection breaks. */
 const load = `
 const fs = require("node:fs"), net = require("node:net");
 const name = process.argv[1]; let acked = 0, at = Date.now();
 const note = (why) => fs.appendFileSync("/data/" + name, acked + " " + why + "\\n");
 const dial = () => { const s = net.connect(6379, "tasks." + name); const next = () => s.write("INCR n\\r\\n");
-  s.on("connect", next); s.on("data", (d) => { const now = Date.now(); if (now - at > 150) note("slow " + (now - at)); at = now; const n = /^:(\\d+)/.exec(d); if (n) acked = Number(n[1]); setTimeout(next, 2); });
+  s.on("connect", next); s.on("data", (d) => { const now = Date.now(); if (acked > 0 && now - at > 150) note("slow " + (now - at)); at = now; const n = /^:(\\d+)/.exec(d); if (n) acked = Number(n[1]); setTimeout(next, 2); });
   s.on("error", () => {}); s.on("close", () => { note("broke"); setTimeout(dial, 100); }); };
 dial(); process.on("SIGTERM", () => process.exit());
 `;
